@@ -1,0 +1,136 @@
+//! A member of a topic's consumer group, with manual commits, and the question for what is committed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
+use rdkafka::error::KafkaResult;
+use rdkafka::message::Message;
+use rdkafka::{ClientContext, Offset, TopicPartitionList, config::FromClientConfigAndContext};
+
+use super::{Shared, Stop};
+use crate::client;
+use crate::history::{Event, Place, Value};
+
+const POLL: Duration = Duration::from_millis(100);
+const COMMIT_EVERY: Duration = Duration::from_millis(500);
+const ASK_EVERY: Duration = Duration::from_secs(1);
+
+pub fn group_name(shared: &Shared, topic: u16) -> String {
+    format!("group-of-{}", shared.name(topic))
+}
+
+pub fn run_member(shared: &Arc<Shared>, topic: u16, reader: u32, stop: &Stop) -> Result<()> {
+    let context = Assignments { shared: Arc::clone(shared), topic, reader };
+    let config = client::member(&shared.bootstrap, &group_name(shared, topic));
+    let consumer: BaseConsumer<Assignments> = BaseConsumer::from_config_and_context(&config, context)?;
+    consumer.subscribe(&[shared.name(topic)])?;
+    let mut positions = BTreeMap::new();
+    let mut commit_at = Instant::now() + COMMIT_EVERY;
+    while !stop.is_wanted() {
+        // Errors (a coordinator is away, time-outs) are repeated by the client itself.
+        if let Some(Ok(message)) = consumer.poll(POLL) {
+            let place = Place { topic, partition: message.partition() };
+            let value = Value::of_payload(message.payload().unwrap_or_default());
+            let (time_ms, offset) = (shared.recorder.now_ms(), message.offset());
+            shared.recorder.record(Event::Seen { time_ms, reader, place, offset, value });
+            positions.insert(place, offset + 1);
+        }
+        if Instant::now() >= commit_at {
+            commit(&consumer, shared, &mut positions)?;
+            commit_at = Instant::now() + COMMIT_EVERY;
+        }
+    }
+    commit(&consumer, shared, &mut positions)?;
+    consumer.unsubscribe();
+    Ok(())
+}
+
+/// Commits what was read since the last commit, of the partitions that are still this member's.
+fn commit(consumer: &BaseConsumer<Assignments>, shared: &Shared, positions: &mut BTreeMap<Place, i64>) -> Result<()> {
+    let mine: Vec<i32> = consumer.assignment()?.elements().iter().map(|element| element.partition()).collect();
+    positions.retain(|place, _| mine.contains(&place.partition));
+    if positions.is_empty() {
+        return Ok(());
+    }
+    let mut wanted = TopicPartitionList::new();
+    for (place, offset) in &*positions {
+        wanted.add_partition_offset(shared.name(place.topic), place.partition, Offset::Offset(*offset))?;
+    }
+    let asked_ms = shared.recorder.now_ms();
+    let result = consumer.commit(&wanted, CommitMode::Sync);
+    let time_ms = shared.recorder.now_ms();
+    for (place, offset) in std::mem::take(positions) {
+        shared.recorder.record(match &result {
+            Ok(()) => Event::CommitAcked { asked_ms, time_ms, place, offset },
+            Err(error) => Event::CommitUnknown { asked_ms, time_ms, place, offset, error: error.to_string() },
+        });
+    }
+    Ok(())
+}
+
+/// Asks for the committed offsets of a topic's group until told to stop, and once more then.
+pub fn run_asker(shared: &Shared, topic: u16, stop: &Stop) -> Result<()> {
+    let consumer: BaseConsumer =
+        client::reader(&shared.bootstrap).set("group.id", group_name(shared, topic)).create()?;
+    while !stop.is_wanted() {
+        let _ = ask(&consumer, shared, topic);
+        let next_at = Instant::now() + ASK_EVERY;
+        while !stop.is_wanted() && Instant::now() < next_at {
+            sleep(POLL);
+        }
+    }
+    Ok(())
+}
+
+/// One question; also asked at the very end of a run.
+pub fn ask_once(shared: &Shared, topic: u16) -> Result<()> {
+    let consumer: BaseConsumer =
+        client::reader(&shared.bootstrap).set("group.id", group_name(shared, topic)).create()?;
+    Ok(ask(&consumer, shared, topic)?)
+}
+
+fn ask(consumer: &BaseConsumer, shared: &Shared, topic: u16) -> KafkaResult<()> {
+    let mut wanted = TopicPartitionList::new();
+    for place in shared.places_of(topic) {
+        wanted.add_partition(shared.name(topic), place.partition);
+    }
+    let asked_ms = shared.recorder.now_ms();
+    let answer = consumer.committed_offsets(wanted, client::ASK_LIMIT)?;
+    let time_ms = shared.recorder.now_ms();
+    for element in answer.elements() {
+        if element.error().is_ok() {
+            let place = Place { topic, partition: element.partition() };
+            let offset = match element.offset() {
+                Offset::Offset(offset) => Some(offset),
+                _ => None,
+            };
+            shared.recorder.record(Event::CommittedRead { asked_ms, time_ms, place, offset });
+        }
+    }
+    Ok(())
+}
+
+/// Records when a member is given partitions.
+struct Assignments {
+    shared: Arc<Shared>,
+    topic: u16,
+    reader: u32,
+}
+
+impl ClientContext for Assignments {}
+
+impl ConsumerContext for Assignments {
+    /// Before: the client asks for the committed offsets only after this.
+    fn pre_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        let Rebalance::Assign(partitions) = rebalance else { return };
+        let time_ms = self.shared.recorder.now_ms();
+        for element in partitions.elements() {
+            let place = Place { topic: self.topic, partition: element.partition() };
+            self.shared.recorder.record(Event::Assigned { time_ms, reader: self.reader, place });
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! What a front end asks of the broker: the one boundary between protocols and the core.
+//!
+//! Nothing here names a protocol's wire types. A front end translates a request into these types, calls the trait, and
+//! maps [`BrokerError`] to its own codes in one exhaustive `match`. The simulation drives the same trait.
+
+use std::future::Future;
+
+use bytes::Bytes;
+use duolog_types::{
+    BrokerGroupId, ConfigValue, Durability, LeaderEpoch, NodeId, Offset, ProducerEpoch, ProducerId, TimestampMs, TopicConfig,
+    TopicId,
+};
+
+use crate::error::BrokerError;
+
+/// How an operation on one item ended.
+pub type ItemResult<T> = Result<T, BrokerError>;
+
+/// A node that clients may connect to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeView {
+    /// Its id.
+    pub id: NodeId,
+    /// Host name or address for clients.
+    pub host: String,
+    /// Port of the Kafka front end.
+    pub kafka_port: u16,
+}
+
+/// The cluster as this node sees it now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterView {
+    /// Id of the cluster, once it was initialized.
+    pub cluster_id: String,
+    /// Nodes that are reachable (this one always is), by id.
+    pub nodes: Vec<NodeView>,
+    /// The leader of the system group, if known: Kafka's controller.
+    pub controller: Option<NodeId>,
+}
+
+/// A partition as metadata shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionView {
+    /// Its number within the topic.
+    pub partition: u32,
+    /// The broker group that holds it.
+    pub broker_group: BrokerGroupId,
+    /// The leader, if known and reachable.
+    pub leader: Option<NodeId>,
+    /// The leader's term.
+    pub leader_epoch: LeaderEpoch,
+    /// Voters of the broker group.
+    pub replicas: Vec<NodeId>,
+    /// Voters that are reachable.
+    pub in_sync_replicas: Vec<NodeId>,
+}
+
+/// A topic as metadata shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicView {
+    /// Its name.
+    pub name: String,
+    /// Its id.
+    pub id: TopicId,
+    /// Its partitions, by number.
+    pub partitions: Vec<PartitionView>,
+    /// Its explicit configs.
+    pub config: TopicConfig,
+}
+
+/// A topic by name or by id, as requests name it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TopicRef {
+    /// By name.
+    Name(String),
+    /// By id.
+    Id(TopicId),
+}
+
+/// A topic to create.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewTopic {
+    /// Its name; checked by the broker.
+    pub name: String,
+    /// Number of partitions; `None` means the default (`num.partitions`).
+    pub partitions: Option<i32>,
+    /// Replication factor; `None` means the default. Any from 1 to the number of nodes is accepted.
+    pub replication_factor: Option<i16>,
+    /// Whether the request had a manual assignment, which is refused.
+    pub has_manual_assignment: bool,
+    /// Explicit configs, not checked yet.
+    pub configs: Vec<(String, Option<String>)>,
+}
+
+/// A topic that was created (or would be, when only validated).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CreatedTopic {
+    /// Its id.
+    pub id: TopicId,
+    /// Its number of partitions.
+    pub partitions: i32,
+    /// Voters per partition.
+    pub replication_factor: i16,
+    /// Its configs with their effective values.
+    pub configs: Vec<ConfigValue>,
+}
+
+/// One partition's record batches of a produce request.
+#[derive(Debug, Clone)]
+pub struct ProducePartition {
+    /// The topic.
+    pub topic: TopicRef,
+    /// The partition.
+    pub partition: i32,
+    /// One or more record batches as they came: a slice of the request's buffer.
+    pub records: Bytes,
+}
+
+/// A partition's answer to a produce request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Produced {
+    /// Offset of the first record.
+    pub base_offset: Offset,
+    /// The time that the leader stamped, with `message.timestamp.type=LogAppendTime`.
+    pub log_append_time: Option<TimestampMs>,
+    /// First offset that is still kept.
+    pub log_start_offset: Offset,
+}
+
+/// What a client knows of the leader epoch, for fencing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct EpochCheck {
+    /// The leader epoch that the client believes to be current; `None` means no check.
+    pub current_leader_epoch: Option<LeaderEpoch>,
+}
+
+/// One partition of a fetch request.
+#[derive(Debug, Clone)]
+pub struct FetchPartition {
+    /// The topic.
+    pub topic: TopicRef,
+    /// The partition.
+    pub partition: i32,
+    /// First offset that is wanted.
+    pub fetch_offset: Offset,
+    /// Most bytes of this partition; the first batch is always given.
+    pub bytes_max: i32,
+    /// Fencing.
+    pub epoch: EpochCheck,
+    /// Leader epoch of the last record that the client has, to detect divergence (KIP-595).
+    pub last_fetched_epoch: Option<LeaderEpoch>,
+}
+
+/// A fetch request.
+#[derive(Debug, Clone)]
+pub struct Fetch {
+    /// The partitions, in the order in which they are filled.
+    pub partitions: Vec<FetchPartition>,
+    /// Answer as soon as this many bytes are there.
+    pub bytes_min: i32,
+    /// Most bytes of the answer; the first batch is always given.
+    pub bytes_max: i32,
+    /// Longest wait in milliseconds.
+    pub wait_ms_max: i32,
+}
+
+/// Where a client's log and the leader's part (KIP-320).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EpochEnd {
+    /// The largest epoch that is not above the asked one.
+    pub epoch: LeaderEpoch,
+    /// First offset after that epoch.
+    pub end_offset: Offset,
+}
+
+/// A partition's answer to a fetch request.
+#[derive(Debug, Clone, Default)]
+pub struct Fetched {
+    /// First offset that consumers may not see yet.
+    pub high_watermark: Offset,
+    /// First offset of an undecided transaction, or the high watermark.
+    pub last_stable_offset: Offset,
+    /// First offset that is still kept.
+    pub log_start_offset: Offset,
+    /// Set when the client's log diverged; then there are no records.
+    pub diverging: Option<EpochEnd>,
+    /// Whole record batches in order, as pieces to be written one after the other (a patched header, a body, …).
+    pub records: Vec<Bytes>,
+}
+
+/// Which offset is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OffsetQuery {
+    /// The log start offset.
+    Earliest,
+    /// The high watermark.
+    Latest,
+    /// The record with the greatest timestamp.
+    MaxTimestamp,
+    /// The first record whose timestamp is at or after this.
+    AtOrAfter(TimestampMs),
+}
+
+/// An offset that was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FoundOffset {
+    /// The offset, or −1 when no record matches a time.
+    pub offset: Offset,
+    /// Timestamp of the record, or −1.
+    pub timestamp: TimestampMs,
+    /// Leader epoch of the record, if known.
+    pub leader_epoch: Option<LeaderEpoch>,
+}
+
+/// A producer's identity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProducerIdentity {
+    /// Its id.
+    pub id: ProducerId,
+    /// Its epoch.
+    pub epoch: ProducerEpoch,
+}
+
+/// A change of one config, as IncrementalAlterConfigs has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ConfigChange {
+    /// Set to a value.
+    Set(String, String),
+    /// Back to the default.
+    Delete(String),
+    /// Add words to a list.
+    Append(String, String),
+    /// Take words out of a list.
+    Subtract(String, String),
+}
+
+/// A config of this node as DescribeConfigs shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BrokerConfigValue {
+    /// Kafka's name.
+    pub name: &'static str,
+    /// The value in force.
+    pub value: String,
+    /// Whether it is the default.
+    pub is_default: bool,
+}
+
+/// The broker as front ends see it. One implementation serves a node; a fake serves the front ends' tests.
+///
+/// Every call may be made on every node; a call that needs another node's leadership gives [`BrokerError::NotLeader`] or
+/// [`BrokerError::NotCoordinator`], catalog changes are forwarded.
+pub trait BrokerApi: Clone + Send + Sync + 'static {
+    /// This node's id.
+    fn node_id(&self) -> NodeId;
+
+    /// The cluster as this node sees it.
+    fn cluster(&self) -> ClusterView;
+
+    /// All topics, by name.
+    fn topics(&self) -> Vec<TopicView>;
+
+    /// One topic.
+    ///
+    /// # Errors
+    /// `UnknownTopic` or `UnknownTopicId`.
+    fn topic(&self, topic: &TopicRef) -> ItemResult<TopicView>;
+
+    /// Whether topics are created on first use.
+    fn auto_create_topics(&self) -> bool;
+
+    /// The node's own configs.
+    fn broker_configs(&self) -> Vec<BrokerConfigValue>;
+
+    /// Creates topics; answered once the catalog and every hosting group have applied them. Results in order.
+    fn create_topics(
+        &self,
+        topics: Vec<NewTopic>,
+        timeout_ms: i32,
+        validate_only: bool,
+    ) -> impl Future<Output = Vec<ItemResult<CreatedTopic>>> + Send;
+
+    /// Deletes topics. Results in order.
+    fn delete_topics(&self, topics: Vec<TopicRef>, timeout_ms: i32) -> impl Future<Output = Vec<ItemResult<TopicView>>> + Send;
+
+    /// Changes a topic's configs; answered once every hosting group has committed them.
+    fn alter_topic_config(
+        &self,
+        topic: String,
+        changes: Vec<ConfigChange>,
+        validate_only: bool,
+    ) -> impl Future<Output = ItemResult<()>> + Send;
+
+    /// Produces; each partition is answered at its topic's ack point. Results in order.
+    fn produce(
+        &self,
+        partitions: Vec<ProducePartition>,
+        timeout_ms: i32,
+    ) -> impl Future<Output = Vec<ItemResult<Produced>>> + Send;
+
+    /// Fetches, waiting for `bytes_min` as long as `wait_ms_max`. Results in order.
+    fn fetch(&self, fetch: Fetch) -> impl Future<Output = Vec<ItemResult<Fetched>>> + Send;
+
+    /// Finds an offset.
+    fn list_offset(
+        &self,
+        topic: TopicRef,
+        partition: i32,
+        query: OffsetQuery,
+        epoch: EpochCheck,
+    ) -> impl Future<Output = ItemResult<FoundOffset>> + Send;
+
+    /// The end of a leader epoch (KIP-320). `None` when the epoch is unknown.
+    fn leader_epoch_end(
+        &self,
+        topic: TopicRef,
+        partition: i32,
+        leader_epoch: LeaderEpoch,
+        epoch: EpochCheck,
+    ) -> impl Future<Output = ItemResult<Option<EpochEnd>>> + Send;
+
+    /// A new producer id, or the next epoch of a known one (KIP-360). Not for transactional producers.
+    fn init_producer_id(&self, known: Option<ProducerIdentity>) -> impl Future<Output = ItemResult<ProducerIdentity>> + Send;
+
+    /// The node that coordinates a consumer group.
+    fn find_group_coordinator(&self, group_id: &str) -> ItemResult<NodeView>;
+
+    /// The durability of a topic; for logs and metrics.
+    fn durability(&self, topic: &TopicRef) -> ItemResult<Durability>;
+}

@@ -1,0 +1,359 @@
+//! The broker of a node: wires broker groups, catalog and tasks, and answers front ends.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use duolog_replication::{Cluster, ClusterOptions, ProposeError, StartError};
+use duolog_state::Response;
+use duolog_state::command::Command;
+use duolog_state_store::StoreBudget;
+use duolog_types::{BrokerGroupId, Durability, FlushWish, LeaderEpoch, NodeId, TopicId};
+use parking_lot::RwLock;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::api::{
+    BrokerApi, BrokerConfigValue, ClusterView, ConfigChange, CreatedTopic, EpochCheck, EpochEnd, Fetch, Fetched,
+    FoundOffset, ItemResult, NewTopic, NodeView, OffsetQuery, ProducePartition, Produced, ProducerIdentity, TopicRef,
+    TopicView,
+};
+use crate::backend::{RocksFactory, StateSink};
+use crate::catalog::Catalog;
+use crate::error::BrokerError;
+use crate::hook::Hook;
+use crate::producer_ids::ProducerIds;
+use crate::runtime::GroupRuntime;
+use crate::{fetch, offsets, produce, producer_ids, reconcile, sequencer_task, topics, views};
+
+/// Between two looks at which nodes answer.
+const LIVENESS_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Settings of a node's broker.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Partitions of a topic that does not say (`num.partitions`).
+    pub num_partitions: u32,
+    /// Whether topics are created on first use (`auto.create.topics.enable`).
+    pub auto_create_topics: bool,
+    /// Configured nodes: the replication factor of every topic.
+    pub nodes: usize,
+    /// Bytes of all RocksDB write buffers.
+    pub write_buffer_bytes: usize,
+    /// Bytes of all RocksDB block caches.
+    pub block_cache_bytes: usize,
+    /// The node's configs by Kafka's names.
+    pub broker_configs: Vec<BrokerConfigValue>,
+}
+
+/// The broker of a node; a clone is a handle.
+#[derive(Clone)]
+pub struct Broker(Arc<Inner>);
+
+struct Inner {
+    settings: Settings,
+    own_id: NodeId,
+    cluster: Cluster,
+    runtimes: BTreeMap<BrokerGroupId, Arc<GroupRuntime>>,
+    catalog: RwLock<Arc<Catalog>>,
+    catalog_version: watch::Sender<u64>,
+    producer_ids: ProducerIds,
+    alive: RwLock<BTreeSet<NodeId>>,
+    data_dir: PathBuf,
+}
+
+impl Broker {
+    /// Starts the node's part in the cluster, and everything that serves clients, on the current runtime. Blocks while
+    /// logs are recovered; must not be called on an async worker.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub fn start(settings: Settings, options: ClusterOptions, handle: &tokio::runtime::Handle) -> Result<Self, StartError> {
+        let own_id = options.node_id;
+        let mut runtimes = BTreeMap::new();
+        let mut queues = Vec::new();
+        for id in (0..options.broker_groups).map(BrokerGroupId) {
+            let (runtime, queue) = GroupRuntime::new(id, own_id);
+            queues.push((runtime.clone(), queue));
+            runtimes.insert(id, runtime);
+        }
+        let sinks = runtimes.clone();
+        let factory = RocksFactory {
+            budget: StoreBudget::new(settings.write_buffer_bytes, settings.block_cache_bytes),
+            sink: Arc::new(move |id| sinks.get(&id).expect("a runtime per group").clone() as Arc<dyn StateSink>),
+        };
+        let taps = runtimes.clone();
+        let data_dir = options.data_dir.clone();
+        let cluster = Cluster::start(options, Arc::new(factory), |id| {
+            Arc::new(Hook(taps.get(&id).expect("a runtime per group").clone()))
+        })?;
+        for (id, runtime) in &runtimes {
+            runtime.attach(cluster.group(*id).expect("a replica per group").clone());
+        }
+        let broker = Self(Arc::new(Inner {
+            settings,
+            own_id,
+            cluster,
+            runtimes,
+            catalog: RwLock::new(Arc::new(Catalog::default())),
+            catalog_version: watch::channel(0).0,
+            producer_ids: ProducerIds::default(),
+            alive: RwLock::new(BTreeSet::from([own_id])),
+            data_dir,
+        }));
+        for (runtime, queue) in queues {
+            handle.spawn(sequencer_task::run(runtime.clone(), queue));
+            handle.spawn(sequencer_task::release(runtime.clone()));
+            handle.spawn(reconcile::reconcile(broker.clone(), runtime));
+        }
+        handle.spawn(reconcile::follow_catalog(broker.clone()));
+        handle.spawn(reconcile::initialize_catalog(broker.clone()));
+        handle.spawn(watch_liveness(broker.clone()));
+        Ok(broker)
+    }
+
+    /// Set when the node must stop.
+    #[must_use]
+    pub fn fatal(&self) -> watch::Receiver<Option<String>> {
+        self.cluster_handle().fatal()
+    }
+
+    /// Stops cleanly: hands leadership over, flushes, and marks the stop as clean. Blocks.
+    ///
+    /// # Errors
+    /// Something could not be flushed.
+    pub fn stop(&self) -> std::io::Result<()> {
+        self.0.cluster.stop()
+    }
+
+    /// Whether this node takes part in a cluster and every broker group has a leader whose catalog this node has.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.catalog().initialized && self.0.runtimes.values().all(|runtime| runtime.leadership().leader.is_some())
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
+    pub(crate) fn own_id(&self) -> NodeId {
+        self.0.own_id
+    }
+
+    pub(crate) fn cluster_handle(&self) -> &Cluster {
+        &self.0.cluster
+    }
+
+    pub(crate) fn data_dir(&self) -> &std::path::Path {
+        &self.0.data_dir
+    }
+
+    pub(crate) fn producer_ids(&self) -> &ProducerIds {
+        &self.0.producer_ids
+    }
+
+    pub(crate) fn runtimes(&self) -> impl Iterator<Item = &Arc<GroupRuntime>> {
+        self.0.runtimes.values()
+    }
+
+    pub(crate) fn runtime(&self, id: BrokerGroupId) -> ItemResult<Arc<GroupRuntime>> {
+        self.0.runtimes.get(&id).cloned().ok_or(BrokerError::LeaderNotAvailable)
+    }
+
+    pub(crate) fn system(&self) -> Arc<GroupRuntime> {
+        self.0.runtimes[&BrokerGroupId::SYSTEM].clone()
+    }
+
+    pub(crate) fn catalog(&self) -> Arc<Catalog> {
+        self.0.catalog.read().clone()
+    }
+
+    pub(crate) fn publish_catalog(&self, catalog: Catalog) {
+        let version = catalog.version;
+        *self.0.catalog.write() = Arc::new(catalog);
+        self.0.catalog_version.send_replace(version);
+    }
+
+    pub(crate) fn subscribe_catalog(&self) -> watch::Receiver<u64> {
+        self.0.catalog_version.subscribe()
+    }
+
+    pub(crate) fn is_alive(&self, node: NodeId) -> bool {
+        self.0.alive.read().contains(&node)
+    }
+
+    /// Proposes a command to a group's leader, wherever it is.
+    pub(crate) async fn propose(
+        &self,
+        group: BrokerGroupId,
+        command: &Command,
+        flush: FlushWish,
+        deadline: Instant,
+    ) -> ItemResult<Response> {
+        match self.cluster_handle().propose(group, command.encode(), flush, deadline.into_std()).await {
+            Ok((_, response)) => Ok(response.0),
+            Err(ProposeError::NotLeader { .. }) => Err(BrokerError::LeaderNotAvailable),
+            Err(ProposeError::Unknown(reason)) => Err(BrokerError::RequestTimedOut(reason)),
+        }
+    }
+
+    /// The data groups, once the catalog says which.
+    pub(crate) async fn data_groups(&self, deadline: Instant) -> ItemResult<Vec<BrokerGroupId>> {
+        let mut changed = self.subscribe_catalog();
+        loop {
+            changed.mark_unchanged();
+            let catalog = self.catalog();
+            if catalog.initialized {
+                return Ok(catalog.data_groups.clone());
+            }
+            tokio::time::timeout_at(deadline, changed.changed())
+                .await
+                .map_err(|_| BrokerError::RequestTimedOut("the cluster is not ready yet".to_owned()))?
+                .map_err(|_| BrokerError::LeaderNotAvailable)?;
+        }
+    }
+
+    /// Waits until this node's catalog has a version.
+    pub(crate) async fn wait_catalog(&self, version: u64, deadline: Instant) -> ItemResult<()> {
+        let mut changed = self.subscribe_catalog();
+        let reached = changed.wait_for(|known| *known >= version);
+        tokio::time::timeout_at(deadline, reached)
+            .await
+            .map_err(|_| BrokerError::RequestTimedOut("this node's catalog is behind".to_owned()))?
+            .map(|_| ())
+            .map_err(|_| BrokerError::LeaderNotAvailable)
+    }
+
+    /// Waits until this node's catalog has a topic at a version.
+    pub(crate) async fn wait_topic_version(&self, id: TopicId, version: u64, deadline: Instant) -> ItemResult<()> {
+        let mut changed = self.subscribe_catalog();
+        loop {
+            changed.mark_unchanged();
+            if self.catalog().by_id(id).is_none_or(|topic| topic.row.version >= version) {
+                return Ok(());
+            }
+            tokio::time::timeout_at(deadline, changed.changed())
+                .await
+                .map_err(|_| BrokerError::RequestTimedOut("this node's catalog is behind".to_owned()))?
+                .map_err(|_| BrokerError::LeaderNotAvailable)?;
+        }
+    }
+}
+
+/// Asks the other nodes, so that metadata does not send clients to one that is gone.
+async fn watch_liveness(broker: Broker) {
+    let mut tick = tokio::time::interval(LIVENESS_INTERVAL);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        let mut alive = broker.cluster_handle().reachable().await;
+        alive.insert(broker.own_id());
+        *broker.0.alive.write() = alive;
+    }
+}
+
+impl BrokerApi for Broker {
+    fn node_id(&self) -> NodeId {
+        self.own_id()
+    }
+
+    fn cluster(&self) -> ClusterView {
+        views::cluster(self)
+    }
+
+    fn topics(&self) -> Vec<TopicView> {
+        let catalog = self.catalog();
+        catalog.topics().map(|topic| views::topic(self, topic)).collect()
+    }
+
+    fn topic(&self, topic: &TopicRef) -> ItemResult<TopicView> {
+        let catalog = self.catalog();
+        Ok(views::topic(self, catalog.find(topic)?))
+    }
+
+    fn auto_create_topics(&self) -> bool {
+        self.settings().auto_create_topics
+    }
+
+    fn broker_configs(&self) -> Vec<BrokerConfigValue> {
+        self.settings().broker_configs.clone()
+    }
+
+    async fn create_topics(
+        &self,
+        topics: Vec<NewTopic>,
+        timeout_ms: i32,
+        validate_only: bool,
+    ) -> Vec<ItemResult<CreatedTopic>> {
+        topics::create(self, topics, timeout_ms, validate_only).await
+    }
+
+    async fn delete_topics(&self, topics: Vec<TopicRef>, timeout_ms: i32) -> Vec<ItemResult<TopicView>> {
+        topics::delete(self, topics, timeout_ms).await
+    }
+
+    async fn alter_topic_config(
+        &self,
+        topic: String,
+        changes: Vec<ConfigChange>,
+        validate_only: bool,
+    ) -> ItemResult<()> {
+        topics::alter(self, topic, &changes, validate_only).await
+    }
+
+    async fn produce(&self, partitions: Vec<ProducePartition>, timeout_ms: i32) -> Vec<ItemResult<Produced>> {
+        produce::produce(self, partitions, timeout_ms).await
+    }
+
+    async fn fetch(&self, fetch: Fetch) -> Vec<ItemResult<Fetched>> {
+        fetch::fetch(self, fetch).await
+    }
+
+    async fn list_offset(
+        &self,
+        topic: TopicRef,
+        partition: i32,
+        query: OffsetQuery,
+        epoch: EpochCheck,
+    ) -> ItemResult<FoundOffset> {
+        offsets::list_offset(self, topic, partition, query, epoch).await
+    }
+
+    async fn leader_epoch_end(
+        &self,
+        topic: TopicRef,
+        partition: i32,
+        leader_epoch: LeaderEpoch,
+        epoch: EpochCheck,
+    ) -> ItemResult<Option<EpochEnd>> {
+        offsets::leader_epoch_end(self, topic, partition, leader_epoch, epoch).await
+    }
+
+    async fn init_producer_id(&self, known: Option<ProducerIdentity>) -> ItemResult<ProducerIdentity> {
+        producer_ids::init(self, known).await
+    }
+
+    fn find_group_coordinator(&self, group_id: &str) -> ItemResult<NodeView> {
+        let catalog = self.catalog();
+        let slot = coordinator_slot(group_id, catalog.coordinator_slots.len());
+        let group = slot.and_then(|slot| catalog.coordinator_slots.get(slot));
+        let group = group.ok_or(BrokerError::CoordinatorNotAvailable)?;
+        let leader = self.runtime(*group)?.leadership().leader.ok_or(BrokerError::CoordinatorNotAvailable)?;
+        let nodes = views::cluster(self).nodes;
+        nodes.into_iter().find(|node| node.id == leader).ok_or(BrokerError::CoordinatorNotAvailable)
+    }
+
+    fn durability(&self, topic: &TopicRef) -> ItemResult<Durability> {
+        Ok(self.catalog().find(topic)?.row.config.durability())
+    }
+}
+
+/// The slot that a consumer group's id hashes to (FNV-1a); `None` when there are no slots yet.
+pub(crate) fn coordinator_slot(group_id: &str, slots: usize) -> Option<usize> {
+    let hash = group_id
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let slots = u64::try_from(slots).ok().filter(|slots| *slots > 0)?;
+    usize::try_from(hash % slots).ok()
+}

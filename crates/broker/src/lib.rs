@@ -1,0 +1,25 @@
+//! The core of a node: produce, fetch, the durability gate, topics, groups. See `docs/architecture.md`.
+//!
+//! Front ends see [`api::BrokerApi`] and [`BrokerError`] and nothing else; this crate sees no protocol.
+#![warn(missing_docs)]
+
+pub mod api;
+mod backend;
+mod broker;
+mod catalog;
+mod error;
+mod fetch;
+mod hook;
+mod leader_log;
+mod metrics;
+mod offsets;
+mod produce;
+mod producer_ids;
+mod reconcile;
+mod runtime;
+mod sequencer_task;
+mod topics;
+mod views;
+
+pub use broker::{Broker, Settings};
+pub use error::BrokerError;

@@ -1,0 +1,117 @@
+//! ListOffsets and OffsetForLeaderEpoch.
+
+use bytes::Bytes;
+use duolog_record::{RecordBatch, first_record_at_or_after, max_timestamp_record};
+use duolog_state::reader;
+use duolog_types::{LeaderEpoch, Offset, TimestampMs};
+
+use crate::api::{EpochCheck, EpochEnd, FoundOffset, ItemResult, OffsetQuery, TopicRef};
+use crate::broker::Broker;
+use crate::error::BrokerError;
+use crate::fetch::{queue_batch, serve, tail_batches};
+use crate::runtime::{GroupRuntime, storage};
+
+/// Most bytes that one batch may decompress to while it is searched.
+const DECOMPRESSED_BYTES_MAX: usize = 256 << 20;
+
+const NOT_FOUND: FoundOffset = FoundOffset { offset: Offset(-1), timestamp: TimestampMs(-1), leader_epoch: None };
+
+/// Finds an offset.
+pub(crate) async fn list_offset(
+    broker: &Broker,
+    topic: TopicRef,
+    partition: i32,
+    query: OffsetQuery,
+    epoch: EpochCheck,
+) -> ItemResult<FoundOffset> {
+    let place = broker.catalog().partition(&topic, partition)?;
+    let runtime = broker.runtime(place.group)?;
+    let term = serve(&place, &runtime, epoch).await?;
+    let tp = place.partition;
+    let tables = runtime.tables();
+    let (high_watermark, _) = runtime.ends(tp)?.ok_or(BrokerError::LeaderNotAvailable)?;
+    let epoch_at = |offset: Offset| -> ItemResult<Option<LeaderEpoch>> {
+        Ok(Some(reader::epoch_of(&*tables, tp, offset).map_err(storage)?.unwrap_or(term.leader_epoch())))
+    };
+    match query {
+        OffsetQuery::Earliest => {
+            let start = reader::partition_row(&*tables, tp).map_err(storage)?.map_or(Offset(0), |row| row.log_start);
+            Ok(FoundOffset { offset: start, timestamp: TimestampMs(-1), leader_epoch: epoch_at(start)? })
+        }
+        OffsetQuery::Latest => Ok(FoundOffset {
+            offset: high_watermark,
+            timestamp: TimestampMs(-1),
+            leader_epoch: Some(term.leader_epoch()),
+        }),
+        OffsetQuery::AtOrAfter(time) => {
+            let queue = reader::find_batch_by_time(&*tables, tp, time).map_err(storage)?;
+            let from_queue = match queue {
+                Some(batch) if batch.end_offset() <= high_watermark => at_or_after(queue_batch(&runtime, &batch)?, time)?,
+                _ => None,
+            };
+            let found = match from_queue {
+                Some(found) => Some(found),
+                None => search_tail(&runtime, tp, |bytes| at_or_after(bytes, time))?.into_iter().next(),
+            };
+            found.map_or(Ok(NOT_FOUND), |(offset, timestamp)| {
+                Ok(FoundOffset { offset, timestamp, leader_epoch: epoch_at(offset)? })
+            })
+        }
+        OffsetQuery::MaxTimestamp => {
+            let queue = reader::max_timestamp_batch(&*tables, tp).map_err(storage)?;
+            let mut found = match queue {
+                Some(batch) if batch.end_offset() <= high_watermark => greatest(queue_batch(&runtime, &batch)?)?,
+                _ => None,
+            };
+            for candidate in search_tail(&runtime, tp, greatest)? {
+                if found.is_none_or(|known| candidate.1 > known.1) {
+                    found = Some(candidate);
+                }
+            }
+            found.map_or(Ok(NOT_FOUND), |(offset, timestamp)| {
+                Ok(FoundOffset { offset, timestamp, leader_epoch: epoch_at(offset)? })
+            })
+        }
+    }
+}
+
+type Stamp = (Offset, TimestampMs);
+
+fn parsed(bytes: Bytes) -> ItemResult<RecordBatch> {
+    RecordBatch::parse(bytes).map_err(storage)
+}
+
+fn at_or_after(bytes: Bytes, time: TimestampMs) -> ItemResult<Option<Stamp>> {
+    first_record_at_or_after(&parsed(bytes)?, time, DECOMPRESSED_BYTES_MAX).map_err(storage)
+}
+
+fn greatest(bytes: Bytes) -> ItemResult<Option<Stamp>> {
+    max_timestamp_record(&parsed(bytes)?, DECOMPRESSED_BYTES_MAX).map_err(storage)
+}
+
+/// What the visible batches that are not applied yet have to offer.
+fn search_tail(
+    runtime: &GroupRuntime,
+    tp: duolog_types::TopicPartition,
+    search: impl Fn(Bytes) -> ItemResult<Option<Stamp>>,
+) -> ItemResult<Vec<Stamp>> {
+    let batches = tail_batches(runtime, tp, Offset(0))?;
+    Ok(batches.into_iter().map(search).collect::<ItemResult<Vec<_>>>()?.into_iter().flatten().collect())
+}
+
+/// The end of a leader epoch.
+pub(crate) async fn leader_epoch_end(
+    broker: &Broker,
+    topic: TopicRef,
+    partition: i32,
+    leader_epoch: LeaderEpoch,
+    epoch: EpochCheck,
+) -> ItemResult<Option<EpochEnd>> {
+    let place = broker.catalog().partition(&topic, partition)?;
+    let runtime = broker.runtime(place.group)?;
+    let term = serve(&place, &runtime, epoch).await?;
+    let (high_watermark, _) = runtime.ends(place.partition)?.ok_or(BrokerError::LeaderNotAvailable)?;
+    let current = reader::CurrentEpoch { epoch: term.leader_epoch(), log_end: high_watermark };
+    let end = reader::epoch_end_offset(&*runtime.tables(), place.partition, leader_epoch, current).map_err(storage)?;
+    Ok(end.map(|end| EpochEnd { epoch: end.epoch, end_offset: end.end_offset }))
+}

@@ -1,0 +1,160 @@
+//! Produce: checks a partition's batch, hands it to the sequencer, waits for the topic's ack point.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use duolog_record::{BatchError, BatchErrorKind, RecordBatch, split_batches};
+use duolog_state::reader;
+use duolog_types::{Offset, TimestampMs, TimestampType, TopicConfig};
+use futures_util::future::join_all;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::api::{ItemResult, ProducePartition, Produced};
+use crate::broker::Broker;
+use crate::error::BrokerError;
+use crate::fetch::PARK_MAX;
+use crate::runtime::storage;
+use crate::sequencer_task::SequenceRequest;
+
+/// The leader's wall clock.
+pub(crate) fn now() -> TimestampMs {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    TimestampMs(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// Produces to several partitions; every batch is handed to its sequencer in the first poll, in order.
+pub(crate) async fn produce(
+    broker: &Broker,
+    partitions: Vec<ProducePartition>,
+    timeout_ms: i32,
+) -> Vec<ItemResult<Produced>> {
+    let timeout = Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0).max(1));
+    let deadline = Instant::now() + timeout;
+    join_all(partitions.into_iter().map(|partition| produce_one(broker, partition, deadline))).await
+}
+
+async fn produce_one(broker: &Broker, wanted: ProducePartition, deadline: Instant) -> ItemResult<Produced> {
+    let place = broker.catalog().partition(&wanted.topic, wanted.partition)?;
+    let runtime = broker.runtime(place.group)?;
+    if !runtime.leadership().is_self {
+        return Err(runtime.not_leader());
+    }
+    let config = &place.topic.row.config;
+    let batch = checked(wanted.records, config)?;
+    let now = now();
+    check_timestamp(&batch, config, now)?;
+    runtime.served_term(deadline.min(Instant::now() + PARK_MAX)).await?;
+    let log_start_offset =
+        reader::partition_row(&*runtime.tables(), place.partition).map_err(storage)?.map_or(Offset(0), |row| row.log_start);
+    let (reply, answer) = oneshot::channel();
+    let request = SequenceRequest {
+        partition: place.partition,
+        batch,
+        durability: config.durability(),
+        flush: config.flush_wish(),
+        flush_records: config.flush_messages(),
+        log_append_time: (config.timestamp_type() == TimestampType::LogAppendTime).then_some(now),
+        log_start_offset,
+        reply,
+    };
+    runtime.sequencer().requests.send(request).await.map_err(|_| runtime.not_leader())?;
+    match tokio::time::timeout_at(deadline, answer).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(_)) => Err(runtime.not_leader()),
+        Err(_) => Err(BrokerError::RequestTimedOut("the ack point was not reached in time".to_owned())),
+    }
+}
+
+/// The one batch of a partition.
+fn checked(records: Bytes, config: &TopicConfig) -> ItemResult<RecordBatch> {
+    let mut batches = split_batches(records).map_err(|error| batch_error(&error))?;
+    let batch = match (batches.pop(), batches.len()) {
+        (Some(batch), 0) => batch,
+        (None, _) => return Err(BrokerError::InvalidRecord("a produce request without records".to_owned())),
+        (Some(_), more) => {
+            let found = more + 1;
+            return Err(BrokerError::InvalidRecord(format!("one record batch per partition is expected, found {found}")));
+        }
+    };
+    let limit = config.max_message_bytes();
+    if batch.size_bytes() > limit {
+        return Err(BrokerError::MessageTooLarge { found: batch.size_bytes(), limit });
+    }
+    if batch.view().is_transactional() {
+        return Err(BrokerError::Unsupported("transactions are not supported yet".to_owned()));
+    }
+    Ok(batch)
+}
+
+fn batch_error(error: &BatchError) -> BrokerError {
+    match error.kind() {
+        BatchErrorKind::Corrupt => BrokerError::CorruptMessage(error.to_string()),
+        BatchErrorKind::Invalid | BatchErrorKind::UnsupportedCompression | BatchErrorKind::TooLarge => {
+            BrokerError::InvalidRecord(error.to_string())
+        }
+        BatchErrorKind::UnsupportedMagic => match error {
+            BatchError::UnsupportedMagic { found } => BrokerError::UnsupportedFormat(*found),
+            other => BrokerError::InvalidRecord(other.to_string()),
+        },
+        BatchErrorKind::InvalidTimestamp => BrokerError::InvalidRecord(error.to_string()),
+    }
+}
+
+/// A producer's own timestamps must lie within the topic's window around the leader's clock.
+fn check_timestamp(batch: &RecordBatch, config: &TopicConfig, now: TimestampMs) -> ItemResult<()> {
+    if config.timestamp_type() == TimestampType::LogAppendTime {
+        return Ok(());
+    }
+    let stamp = batch.view().max_timestamp();
+    let (before, after) = config.timestamp_window_ms();
+    let too_old = stamp.0 >= 0 && now.0.saturating_sub(stamp.0) > before;
+    let too_new = stamp.0.saturating_sub(now.0) > after;
+    if too_old || too_new { Err(BrokerError::InvalidTimestamp(stamp.0)) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use duolog_record::BatchBuilder;
+
+    use super::*;
+
+    fn config(pairs: &[(&str, &str)]) -> TopicConfig {
+        TopicConfig::new(pairs.iter().copied()).unwrap()
+    }
+
+    fn batch(timestamp: i64) -> RecordBatch {
+        let mut builder = BatchBuilder::new();
+        builder.push(TimestampMs(timestamp), None, Some(b"value")).unwrap();
+        builder.build()
+    }
+
+    #[test]
+    fn a_batch_that_is_not_allowed_is_refused_with_its_own_error() {
+        let good = batch(1).into_bytes();
+        checked(good.clone(), &config(&[])).unwrap();
+        assert!(matches!(checked(Bytes::new(), &config(&[])), Err(BrokerError::InvalidRecord(_))));
+        let twice: Bytes = [good.as_ref(), good.as_ref()].concat().into();
+        assert!(matches!(checked(twice, &config(&[])), Err(BrokerError::InvalidRecord(_))));
+        let mut damaged = good.to_vec();
+        *damaged.last_mut().unwrap() ^= 1;
+        assert!(matches!(checked(damaged.into(), &config(&[])), Err(BrokerError::CorruptMessage(_))));
+        let mut old = good.to_vec();
+        old[16] = 1;
+        assert_eq!(checked(old.into(), &config(&[])), Err(BrokerError::UnsupportedFormat(1)));
+        let small = config(&[("max.message.bytes", "10")]);
+        assert!(matches!(checked(good, &small), Err(BrokerError::MessageTooLarge { limit: 10, .. })));
+    }
+
+    #[test]
+    fn timestamps_must_lie_within_the_window() {
+        let now = TimestampMs(10_000_000);
+        check_timestamp(&batch(1), &config(&[]), now).unwrap();
+        check_timestamp(&batch(-1), &config(&[]), now).unwrap();
+        let late = config(&[("message.timestamp.before.max.ms", "5")]);
+        assert_eq!(check_timestamp(&batch(1), &late, now), Err(BrokerError::InvalidTimestamp(1)));
+        let far = batch(now.0 + 3_600_001);
+        assert!(check_timestamp(&far, &config(&[]), now).is_err());
+        check_timestamp(&far, &config(&[("message.timestamp.type", "LogAppendTime")]), now).unwrap();
+    }
+}

@@ -1,0 +1,257 @@
+//! One broker group on this node as the broker uses it: the applied state, the leader's log, who waits for what.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use duolog_replication::{BrokerGroup, Leadership};
+use duolog_state::run::RunJudge;
+use duolog_state::{StateEvent, TableReader, reader};
+use duolog_state_store::RocksReader;
+use duolog_types::{BrokerGroupId, LogIndex, NodeId, Offset, Term, TopicPartition};
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{oneshot, watch};
+
+use crate::api::{ItemResult, Produced};
+use crate::backend::StateSink;
+use crate::error::BrokerError;
+use crate::leader_log::LeaderLog;
+use crate::sequencer_task::{self, SequencerEvent, SequencerHandle, SequencerQueues};
+
+/// A producer that waits for its ack point.
+#[derive(Debug)]
+pub(crate) struct Waiter {
+    pub(crate) reply: oneshot::Sender<ItemResult<Produced>>,
+    pub(crate) produced: Produced,
+}
+
+/// A broker group on this node.
+pub(crate) struct GroupRuntime {
+    id: BrokerGroupId,
+    node_id: NodeId,
+    started: Instant,
+    tables: RwLock<Option<RocksReader>>,
+    group: OnceLock<Arc<BrokerGroup>>,
+    leader: Mutex<Option<LeaderLog<Waiter>>>,
+    /// Bumped when something that a long poll waits for may have changed.
+    changed: watch::Sender<u64>,
+    /// The term in which this node serves: it leads, and everything of earlier terms is applied.
+    serving: watch::Sender<Option<Term>>,
+    /// Events of the applied state that other parts follow, by kind.
+    catalog_changed: watch::Sender<u64>,
+    topics_changed: watch::Sender<u64>,
+    sequencer: SequencerHandle,
+    judge: Mutex<RunJudge>,
+}
+
+impl GroupRuntime {
+    /// The runtime, and the queues of its sequencer's task.
+    pub(crate) fn new(id: BrokerGroupId, node_id: NodeId) -> (Arc<Self>, SequencerQueues) {
+        let (sequencer, queues) = sequencer_task::queues();
+        let runtime = Arc::new(Self {
+            id,
+            node_id,
+            started: Instant::now(),
+            tables: RwLock::new(None),
+            group: OnceLock::new(),
+            leader: Mutex::new(None),
+            changed: watch::channel(0).0,
+            serving: watch::channel(None).0,
+            catalog_changed: watch::channel(0).0,
+            topics_changed: watch::channel(0).0,
+            sequencer,
+            judge: Mutex::new(RunJudge::default()),
+        });
+        (runtime, queues)
+    }
+
+    /// Connects the replica, once it is open.
+    pub(crate) fn attach(&self, group: Arc<BrokerGroup>) {
+        assert!(self.group.set(group).is_ok(), "a runtime is attached once");
+    }
+
+    pub(crate) fn id(&self) -> BrokerGroupId {
+        self.id
+    }
+
+    /// Milliseconds of a clock that only this runtime uses.
+    pub(crate) fn now_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// The replica.
+    pub(crate) fn group(&self) -> &Arc<BrokerGroup> {
+        self.group.get().expect("attached before requests come in")
+    }
+
+    /// The applied state.
+    pub(crate) fn tables(&self) -> Arc<dyn TableReader> {
+        Arc::new(self.rocks())
+    }
+
+    /// The applied state, with snapshots.
+    pub(crate) fn rocks(&self) -> RocksReader {
+        self.tables.read().clone().expect("opened before requests come in")
+    }
+
+    pub(crate) fn leadership(&self) -> Leadership {
+        *self.group().leadership().borrow()
+    }
+
+    pub(crate) fn leader(&self) -> &Mutex<Option<LeaderLog<Waiter>>> {
+        &self.leader
+    }
+
+    pub(crate) fn subscribe_changed(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    pub(crate) fn subscribe_serving(&self) -> watch::Receiver<Option<Term>> {
+        self.serving.subscribe()
+    }
+
+    pub(crate) fn subscribe_catalog(&self) -> watch::Receiver<u64> {
+        self.catalog_changed.subscribe()
+    }
+
+    pub(crate) fn subscribe_topics(&self) -> watch::Receiver<u64> {
+        self.topics_changed.subscribe()
+    }
+
+    fn bump(sender: &watch::Sender<u64>) {
+        sender.send_modify(|count| *count += 1);
+    }
+
+    pub(crate) fn notify_changed(&self) {
+        Self::bump(&self.changed);
+    }
+
+    /// This node begins to serve a term: everything before is applied. A later run of the same term changes nothing.
+    pub(crate) fn begin_term(&self, term: Term) {
+        let mut leader = self.leader.lock();
+        if leader.as_ref().is_some_and(|log| log.term() == term) {
+            return;
+        }
+        *leader = Some(LeaderLog::new(term));
+        drop(leader);
+        self.serving.send_replace(Some(term));
+        self.notify_changed();
+    }
+
+    /// The term has ended: everyone who waits gets "unknown, retry", never "failed".
+    pub(crate) fn end_term(&self) {
+        self.serving.send_replace(None);
+        let ended = self.leader.lock().take();
+        if let Some(log) = ended {
+            for waiter in log.end() {
+                // The connection may have gone.
+                let _ = waiter.reply.send(Err(self.not_leader()));
+            }
+        }
+        self.notify_changed();
+    }
+
+    pub(crate) fn not_leader(&self) -> BrokerError {
+        let leadership = self.leadership();
+        let leader = leadership.leader.filter(|leader| *leader != self.node_id);
+        BrokerError::NotLeader { leader, epoch: leader.map(|_| leadership.term.leader_epoch()) }
+    }
+
+    /// The term in which this node serves, once it does: requests that come before are parked here, in order.
+    ///
+    /// # Errors
+    /// `NotLeader` when this node does not lead, or not soon enough.
+    pub(crate) async fn served_term(&self, deadline: tokio::time::Instant) -> Result<Term, BrokerError> {
+        let mut serving = self.serving.subscribe();
+        let mut leadership = self.group().leadership();
+        loop {
+            let now = *leadership.borrow_and_update();
+            if !now.is_self {
+                return Err(self.not_leader());
+            }
+            if *serving.borrow_and_update() == Some(now.term) {
+                return Ok(now.term);
+            }
+            tokio::select! {
+                changed = serving.changed() => changed.map_err(|_| self.not_leader())?,
+                changed = leadership.changed() => changed.map_err(|_| self.not_leader())?,
+                () = tokio::time::sleep_until(deadline) => return Err(self.not_leader()),
+            }
+        }
+    }
+
+    /// High watermark and log end of a partition that this node serves; `None` when it is not hosted here.
+    pub(crate) fn ends(&self, partition: TopicPartition) -> Result<Option<(Offset, Offset)>, BrokerError> {
+        if let Some(ends) = self.leader.lock().as_ref().ok_or_else(|| self.not_leader())?.ends(partition) {
+            return Ok(Some(ends));
+        }
+        let end = reader::log_end(&*self.tables(), partition).map_err(storage)?;
+        Ok(end.map(|end| (end, end)))
+    }
+
+    /// Where batches go to be sequenced.
+    pub(crate) fn sequencer(&self) -> &SequencerHandle {
+        &self.sequencer
+    }
+
+    /// Which of the log's entries count, as the append hook sees it.
+    pub(crate) fn judge(&self) -> &Mutex<RunJudge> {
+        &self.judge
+    }
+}
+
+/// A failed read of the state.
+pub(crate) fn storage(error: impl std::fmt::Display) -> BrokerError {
+    BrokerError::Storage(error.to_string())
+}
+
+impl StateSink for GroupRuntime {
+    fn opened(&self, tables: RocksReader) {
+        *self.tables.write() = Some(tables);
+        Self::bump(&self.catalog_changed);
+        Self::bump(&self.topics_changed);
+    }
+
+    fn applied(&self, index: LogIndex, events: &[StateEvent]) {
+        let mut touched = Vec::new();
+        let mut deleted = Vec::new();
+        let (mut catalog, mut topics) = (false, false);
+        for event in events {
+            match event {
+                StateEvent::BatchApplied { partition, .. } => touched.push(*partition),
+                StateEvent::PartitionDeleted { partition } => {
+                    deleted.push(*partition);
+                    topics = true;
+                }
+                StateEvent::CatalogChanged { .. } => catalog = true,
+                StateEvent::PartitionCreated { .. } | StateEvent::TopicConfigChanged { .. } => topics = true,
+                StateEvent::OffsetPulledBack { group, partition, from, to } => {
+                    tracing::warn!(
+                        consumer_group = %group, %partition, %from, %to,
+                        "pulled back a committed offset that lay beyond the log end after an allowed loss"
+                    );
+                }
+                StateEvent::LogStartAdvanced { .. }
+                | StateEvent::GroupChanged { .. }
+                | StateEvent::GroupDeleted { .. }
+                | StateEvent::OffsetsChanged { .. } => {}
+            }
+        }
+        if let Some(leader) = self.leader.lock().as_mut() {
+            leader.applied(index, touched);
+            for partition in &deleted {
+                leader.forget(*partition);
+            }
+        }
+        for partition in deleted {
+            // The task ends with the node.
+            let _ = self.sequencer.events.send(SequencerEvent::PartitionDeleted(partition));
+        }
+        if catalog {
+            Self::bump(&self.catalog_changed);
+        }
+        if topics {
+            Self::bump(&self.topics_changed);
+            self.notify_changed();
+        }
+    }
+}

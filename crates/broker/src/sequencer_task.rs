@@ -1,0 +1,359 @@
+//! The task that drives a broker group's sequencer, and the one that releases producers by the watermarks.
+//!
+//! ```text
+//!  produce ─▶ requests ─▶ [Sequencer] ─▶ proposals ─▶ Raft ─▶ log.append ─▶ Hook: judge, LeaderLog ─▶ Appended event
+//!                              ▲  │                                                                        │
+//!                              │  └─ replies: "wait for (term, index, point)" ─▶ LeaderLog ─▶ released by watermarks
+//!                              └──────────────────────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! Invariant: only this task proposes batches, so their order in the log is the order in which they were sequenced.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use duolog_coordinator::sequencer::{
+    Answer, Output, ProduceItem, ProduceRefusal, Proposal as SequencerProposal, ProposedEntry, Reply, Sequencer, TableState,
+    WaiterId,
+};
+use duolog_record::RecordBatch;
+use duolog_record::entry::EntryHeader;
+use duolog_replication::{Leadership, Proposal, outcome};
+use duolog_state::run::RunBarrier;
+use duolog_state::{EntryKind, Response};
+use duolog_types::{Durability, FlushWish, LogIndex, Offset, Term, TimestampMs, TopicPartition};
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::api::{ItemResult, Produced};
+use crate::error::BrokerError;
+use crate::runtime::{GroupRuntime, Waiter};
+
+/// Requests that wait for the task; each is one batch.
+const REQUESTS_MAX: usize = 4_096;
+/// A refused barrier is tried again after this time: a new leader must first hear from a quorum.
+const REOPEN_AFTER: Duration = Duration::from_millis(5);
+
+/// A batch to be sequenced.
+pub(crate) struct SequenceRequest {
+    pub(crate) partition: TopicPartition,
+    pub(crate) batch: RecordBatch,
+    pub(crate) durability: Durability,
+    pub(crate) flush: FlushWish,
+    pub(crate) flush_records: Option<i64>,
+    pub(crate) log_append_time: Option<TimestampMs>,
+    pub(crate) log_start_offset: Offset,
+    pub(crate) reply: oneshot::Sender<ItemResult<Produced>>,
+}
+
+/// What the task is told by the log and the state.
+#[derive(Debug)]
+pub(crate) enum SequencerEvent {
+    /// An entry lies in this leader's log, and counts.
+    Appended(EntryHeader, LogIndex),
+    /// An entry lies in this leader's log, and does not count.
+    DoesNotCount(EntryHeader),
+    /// A partition is gone.
+    PartitionDeleted(TopicPartition),
+}
+
+/// The ends of the task's queues.
+pub(crate) struct SequencerHandle {
+    pub(crate) requests: mpsc::Sender<SequenceRequest>,
+    pub(crate) events: mpsc::UnboundedSender<SequencerEvent>,
+}
+
+pub(crate) struct SequencerQueues {
+    requests: mpsc::Receiver<SequenceRequest>,
+    events: mpsc::UnboundedReceiver<SequencerEvent>,
+}
+
+/// The queues of one group's task. Events are bounded by what is in flight.
+pub(crate) fn queues() -> (SequencerHandle, SequencerQueues) {
+    let (requests, requests_rx) = mpsc::channel(REQUESTS_MAX);
+    let (events, events_rx) = mpsc::unbounded_channel();
+    (SequencerHandle { requests, events }, SequencerQueues { requests: requests_rx, events: events_rx })
+}
+
+/// A producer that is not told yet what to wait for.
+struct Unsequenced {
+    reply: oneshot::Sender<ItemResult<Produced>>,
+    log_start_offset: Offset,
+    stamps_time: bool,
+}
+
+/// How a proposal ended.
+enum Outcome {
+    Barrier(RunBarrier, bool),
+    Batches(EntryHeader, bool),
+}
+
+struct Task {
+    runtime: Arc<GroupRuntime>,
+    sequencer: Sequencer,
+    leading: Option<Term>,
+    waiting: HashMap<WaiterId, Unsequenced>,
+    next_waiter: u64,
+    outcomes: FuturesUnordered<BoxFuture<'static, Outcome>>,
+    reopen_at: Option<tokio::time::Instant>,
+}
+
+/// Runs as long as the group does.
+pub(crate) async fn run(runtime: Arc<GroupRuntime>, mut queues: SequencerQueues) {
+    let mut leadership = runtime.group().leadership();
+    let mut applied = runtime.group().applied();
+    let mut task = Task {
+        runtime,
+        sequencer: Sequencer::new(),
+        leading: None,
+        waiting: HashMap::new(),
+        next_waiter: 0,
+        outcomes: FuturesUnordered::new(),
+        reopen_at: None,
+    };
+    loop {
+        let now = *leadership.borrow_and_update();
+        task.follow_leadership(now).await;
+        let reopen_at = task.reopen_at.unwrap_or_else(|| tokio::time::Instant::now() + Duration::from_secs(3_600));
+        tokio::select! {
+            biased;
+            changed = leadership.changed() => if changed.is_err() { break },
+            Some(event) = queues.events.recv() => task.on_event(event).await,
+            Some(outcome) = task.outcomes.next(), if !task.outcomes.is_empty() => task.on_outcome(outcome).await,
+            changed = applied.changed() => {
+                if changed.is_err() { break }
+                let mark = *applied.borrow_and_update();
+                if let Some(mark) = mark { task.sequencer.applied(LogIndex(mark.index)); }
+            }
+            () = tokio::time::sleep_until(reopen_at), if task.reopen_at.is_some() => {
+                task.reopen_at = None;
+                let output = task.sequencer.reopen();
+                task.carry_out(output).await;
+            }
+            request = queues.requests.recv(), if task.sequencer.has_room() => match request {
+                Some(request) => {
+                    task.submit(request).await;
+                    // Everything that waits goes into the same entries.
+                    while task.sequencer.has_room() && let Ok(more) = queues.requests.try_recv() {
+                        task.submit(more).await;
+                    }
+                }
+                None => break,
+            },
+        }
+        task.propose().await;
+    }
+    task.follow_leadership(Leadership::default()).await;
+}
+
+impl Task {
+    async fn follow_leadership(&mut self, now: Leadership) {
+        let leading = now.is_self.then_some(now.term);
+        if leading == self.leading {
+            return;
+        }
+        if self.leading.is_some() {
+            let output = self.sequencer.stop();
+            self.carry_out(output).await;
+            self.runtime.end_term();
+            self.reopen_at = None;
+        }
+        self.leading = leading;
+        if let Some(term) = leading {
+            tracing::info!(broker_group = %self.runtime.id(), %term, "leads");
+            let output = self.sequencer.start(term, 0);
+            self.carry_out(output).await;
+        }
+    }
+
+    async fn submit(&mut self, request: SequenceRequest) {
+        let waiter = WaiterId(self.next_waiter);
+        self.next_waiter += 1;
+        self.waiting.insert(
+            waiter,
+            Unsequenced {
+                reply: request.reply,
+                log_start_offset: request.log_start_offset,
+                stamps_time: request.log_append_time.is_some(),
+            },
+        );
+        let output = self.sequencer.submit(ProduceItem {
+            waiter,
+            partition: request.partition,
+            batch: request.batch,
+            durability: request.durability,
+            flush: request.flush,
+            flush_records: request.flush_records,
+            log_append_time: request.log_append_time,
+            flags: 0,
+        });
+        self.carry_out(output).await;
+    }
+
+    async fn propose(&mut self) {
+        while self.sequencer.ready_to_propose() {
+            let tables = self.runtime.tables();
+            let output = self.sequencer.propose(&TableState(&*tables));
+            let failed = output.failed.is_some();
+            self.carry_out(output).await;
+            if failed {
+                return;
+            }
+        }
+    }
+
+    async fn on_event(&mut self, event: SequencerEvent) {
+        let output = match event {
+            SequencerEvent::Appended(header, index) => self.sequencer.proposal_appended(header, index),
+            SequencerEvent::DoesNotCount(header) => self.sequencer.proposal_refused(header),
+            SequencerEvent::PartitionDeleted(partition) => {
+                self.sequencer.partition_deleted(partition);
+                return;
+            }
+        };
+        self.carry_out(output).await;
+    }
+
+    async fn on_outcome(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Barrier(barrier, true) => {
+                if self.leading == Some(barrier.term) {
+                    self.runtime.begin_term(barrier.term);
+                }
+                let output = self.sequencer.barrier_applied(barrier);
+                self.carry_out(output).await;
+            }
+            Outcome::Barrier(barrier, false) => {
+                self.sequencer.barrier_refused(barrier);
+                self.reopen_at = Some(tokio::time::Instant::now() + REOPEN_AFTER);
+            }
+            Outcome::Batches(_, true) => {}
+            Outcome::Batches(header, false) => {
+                let output = self.sequencer.proposal_refused(header);
+                self.carry_out(output).await;
+            }
+        }
+    }
+
+    /// Carries out what the machine wants, in order.
+    async fn carry_out(&mut self, output: Output) {
+        for ahead in &output.ahead {
+            tracing::warn!(
+                broker_group = %self.runtime.id(), partition = %ahead.partition, producer_id = %ahead.producer_id,
+                replicated = ahead.last, found = ahead.found,
+                "took a batch ahead of the producer's replicated sequence: the mode allowed the loss of what is between"
+            );
+        }
+        if let Some(error) = &output.failed {
+            tracing::error!(broker_group = %self.runtime.id(), %error, "the state cannot be read");
+        }
+        for proposal in output.proposals {
+            match proposal {
+                SequencerProposal::Barrier(barrier) => self.propose_barrier(barrier).await,
+                SequencerProposal::Batches(entry) => self.propose_batches(entry).await,
+            }
+        }
+        for reply in output.replies {
+            self.reply(reply);
+        }
+    }
+
+    async fn propose_barrier(&mut self, barrier: RunBarrier) {
+        let proposal = Proposal { kind: EntryKind::RunBarrier, flush: FlushWish::Now, body: barrier.encode() };
+        match self.runtime.group().propose_as(barrier.term, proposal).await {
+            Ok(receiver) => self.outcomes.push(Box::pin(async move {
+                let opened = match receiver.await.map(outcome) {
+                    Ok(Ok((_, response))) => response.0 == Response::RunOpened,
+                    Ok(Err(_)) | Err(_) => false,
+                };
+                Outcome::Barrier(barrier, opened)
+            })),
+            Err(_) => self.outcomes.push(Box::pin(std::future::ready(Outcome::Barrier(barrier, false)))),
+        }
+    }
+
+    async fn propose_batches(&mut self, entry: ProposedEntry) {
+        let header = entry.header;
+        let proposal = Proposal { kind: EntryKind::Batches, flush: entry.flush, body: entry.body };
+        match self.runtime.group().propose_as(header.run_term, proposal).await {
+            Ok(receiver) => self.outcomes.push(Box::pin(async move {
+                let kept = matches!(receiver.await.map(outcome), Ok(Ok(_)));
+                Outcome::Batches(header, kept)
+            })),
+            Err(_) => self.outcomes.push(Box::pin(std::future::ready(Outcome::Batches(header, false)))),
+        }
+    }
+
+    fn reply(&mut self, reply: Reply) {
+        let Some(waiting) = self.waiting.remove(&reply.waiter) else { return };
+        let told = |produced: duolog_coordinator::sequencer::Produced| Produced {
+            base_offset: produced.base_offset,
+            log_append_time: waiting.stamps_time.then_some(produced.max_timestamp),
+            log_start_offset: waiting.log_start_offset,
+        };
+        match reply.answer {
+            Answer::WaitFor { term, index, ack_point, produced } => {
+                let waiter = Waiter { reply: waiting.reply, produced: told(produced) };
+                let mut leader = self.runtime.leader().lock();
+                match leader.as_mut().filter(|log| log.term() == term) {
+                    Some(log) => {
+                        log.wait(index, ack_point, vec![waiter]);
+                        let released = log.release();
+                        drop(leader);
+                        answer_all(released);
+                    }
+                    None => {
+                        drop(leader);
+                        let _ = waiter.reply.send(Err(self.runtime.not_leader()));
+                    }
+                }
+            }
+            Answer::Done(produced) => {
+                let _ = waiting.reply.send(Ok(told(produced)));
+            }
+            Answer::Refused(refusal) => {
+                let _ = waiting.reply.send(Err(refused(&self.runtime, refusal)));
+            }
+        }
+    }
+}
+
+fn refused(runtime: &GroupRuntime, refusal: ProduceRefusal) -> BrokerError {
+    match refusal {
+        ProduceRefusal::Unknown | ProduceRefusal::NotLeading => runtime.not_leader(),
+        ProduceRefusal::UnknownPartition => BrokerError::LeaderNotAvailable,
+        ProduceRefusal::OutOfOrderSequence { found, last } => BrokerError::OutOfOrderSequence { found, last },
+        ProduceRefusal::DuplicateSequence => BrokerError::DuplicateSequence,
+        ProduceRefusal::StaleEpoch { found, current } => {
+            BrokerError::InvalidProducerEpoch { found: found.0, current: current.0 }
+        }
+    }
+}
+
+/// Tells producers that their ack point is reached. A connection that has gone is no error.
+fn answer_all(waiters: Vec<Waiter>) {
+    for waiter in waiters {
+        let _ = waiter.reply.send(Ok(waiter.produced));
+    }
+}
+
+/// Follows the watermarks: releases acks, moves high watermarks, wakes long polls.
+pub(crate) async fn release(runtime: Arc<GroupRuntime>) {
+    let mut watermarks = runtime.group().watermarks();
+    loop {
+        let marks = *watermarks.borrow_and_update();
+        let released = runtime.leader().lock().as_mut().map(|log| log.advance(marks));
+        if let Some(released) = released {
+            answer_all(released.waiters);
+            if released.visible {
+                runtime.notify_changed();
+            }
+        }
+        if watermarks.changed().await.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! The flusher thread: decides when, and makes everything written so far durable with one fdatasync.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::error::LogError;
+use crate::format::Extent;
+use crate::index_file;
+use crate::entry::LogId;
+use crate::shared::{FlushCallback, FlushState, InFlight, SealedSegment, Shared, Urgency, answer, lesser};
+
+/// One flush: what was written when it began, and who waits for it.
+struct Flush {
+    sealed: Vec<SealedSegment>,
+    active: Arc<dyn crate::disk::DiskFile>,
+    active_path: std::path::PathBuf,
+    dir_changed: bool,
+    target: Extent,
+    target_last: Option<LogId>,
+    callbacks: Vec<FlushCallback>,
+}
+
+pub(crate) fn run(shared: &Shared) {
+    while let Some(flush) = next(shared) {
+        if let Err(error) = sync(shared, &flush) {
+            answer(flush.callbacks, &Err(error.clone()));
+            shared.fail(&error);
+            return;
+        }
+        finish(shared, flush);
+    }
+}
+
+/// Waits until a flush is due and takes it. `None` when the log ends.
+fn next(shared: &Shared) -> Option<Flush> {
+    let mut state = shared.flush.lock();
+    loop {
+        if state.stopped {
+            return None;
+        }
+        match due(shared, &state) {
+            Some(Urgency::Now) => return Some(begin(&mut state)),
+            Some(Urgency::Until(deadline)) => {
+                shared.due.wait_until(&mut state, deadline);
+            }
+            None => shared.due.wait(&mut state),
+        }
+    }
+}
+
+/// The whole rule of DESIGN.md, section 4, "flushing".
+fn due(shared: &Shared, state: &FlushState) -> Option<Urgency> {
+    let options = &shared.options;
+    if state.unflushed_bytes >= options.flush_bytes || state.waiting.len() >= options.unanswered_appends_max {
+        return Some(Urgency::Now);
+    }
+    match state.urgency {
+        Some(Urgency::Until(deadline)) if deadline <= Instant::now() => Some(Urgency::Now),
+        urgency => urgency,
+    }
+}
+
+fn begin(state: &mut FlushState) -> Flush {
+    state.urgency = None;
+    state.in_flight = InFlight::Flushing { cut: None, bytes: std::mem::take(&mut state.unflushed_bytes) };
+    Flush {
+        sealed: std::mem::take(&mut state.sealed),
+        active: state.active.clone(),
+        active_path: state.active_path.clone(),
+        dir_changed: std::mem::take(&mut state.dir_changed),
+        target: state.written,
+        target_last: state.written_last,
+        callbacks: std::mem::take(&mut state.waiting),
+    }
+}
+
+/// Old segments first: nothing of a new one counts before them.
+fn sync(shared: &Shared, flush: &Flush) -> Result<(), LogError> {
+    for sealed in &flush.sealed {
+        sealed.file.sync_data().map_err(|e| LogError::io("flush", &sealed.segment.path, e))?;
+    }
+    flush.active.sync_data().map_err(|e| LogError::io("flush", &flush.active_path, e))?;
+    if flush.dir_changed {
+        shared.disk.sync_dir(&shared.dir).map_err(|e| LogError::io("flush", &shared.dir, e))?;
+    }
+    Ok(())
+}
+
+fn finish(shared: &Shared, flush: Flush) {
+    let published = {
+        let mut state = shared.flush.lock();
+        let before = state.flushed_last;
+        let cut = match std::mem::replace(&mut state.in_flight, InFlight::Idle) {
+            InFlight::Flushing { cut, .. } => cut,
+            InFlight::Idle => None,
+        };
+        state.flushed = flush.target;
+        state.flushed_last = cut.map_or(flush.target_last, |kept| lesser(kept, flush.target_last));
+        state.flushed_last.filter(|_| cut.is_none() && state.flushed_last != before)
+    };
+    if let Some((term, index)) = published {
+        shared.observer.flushed(term, index);
+    }
+    answer(flush.callbacks, &Ok(()));
+    shared.flush_done.notify_all();
+    // The writer looks at the flush state under `front`: taking it here means that it sees the change or is waiting.
+    drop(shared.front.lock());
+    shared.work.notify_all();
+    write_sidecars(shared, &flush.sealed);
+}
+
+/// A sidecar only saves time at the next start: without it the segment is scanned.
+fn write_sidecars(shared: &Shared, sealed: &[SealedSegment]) {
+    for sealed in sealed {
+        let Some((summary, rows)) = &sealed.index else { continue };
+        match index_file::write(&*shared.disk, &sealed.segment.path, summary, rows) {
+            Ok(()) => shared.table.write().indexed(sealed.segment.sequence),
+            Err(error) => tracing::warn!(%error, "no index of a sealed segment; the next start scans it"),
+        }
+    }
+}

@@ -1,0 +1,618 @@
+//! Goal: the sequencer keeps its promises, whatever the order of sends, duplicates, refusals, applies and elections.
+//!
+//! Method: scenarios, and random interleavings against a small cluster of one: a log, the real judge as append hook, and
+//! the real state machine. Checked: every waiter is answered exactly once, what was promised is where it was promised,
+//! no sequence of a producer is stored twice, sequences are stored in order.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use duolog_coordinator::sequencer::{
+    Answer, Output, ProduceItem, ProduceRefusal, Produced, Proposal, Reply, Sequencer, TableState, WaiterId,
+};
+use duolog_record::entry::EntryView;
+use duolog_record::{BatchBuilder, RecordBatch};
+use duolog_state::command::PartitionCommand;
+use duolog_state::run::{PendingEnds, RunBarrier, RunJudge, Verdict};
+use duolog_state::{AppliedEntry, Command, EntryKind, Machine, MemoryTables, Response, reader};
+use duolog_types::{
+    AckPoint, Durability, FlushWish, LogIndex, Offset, ProducerEpoch, ProducerId, Term, TimestampMs, TopicConfig,
+    TopicId, TopicPartition, limits,
+};
+use proptest::prelude::*;
+
+const TOPIC: TopicId = TopicId([5; 16]);
+const PARTITIONS: u32 = 2;
+const SYNC: Durability = Durability::ALL[0];
+const ASYNC: Durability = Durability::ALL[3];
+
+fn tp(partition: u32) -> TopicPartition {
+    TopicPartition { topic: TOPIC, partition }
+}
+
+/// A producer's place: id, epoch, base sequence.
+type Stamp = (i64, i16, i32);
+
+fn batch(stamp: Option<Stamp>, count: u32, value_bytes: usize) -> RecordBatch {
+    let mut batch = BatchBuilder::new();
+    if let Some((id, epoch, sequence)) = stamp {
+        batch = batch.producer(ProducerId(id), ProducerEpoch(epoch), sequence);
+    }
+    let value = vec![0; value_bytes];
+    for _ in 0..count {
+        batch.push(TimestampMs(1), None, Some(&value)).unwrap();
+    }
+    batch.build().unwrap()
+}
+
+/// A broker group of one replica around the sequencer.
+struct Cluster {
+    sequencer: Sequencer,
+    term: Term,
+    machine: Machine<MemoryTables>,
+    log: Vec<AppliedEntry>,
+    /// Judge and log ends of the append hook, from the barrier's apply on.
+    hook: Option<(RunJudge, BTreeMap<TopicPartition, Offset>)>,
+    proposals: VecDeque<Proposal>,
+    next_waiter: u64,
+    answers: BTreeMap<WaiterId, Answer>,
+    ahead: usize,
+}
+
+impl Cluster {
+    /// Topic and partitions exist; the sequencer is stopped.
+    fn new() -> Self {
+        let mut cluster = Self {
+            sequencer: Sequencer::new(),
+            term: Term(0),
+            machine: Machine::open(MemoryTables::new()).unwrap(),
+            log: Vec::new(),
+            hook: None,
+            proposals: VecDeque::new(),
+            next_waiter: 0,
+            answers: BTreeMap::new(),
+            ahead: 0,
+        };
+        let upsert = PartitionCommand::UpsertTopic {
+            topic_id: TOPIC,
+            catalog_version: 1,
+            partitions: (0..PARTITIONS).collect(),
+            config: TopicConfig::default(),
+        };
+        cluster.append(EntryKind::Command, Command::Partitions(upsert).encode());
+        cluster.apply(1);
+        cluster
+    }
+
+    /// As [`Cluster::new`], leading in term 1 with an open run.
+    fn leading() -> Self {
+        let mut cluster = Self::new();
+        cluster.elect(1);
+        cluster.settle();
+        cluster
+    }
+
+    fn elect(&mut self, term: u64) {
+        self.term = Term(term);
+        self.hook = None;
+        let output = self.sequencer.start(self.term, 0);
+        self.take(output);
+    }
+
+    fn take(&mut self, output: Output) {
+        assert_eq!(output.failed, None);
+        for Reply { waiter, answer } in output.replies {
+            let before = self.answers.insert(waiter, answer);
+            assert_eq!(before, None, "{waiter:?} was answered twice, now {answer:?}");
+        }
+        self.ahead += output.ahead.len();
+        self.proposals.extend(output.proposals);
+    }
+
+    fn submit(&mut self, partition: u32, stamp: Option<Stamp>, count: u32, durability: Durability) -> WaiterId {
+        self.submit_batch(partition, batch(stamp, count, 10), durability)
+    }
+
+    fn submit_batch(&mut self, partition: u32, batch: RecordBatch, durability: Durability) -> WaiterId {
+        let waiter = WaiterId(self.next_waiter);
+        self.next_waiter += 1;
+        let item = ProduceItem {
+            waiter,
+            partition: tp(partition),
+            batch,
+            durability,
+            flush: FlushWish::WithinMs(100),
+            flush_records: None,
+            log_append_time: None,
+            flags: 0,
+        };
+        let output = self.sequencer.submit(item);
+        self.take(output);
+        waiter
+    }
+
+    fn propose(&mut self) {
+        if self.sequencer.ready_to_propose() {
+            let tables = self.machine.tables().clone();
+            let output = self.sequencer.propose(&TableState(&tables));
+            self.take(output);
+        }
+    }
+
+    fn append(&mut self, kind: EntryKind, body: bytes::Bytes) -> LogIndex {
+        let index = LogIndex(self.log.len() as u64);
+        self.log.push(AppliedEntry { index, term: self.term, kind, body });
+        index
+    }
+
+    /// Raft takes or refuses the oldest proposal.
+    fn deliver(&mut self, is_taken: bool) {
+        match self.proposals.pop_front() {
+            None => {}
+            Some(Proposal::Barrier(barrier)) if is_taken => {
+                self.append(EntryKind::RunBarrier, barrier.encode());
+            }
+            Some(Proposal::Barrier(barrier)) => {
+                self.sequencer.barrier_refused(barrier);
+                let output = self.sequencer.reopen();
+                self.take(output);
+            }
+            Some(Proposal::Batches(entry)) => {
+                let counts = is_taken && self.append_batches(&entry.body);
+                let output = if counts {
+                    let index = LogIndex(self.log.len() as u64 - 1);
+                    self.sequencer.proposal_appended(entry.header, index)
+                } else {
+                    self.sequencer.proposal_refused(entry.header)
+                };
+                self.take(output);
+            }
+        }
+    }
+
+    /// The append hook: whether the entry counts.
+    fn append_batches(&mut self, body: &bytes::Bytes) -> bool {
+        self.append(EntryKind::Batches, body.clone());
+        let Some((judge, ends)) = &mut self.hook else {
+            return false;
+        };
+        let view = EntryView::parse(body.clone()).unwrap();
+        let tables = self.machine.tables();
+        let mut pending = PendingEnds::new(|tp| match ends.get(&tp) {
+            Some(end) => Ok(Some(*end)),
+            None => reader::log_end(tables, tp),
+        });
+        let verdict = judge.batches(self.term, view.header(), view.slots(), &mut pending).unwrap();
+        let counts = matches!(verdict, Verdict::Counts { .. });
+        if counts {
+            ends.extend(view.slots().map(|slot| (slot.partition, slot.end_offset())));
+        }
+        counts
+    }
+
+    fn apply(&mut self, count: usize) {
+        let from = self.machine.applied().map_or(0, |applied| applied.index.0 as usize + 1);
+        for entry in self.log[from..].iter().take(count).cloned().collect::<Vec<_>>() {
+            let applied = self.machine.apply(std::slice::from_ref(&entry)).unwrap();
+            self.sequencer.applied(entry.index);
+            if entry.kind == EntryKind::RunBarrier && applied.responses == [Response::RunOpened] {
+                self.hook = Some((self.machine.judge(), BTreeMap::new()));
+                let output = self.sequencer.barrier_applied(RunBarrier::decode(&entry.body).unwrap());
+                self.take(output);
+            }
+        }
+    }
+
+    /// A new term: what is not applied may be lost, the node itself leads again.
+    fn fail_over(&mut self, kept: usize) {
+        let output = self.sequencer.stop();
+        self.take(output);
+        self.proposals.clear();
+        let applied = self.machine.applied().map_or(0, |applied| applied.index.0 as usize + 1);
+        self.log.truncate(applied + kept);
+        // A new leader applies everything that it has before it serves.
+        self.apply(usize::MAX);
+        self.elect(self.term.0 + 1);
+    }
+
+    /// Lets everything happen, without refusals.
+    fn settle(&mut self) {
+        loop {
+            while !self.proposals.is_empty() {
+                self.deliver(true);
+            }
+            self.apply(usize::MAX);
+            self.propose();
+            if self.proposals.is_empty() && !self.sequencer.ready_to_propose() {
+                return;
+            }
+        }
+    }
+
+    fn base_offset(&self, waiter: WaiterId) -> Option<i64> {
+        match self.answers.get(&waiter)? {
+            Answer::WaitFor { produced, .. } | Answer::Done(produced) => Some(produced.base_offset.0),
+            Answer::Refused(_) => None,
+        }
+    }
+
+    fn refusal(&self, waiter: WaiterId) -> Option<ProduceRefusal> {
+        match self.answers.get(&waiter)? {
+            Answer::Refused(refusal) => Some(*refusal),
+            _ => None,
+        }
+    }
+
+    /// Whether the producer was told to retry: refused, or what it waited for was lost with its term.
+    fn has_failed(&self, waiter: WaiterId) -> bool {
+        match self.answers.get(&waiter) {
+            Some(Answer::Refused(_)) => true,
+            Some(Answer::WaitFor { term, index, .. }) => {
+                self.log.get(index.0 as usize).is_none_or(|entry| entry.term != *term)
+            }
+            Some(Answer::Done(_)) | None => false,
+        }
+    }
+
+    /// What is stored of a partition: offset, log index, producer stamp.
+    fn stored(&self, partition: u32) -> Vec<(i64, LogIndex, Stamp)> {
+        let batches = reader::scan_batches(self.machine.tables(), tp(partition), Offset(0), 100_000).unwrap();
+        let stamp = |batch: &reader::Batch| {
+            let view = EntryView::parse(self.log[batch.row.index.0 as usize].body.clone()).unwrap();
+            let slot = view.slot(batch.row.slot).unwrap();
+            (slot.producer_id.0, slot.producer_epoch.0, slot.base_sequence)
+        };
+        batches.iter().map(|batch| (batch.base_offset.0, batch.row.index, stamp(batch))).collect()
+    }
+}
+
+#[test]
+fn items_are_coalesced_and_offsets_are_dense() {
+    let mut cluster = Cluster::leading();
+    let waiters: Vec<_> = (0..6).map(|n| cluster.submit(n % 2, None, 1 + n, SYNC)).collect();
+    cluster.propose();
+    assert_eq!(cluster.proposals.len(), 1, "one entry");
+    cluster.settle();
+    let offsets: Vec<_> = waiters.iter().map(|waiter| cluster.base_offset(*waiter)).collect();
+    assert_eq!(offsets, [0, 0, 1, 2, 4, 6].map(Some));
+    let index = LogIndex(cluster.log.len() as u64 - 1);
+    let produced = Produced { base_offset: Offset(0), max_timestamp: TimestampMs(1) };
+    let expected = Answer::WaitFor { term: Term(1), index, ack_point: AckPoint::Committed, produced };
+    assert_eq!(cluster.answers[&waiters[0]], expected);
+}
+
+#[test]
+fn nothing_is_proposed_before_the_barrier_is_applied() {
+    let mut cluster = Cluster::new();
+    let refused = cluster.submit(0, None, 1, SYNC);
+    assert_eq!(cluster.refusal(refused), Some(ProduceRefusal::NotLeading));
+    cluster.elect(1);
+    let waiter = cluster.submit(0, None, 1, SYNC);
+    cluster.propose();
+    assert_eq!(cluster.proposals, [Proposal::Barrier(RunBarrier { term: Term(1), run: 0 })]);
+    cluster.settle();
+    assert_eq!(cluster.base_offset(waiter), Some(0));
+}
+
+#[test]
+fn duplicates_get_the_originals_offset_and_ack_point() {
+    let mut cluster = Cluster::leading();
+    let original = cluster.submit(0, Some((7, 0, 0)), 3, ASYNC);
+    let in_the_same_entry = cluster.submit(0, Some((7, 0, 0)), 3, SYNC);
+    cluster.propose();
+    let in_flight = cluster.submit(0, Some((7, 0, 0)), 3, SYNC);
+    cluster.propose();
+    cluster.deliver(true);
+    let appended = cluster.submit(0, Some((7, 0, 0)), 3, SYNC);
+    cluster.propose();
+    cluster.settle();
+    for waiter in [in_the_same_entry, in_flight, appended] {
+        assert_eq!(cluster.answers[&waiter], cluster.answers[&original]);
+    }
+    let applied = cluster.submit(0, Some((7, 0, 0)), 3, SYNC);
+    cluster.propose();
+    assert_eq!(cluster.base_offset(applied), Some(0));
+    assert!(matches!(cluster.answers[&applied], Answer::Done(_)));
+    assert_eq!(cluster.stored(0).len(), 1);
+}
+
+#[test]
+fn sequences_are_judged_as_kafka_does() {
+    let cases = [
+        ((7, 1, 8), Some(ProduceRefusal::OutOfOrderSequence { found: 8, last: 6 })),
+        // Remembered as long as it is in flight, and no longer than five batches after.
+        ((7, 1, 0), Some(ProduceRefusal::DuplicateSequence)),
+        ((7, 0, 7), Some(ProduceRefusal::StaleEpoch { found: ProducerEpoch(0), current: ProducerEpoch(1) })),
+        ((7, 2, 5), Some(ProduceRefusal::OutOfOrderSequence { found: 5, last: -1 })),
+        ((7, 2, 0), None),
+        ((8, 0, 55), None),
+    ];
+    // Once against what is in flight, once against what was loaded from the state.
+    for is_in_flight in [true, false] {
+        let mut cluster = Cluster::leading();
+        for sequence in 0..7 {
+            cluster.submit(0, Some((7, 1, sequence)), 1, SYNC);
+        }
+        if !is_in_flight {
+            cluster.settle();
+            cluster.fail_over(0);
+        }
+        let waiters = cases.map(|(stamp, _)| cluster.submit(0, Some(stamp), 1, SYNC));
+        cluster.settle();
+        let found = waiters.map(|waiter| cluster.refusal(waiter));
+        let mut expected = cases.map(|(_, refusal)| refusal);
+        if is_in_flight {
+            expected[1] = None;
+        }
+        assert_eq!(found, expected, "in flight: {is_in_flight}");
+    }
+}
+
+#[test]
+fn an_unknown_partition_is_refused_and_a_deleted_one_too() {
+    let mut cluster = Cluster::leading();
+    let unknown = cluster.submit(99, None, 1, SYNC);
+    cluster.submit(0, None, 1, SYNC);
+    cluster.settle();
+    assert_eq!(cluster.refusal(unknown), Some(ProduceRefusal::UnknownPartition));
+    let delete = PartitionCommand::DeleteTopic { topic_id: TOPIC, catalog_version: 2 };
+    cluster.append(EntryKind::Command, Command::Partitions(delete).encode());
+    cluster.apply(1);
+    cluster.sequencer.partition_deleted(tp(0));
+    let deleted = cluster.submit(0, None, 1, SYNC);
+    cluster.settle();
+    assert_eq!(cluster.refusal(deleted), Some(ProduceRefusal::UnknownPartition));
+}
+
+#[test]
+fn a_refusal_ends_the_run_and_a_new_one_goes_on() {
+    let mut cluster = Cluster::leading();
+    let waiters: Vec<_> = (0..3)
+        .map(|sequence| {
+            let waiter = cluster.submit(0, Some((7, 0, sequence)), 1, SYNC);
+            cluster.propose();
+            waiter
+        })
+        .collect();
+    let queued = cluster.submit(0, Some((7, 0, 3)), 1, SYNC);
+    cluster.deliver(true);
+    cluster.deliver(false);
+    // The third entry lies in the log, but does not count.
+    cluster.deliver(true);
+    assert_eq!(cluster.base_offset(waiters[0]), Some(0));
+    for waiter in [waiters[1], waiters[2], queued] {
+        assert_eq!(cluster.refusal(waiter), Some(ProduceRefusal::Unknown));
+    }
+    cluster.settle();
+    let retried: Vec<_> = (1..4).map(|sequence| cluster.submit(0, Some((7, 0, sequence)), 1, SYNC)).collect();
+    cluster.settle();
+    let offsets: Vec<_> = retried.iter().map(|waiter| cluster.base_offset(*waiter)).collect();
+    assert_eq!(offsets, [1, 2, 3].map(Some));
+}
+
+#[test]
+fn the_second_batch_of_an_unknown_producer_waits_for_the_retry_of_the_first() {
+    let mut cluster = Cluster::leading();
+    let first = cluster.submit(0, Some((7, 0, 0)), 1, ASYNC);
+    cluster.propose();
+    cluster.deliver(false);
+    assert_eq!(cluster.refusal(first), Some(ProduceRefusal::Unknown));
+    // It was on its way already when the first was refused.
+    let second = cluster.submit(0, Some((7, 0, 1)), 1, ASYNC);
+    cluster.settle();
+    assert_eq!(cluster.refusal(second), Some(ProduceRefusal::OutOfOrderSequence { found: 1, last: -1 }));
+    let retried = [0, 1].map(|sequence| cluster.submit(0, Some((7, 0, sequence)), 1, ASYNC));
+    cluster.settle();
+    assert_eq!(retried.map(|waiter| cluster.base_offset(waiter)), [Some(0), Some(1)]);
+}
+
+#[test]
+fn after_a_loss_the_first_batch_may_be_ahead_in_async_modes_only() {
+    for (durability, expected) in [(ASYNC, Some(1)), (SYNC, None)] {
+        let mut cluster = Cluster::leading();
+        cluster.submit(0, Some((7, 0, 0)), 1, durability);
+        cluster.settle();
+        cluster.submit(0, Some((7, 0, 1)), 1, durability);
+        cluster.propose();
+        cluster.deliver(true);
+        // Sequence 1 was acknowledged and is lost.
+        cluster.fail_over(0);
+        let next = cluster.submit(0, Some((7, 0, 2)), 1, durability);
+        let gap = cluster.submit(0, Some((7, 0, 4)), 1, durability);
+        cluster.settle();
+        assert_eq!(cluster.base_offset(next), expected, "{durability}");
+        assert_eq!(cluster.base_offset(gap), None, "once per term");
+        assert_eq!(cluster.ahead, usize::from(expected.is_some()));
+    }
+}
+
+#[test]
+fn sequences_wrap_through_the_sequencer() {
+    let mut cluster = Cluster::leading();
+    let waiters = [(i32::MAX - 1, 3), (1 + 1, 2), (4, 1)]
+        .map(|(sequence, count)| cluster.submit(0, Some((7, 0, sequence)), count, SYNC));
+    cluster.settle();
+    // MAX−1, MAX, 0 | 1 is missing.
+    assert_eq!(waiters.map(|waiter| cluster.base_offset(waiter)), [Some(0), None, None]);
+    let next = cluster.submit(0, Some((7, 0, 1)), 2, SYNC);
+    cluster.settle();
+    assert_eq!(cluster.base_offset(next), Some(3));
+}
+
+#[test]
+fn entries_and_bytes_in_flight_are_bounded() {
+    let mut cluster = Cluster::leading();
+    let megabyte = batch(None, 1, limits::ENTRY_BYTES_TARGET);
+    let small = batch(None, 1, 10);
+    cluster.submit_batch(0, small.clone(), SYNC);
+    cluster.submit_batch(0, megabyte.clone(), SYNC);
+    cluster.submit_batch(0, small, SYNC);
+    for _ in 0..20 {
+        cluster.submit_batch(0, megabyte.clone(), SYNC);
+    }
+    assert!(!cluster.sequencer.has_room());
+    while cluster.sequencer.ready_to_propose() {
+        cluster.propose();
+        assert!(cluster.sequencer.in_flight_bytes() <= limits::IN_FLIGHT_BYTES_MAX);
+    }
+    let sizes: Vec<_> = cluster
+        .proposals
+        .iter()
+        .map(|proposal| match proposal {
+            Proposal::Batches(entry) => EntryView::parse(entry.body.clone()).unwrap().slot_count(),
+            Proposal::Barrier(_) => 0,
+        })
+        .collect();
+    assert!(sizes.iter().all(|slots| *slots == 1), "a large batch travels alone: {sizes:?}");
+    assert_eq!(sizes.len(), 17, "2 small ones and 15 of 1 MiB fit 16 MiB");
+    cluster.settle();
+    assert_eq!(cluster.answers.len(), 23);
+    assert_eq!(cluster.sequencer.in_flight_bytes(), 0);
+}
+
+#[test]
+fn flush_messages_asks_for_a_flush_at_every_nth_record() {
+    let mut cluster = Cluster::leading();
+    let mut wishes = Vec::new();
+    for number in 0..7 {
+        let output = cluster.sequencer.submit(ProduceItem {
+            waiter: WaiterId(number),
+            partition: tp(0),
+            batch: batch(None, 2, 1),
+            durability: ASYNC,
+            flush: FlushWish::WithinMs(100),
+            flush_records: Some(5),
+            log_append_time: Some(TimestampMs(9)),
+            flags: 0,
+        });
+        cluster.take(output);
+        cluster.propose();
+        if let Some(Proposal::Batches(entry)) = cluster.proposals.back() {
+            wishes.push(entry.flush == FlushWish::Now);
+        }
+    }
+    assert_eq!(wishes, [false, false, true, false, false, true, false]);
+}
+
+/// One step of a random schedule.
+#[derive(Debug, Clone)]
+enum Step {
+    Plain { partition: u32, count: u32 },
+    /// The producer's next batch, or one again that it has sent (`back` batches ago).
+    Send { producer: usize, partition: u32, back: usize, count: u32 },
+    Propose,
+    Deliver,
+    Refuse,
+    Apply(usize),
+    FailOver { kept: usize },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        2 => (0..PARTITIONS, 1_u32..4).prop_map(|(partition, count)| Step::Plain { partition, count }),
+        10 => (0_usize..3, 0..PARTITIONS, 0_usize..8, 1_u32..4)
+            .prop_map(|(producer, partition, back, count)| Step::Send { producer, partition, back, count }),
+        6 => Just(Step::Propose),
+        6 => Just(Step::Deliver),
+        1 => Just(Step::Refuse),
+        5 => (1_usize..4).prop_map(Step::Apply),
+        1 => (0_usize..4).prop_map(|kept| Step::FailOver { kept }),
+    ]
+}
+
+/// A well-behaved producer: it sends the next batch once, and again in order what was refused or is unknown.
+#[derive(Default)]
+struct Producer {
+    /// Per partition: base sequence, count, and the waiter of the last attempt.
+    sent: BTreeMap<u32, Vec<(i32, u32, WaiterId)>>,
+}
+
+impl Producer {
+    fn send(&mut self, cluster: &mut Cluster, id: i64, (partition, back, count): (u32, usize, u32)) {
+        let sent = self.sent.entry(partition).or_default();
+        // What has failed is retried first, with everything after it, as a Kafka producer does.
+        if let Some(failed) = sent.iter().position(|(.., waiter)| cluster.has_failed(*waiter)) {
+            for (sequence, count, waiter) in &mut sent[failed..] {
+                *waiter = cluster.submit(partition, Some((id, 0, *sequence)), *count, SYNC);
+            }
+        } else if back > 0 && back <= sent.len().min(5) {
+            let at = sent.len() - back;
+            let (sequence, count, _) = sent[at];
+            cluster.submit(partition, Some((id, 0, sequence)), count, SYNC);
+        } else {
+            let sequence = sent.last().map_or(0, |(sequence, count, _)| sequence + count.cast_signed());
+            let waiter = cluster.submit(partition, Some((id, 0, sequence)), count, SYNC);
+            sent.push((sequence, count, waiter));
+        }
+    }
+}
+
+fn run(steps: &[Step]) {
+    let mut cluster = Cluster::leading();
+    let mut producers: [Producer; 3] = Default::default();
+    for step in steps {
+        match *step {
+            Step::Plain { partition, count } => {
+                cluster.submit(partition, None, count, SYNC);
+            }
+            Step::Send { producer, partition, back, count } => {
+                producers[producer].send(&mut cluster, producer as i64, (partition, back, count));
+            }
+            Step::Propose => cluster.propose(),
+            Step::Deliver => cluster.deliver(true),
+            Step::Refuse => cluster.deliver(false),
+            Step::Apply(count) => cluster.apply(count),
+            Step::FailOver { kept } => cluster.fail_over(kept),
+        }
+    }
+    cluster.settle();
+    let waiters: Vec<_> = (0..cluster.next_waiter).map(WaiterId).collect();
+    assert_eq!(cluster.answers.keys().copied().collect::<Vec<_>>(), waiters, "every waiter is answered exactly once");
+    check_promises(&cluster);
+    for partition in 0..PARTITIONS {
+        check_sequences(&cluster, partition);
+    }
+}
+
+/// Whoever was told to wait for an index that this term kept, or that it is done, finds the batch there.
+fn check_promises(cluster: &Cluster) {
+    let stored: Vec<_> = (0..PARTITIONS).flat_map(|partition| cluster.stored(partition)).collect();
+    for (waiter, answer) in &cluster.answers {
+        match answer {
+            Answer::Refused(ProduceRefusal::Unknown | ProduceRefusal::NotLeading) => {}
+            Answer::Refused(ProduceRefusal::OutOfOrderSequence { .. } | ProduceRefusal::DuplicateSequence) => {}
+            Answer::Refused(refusal) => panic!("{waiter:?}: {refusal}"),
+            Answer::Done(produced) => {
+                assert!(stored.iter().any(|(base, ..)| *base == produced.base_offset.0), "{waiter:?} {produced:?}");
+            }
+            Answer::WaitFor { term, index, produced, .. } => {
+                let is_kept = cluster.log.get(index.0 as usize).is_some_and(|entry| entry.term == *term);
+                let is_there = stored.iter().any(|(base, at, _)| (*base, at) == (produced.base_offset.0, index));
+                assert!(!is_kept || is_there, "{waiter:?}: {produced:?} is not at log index {index}");
+            }
+        }
+    }
+}
+
+/// No sequence twice, none out of order, none missing.
+fn check_sequences(cluster: &Cluster, partition: u32) {
+    let mut next = BTreeMap::new();
+    let stored = cluster.stored(partition);
+    let ends = stored.iter().skip(1).map(|(base, ..)| *base);
+    let log_end = reader::log_end(cluster.machine.tables(), tp(partition)).unwrap().unwrap().0;
+    for ((base, _, (producer, _, sequence)), end) in stored.iter().zip(ends.chain([log_end])) {
+        if *producer >= 0 {
+            let expected = next.entry(*producer).or_insert(0);
+            assert_eq!(sequence, expected, "partition {partition}, producer {producer}, offset {base}: {stored:?}");
+            *expected += (end - base) as i32;
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn any_interleaving_keeps_the_promises(steps in prop::collection::vec(step(), 1..200)) {
+        run(&steps);
+    }
+}

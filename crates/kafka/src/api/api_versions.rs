@@ -1,0 +1,37 @@
+//! ApiVersions (18), versions 0–4: what this server speaks. KIP-35, KIP-511.
+
+use duolog_broker::api::BrokerApi;
+use kafka_protocol::ResponseError;
+use kafka_protocol::messages::api_versions_response::ApiVersion;
+use kafka_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
+
+use crate::context::Context;
+use crate::dispatch::supported_apis;
+use crate::shape::{Kind, Shape, field};
+
+pub(crate) const SHAPE: Shape =
+    Shape { flexible_from: 3, fields: &[field(Kind::String).from(3), field(Kind::String).from(3)] };
+
+pub(crate) async fn handle<B: BrokerApi>(_: Context<B>, _version: i16, _: ApiVersionsRequest) -> ApiVersionsResponse {
+    response()
+}
+
+/// The answer to a version that is not supported; to be encoded as version 0, from which the client learns what is.
+pub(crate) fn unsupported_version<B: BrokerApi>(context: &Context<B>) -> ApiVersionsResponse {
+    let code = ResponseError::UnsupportedVersion.code();
+    context.metrics.count_error(code);
+    response().with_error_code(code)
+}
+
+fn response() -> ApiVersionsResponse {
+    let api_keys = supported_apis()
+        .iter()
+        .map(|api| {
+            ApiVersion::default()
+                .with_api_key(api.key as i16)
+                .with_min_version(api.version_min)
+                .with_max_version(api.version_max_inclusive)
+        })
+        .collect();
+    ApiVersionsResponse::default().with_api_keys(api_keys)
+}

@@ -1,0 +1,98 @@
+//! IncrementalAlterConfigs (44), versions 0–1: changes configs of topics, live. KIP-339.
+
+use std::collections::BTreeSet;
+
+use duolog_broker::api::{BrokerApi, ConfigChange};
+use kafka_protocol::ResponseError;
+use kafka_protocol::messages::incremental_alter_configs_request::{
+    AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
+};
+use kafka_protocol::messages::incremental_alter_configs_response::{
+    AlterConfigsResourceResponse, IncrementalAlterConfigsResponse,
+};
+use kafka_protocol::protocol::StrBytes;
+
+use super::describe_configs::{RESOURCE_BROKER, RESOURCE_TOPIC};
+use crate::context::Context;
+use crate::shape::{BOOL, INT8, Kind, Shape, field};
+
+pub(crate) const SHAPE: Shape = Shape {
+    flexible_from: 1,
+    fields: &[
+        field(Kind::Array(&Kind::Struct(&[
+            field(INT8),
+            field(Kind::String),
+            field(Kind::Array(&Kind::Struct(&[field(Kind::String), field(INT8), field(Kind::String)]))),
+        ]))),
+        field(BOOL),
+    ],
+};
+
+type Refused = (i16, Option<StrBytes>);
+
+pub(crate) async fn handle<B: BrokerApi>(
+    context: Context<B>,
+    _version: i16,
+    request: IncrementalAlterConfigsRequest,
+) -> IncrementalAlterConfigsResponse {
+    let mut seen = BTreeSet::new();
+    let mut responses = Vec::with_capacity(request.resources.len());
+    for resource in request.resources {
+        let answer = AlterConfigsResourceResponse::default()
+            .with_resource_type(resource.resource_type)
+            .with_resource_name(resource.resource_name.clone());
+        let is_first = seen.insert((resource.resource_type, resource.resource_name.clone()));
+        responses.push(match alter(&context, resource, is_first, request.validate_only).await {
+            Ok(()) => answer.with_error_message(None),
+            Err((code, sentence)) => answer.with_error_code(code).with_error_message(sentence),
+        });
+    }
+    IncrementalAlterConfigsResponse::default().with_responses(responses)
+}
+
+async fn alter<B: BrokerApi>(
+    context: &Context<B>,
+    resource: AlterConfigsResource,
+    is_first: bool,
+    validate_only: bool,
+) -> Result<(), Refused> {
+    let refuse = |sentence: String| Err(context.refusal(ResponseError::InvalidRequest, sentence));
+    if !is_first {
+        return refuse(format!("resource {} is named more than once in the request", resource.resource_name));
+    }
+    match resource.resource_type {
+        RESOURCE_TOPIC => {
+            let changes = changes(resource.configs)
+                .map_err(|sentence| context.refusal(ResponseError::InvalidRequest, sentence))?;
+            let altered =
+                context.broker.alter_topic_config(resource.resource_name.to_string(), changes, validate_only).await;
+            altered.map_err(|error| context.failure(&error))
+        }
+        RESOURCE_BROKER => refuse(
+            "configs of a broker cannot be changed while it runs: change its configuration file and restart it"
+                .to_owned(),
+        ),
+        other => refuse(format!("resource type {other} is not supported: 2 (topic) is")),
+    }
+}
+
+fn changes(configs: Vec<AlterableConfig>) -> Result<Vec<ConfigChange>, String> {
+    let mut seen = BTreeSet::new();
+    if let Some(twice) = configs.iter().find(|config| !seen.insert(config.name.clone())) {
+        return Err(format!("config {} is named more than once", twice.name));
+    }
+    configs.into_iter().map(change).collect()
+}
+
+fn change(config: AlterableConfig) -> Result<ConfigChange, String> {
+    let name = config.name.to_string();
+    let value = config.value.map(|value| value.to_string());
+    match (config.config_operation, value) {
+        (1, _) => Ok(ConfigChange::Delete(name)),
+        (0, Some(value)) => Ok(ConfigChange::Set(name, value)),
+        (2, Some(value)) => Ok(ConfigChange::Append(name, value)),
+        (3, Some(value)) => Ok(ConfigChange::Subtract(name, value)),
+        (0 | 2 | 3, None) => Err(format!("config {name} has no value")),
+        (other, _) => Err(format!("operation {other} on config {name} is unknown: 0 to 3 are known")),
+    }
+}

@@ -1,0 +1,192 @@
+//! Produce (0), versions 3–13. Records are handed on as slices of the request's frame.
+//!
+//! `acks` decides only whether an answer is wanted: when it is given follows from the topic's durability alone. With
+//! acks = 0 there is none, and an error closes the connection, as Kafka does, so that the client asks for metadata again.
+
+use std::collections::BTreeSet;
+
+use duolog_broker::BrokerError;
+use duolog_broker::api::{BrokerApi, ItemResult, ProducePartition, Produced};
+use duolog_types::NodeId;
+use kafka_protocol::ResponseError;
+use kafka_protocol::messages::produce_request::ProduceRequest;
+use kafka_protocol::messages::produce_response::{
+    LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, ProduceResponse, TopicProduceResponse,
+};
+use kafka_protocol::protocol::StrBytes;
+
+use crate::context::Context;
+use crate::errors::{TRANSACTIONS_REFUSED, TRANSACTIONS_REFUSED_SENTENCE};
+use crate::head::Head;
+use crate::response::{self, Answer, CloseReason};
+use crate::shape::{INT16, INT32, Kind, Shape, UUID, field};
+use crate::translate::{broker_id, current_leader, endpoints, optional_broker_id, string, topic_ref};
+
+pub(crate) const SHAPE: Shape = Shape {
+    flexible_from: 9,
+    fields: &[
+        field(Kind::String).from(3),
+        field(INT16),
+        field(INT32),
+        field(Kind::Array(&Kind::Struct(&[
+            field(Kind::String).until(12),
+            field(UUID).from(13),
+            field(Kind::Array(&Kind::Struct(&[field(INT32), field(Kind::Bytes)]))),
+        ]))),
+    ],
+};
+
+const ACKS_NONE: i16 = 0;
+
+/// How a partition of the request fared.
+enum Outcome {
+    Produced(Produced),
+    Failed(BrokerError),
+    Refused(ResponseError, &'static str),
+}
+
+/// Enqueues within the first poll, up to the broker's first await.
+pub(crate) async fn handle<B: BrokerApi>(
+    context: Context<B>,
+    head: Head,
+    request: ProduceRequest,
+) -> Result<Answer, CloseReason> {
+    let acks = request.acks;
+    let refused = refusal(&request);
+    let mut topics = Vec::with_capacity(request.topic_data.len());
+    let mut partitions = Vec::new();
+    for topic in request.topic_data {
+        let mut indexes = Vec::with_capacity(topic.partition_data.len());
+        for partition in topic.partition_data {
+            let outcome = match (refused, partition.records) {
+                (Some((code, sentence)), _) => Some(Outcome::Refused(code, sentence)),
+                (None, None) => Some(Outcome::Refused(ResponseError::InvalidRecord, "records are null")),
+                (None, Some(records)) => {
+                    let topic = topic_ref(head.version >= 13, &topic.name, topic.topic_id);
+                    partitions.push(ProducePartition { topic, partition: partition.index, records });
+                    None
+                }
+            };
+            indexes.push((partition.index, outcome));
+        }
+        topics.push((topic.name, topic.topic_id, indexes));
+    }
+    let results =
+        if partitions.is_empty() { Vec::new() } else { context.broker.produce(partitions, request.timeout_ms).await };
+    let mut results = results.into_iter().map(outcome);
+
+    let mut answer =
+        Answering { context: &context, version: head.version, leaders: BTreeSet::new(), first_failure: None };
+    let mut responses = Vec::with_capacity(topics.len());
+    for (name, topic_id, indexes) in topics {
+        let partitions = indexes
+            .into_iter()
+            .map(|(index, decided)| {
+                let outcome = decided.or_else(|| results.next()).unwrap_or_else(missing_result);
+                answer.partition(index, outcome)
+            })
+            .collect();
+        responses.push(
+            TopicProduceResponse::default()
+                .with_name(name)
+                .with_topic_id(topic_id)
+                .with_partition_responses(partitions),
+        );
+    }
+    match (acks, answer.first_failure.take()) {
+        (ACKS_NONE, None) => Ok(Answer::Silence),
+        (ACKS_NONE, Some(failure)) => Err(CloseReason(format!("Produce with acks = 0 failed: {failure}"))),
+        _ => {
+            let endpoints = answer.endpoints();
+            let response = ProduceResponse::default().with_responses(responses).with_node_endpoints(endpoints);
+            response::encode(head, head.version, &response)
+        }
+    }
+}
+
+/// What is wrong with the request as a whole.
+fn refusal(request: &ProduceRequest) -> Option<(ResponseError, &'static str)> {
+    if request.transactional_id.is_some() {
+        return Some((TRANSACTIONS_REFUSED, TRANSACTIONS_REFUSED_SENTENCE));
+    }
+    match request.acks {
+        -1..=1 => None,
+        _ => Some((ResponseError::InvalidRequiredAcks, "acks must be 0, 1 or -1 (all)")),
+    }
+}
+
+fn outcome(result: ItemResult<Produced>) -> Outcome {
+    match result {
+        Ok(produced) => Outcome::Produced(produced),
+        Err(error) => Outcome::Failed(error),
+    }
+}
+
+fn missing_result() -> Outcome {
+    Outcome::Refused(ResponseError::UnknownServerError, "the broker gave fewer results than there were partitions")
+}
+
+/// Collects what the answer needs beside the partitions.
+struct Answering<'a, B> {
+    context: &'a Context<B>,
+    version: i16,
+    leaders: BTreeSet<NodeId>,
+    first_failure: Option<String>,
+}
+
+impl<B: BrokerApi> Answering<'_, B> {
+    fn partition(&mut self, index: i32, outcome: Outcome) -> PartitionProduceResponse {
+        let answer = PartitionProduceResponse::default().with_index(index);
+        match outcome {
+            Outcome::Produced(produced) => answer
+                .with_base_offset(produced.base_offset.0)
+                .with_log_append_time_ms(produced.log_append_time.map_or(-1, |time| time.0))
+                .with_log_start_offset(if self.version >= 5 { produced.log_start_offset.0 } else { -1 }),
+            Outcome::Failed(error) => {
+                let failure = self.context.failure(&error);
+                let leader = self.leader(&error);
+                self.failed(answer, failure).with_current_leader(leader)
+            }
+            Outcome::Refused(code, sentence) => {
+                let failure = self.context.refusal(code, sentence);
+                self.failed(answer, failure)
+            }
+        }
+    }
+
+    fn failed(
+        &mut self,
+        answer: PartitionProduceResponse,
+        (code, sentence): (i16, Option<StrBytes>),
+    ) -> PartitionProduceResponse {
+        self.first_failure.get_or_insert_with(|| sentence.as_ref().map(ToString::to_string).unwrap_or_default());
+        answer
+            .with_error_code(code)
+            .with_base_offset(-1)
+            .with_log_append_time_ms(-1)
+            .with_log_start_offset(-1)
+            .with_error_message(sentence.filter(|_| self.version >= 8))
+    }
+
+    /// From version 10 on the answer names the leader (KIP-951).
+    fn leader(&mut self, error: &BrokerError) -> LeaderIdAndEpoch {
+        let Some((leader, epoch)) = current_leader(self.context.broker.node_id(), error).filter(|_| self.version >= 10)
+        else {
+            return LeaderIdAndEpoch::default();
+        };
+        self.leaders.extend(leader);
+        LeaderIdAndEpoch::default().with_leader_id(optional_broker_id(leader)).with_leader_epoch(epoch)
+    }
+
+    fn endpoints(&self) -> Vec<NodeEndpoint> {
+        endpoints(&self.context.broker, &self.leaders)
+            .into_iter()
+            .map(|node| {
+                NodeEndpoint::default()
+                    .with_node_id(broker_id(node.id))
+                    .with_host(string(node.host))
+                    .with_port(i32::from(node.kafka_port))
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,57 @@
+//! Bytes of requests in progress, bounded over all connections of the node.
+//!
+//! A request takes its frame's length before the frame is read and gives it back once its answer is computed. One that is
+//! larger than three quarters of the budget takes three quarters: it is admitted with at most the smallest ones beside it,
+//! and requests that are parked for long (a fetch, a join) can never keep it out for as long as they wait.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// The node's budget. Admission is first come, first served.
+#[derive(Debug, Clone)]
+pub(crate) struct RequestBudget {
+    free: Arc<Semaphore>,
+    share_bytes_max: u32,
+}
+
+/// Bytes that a request holds; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Admission(#[allow(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
+
+impl RequestBudget {
+    pub(crate) fn new(bytes: usize) -> Self {
+        let bytes = bytes.clamp(4, u32::MAX as usize);
+        let share_bytes_max = u32::try_from(bytes / 4 * 3).expect("three quarters of a number that fits in 32 bits");
+        Self { free: Arc::new(Semaphore::new(bytes)), share_bytes_max }
+    }
+
+    /// Waits until a request of `frame_bytes` may be read.
+    ///
+    /// # Cancel safety
+    /// Nothing is held when the future is dropped; its place in the queue is lost.
+    pub(crate) async fn admit(&self, frame_bytes: usize) -> Admission {
+        let share = u32::try_from(frame_bytes).unwrap_or(u32::MAX).min(self.share_bytes_max);
+        Admission(self.free.clone().acquire_many_owned(share).await.expect("the semaphore is never closed"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn one_oversized_request_is_admitted_and_a_second_waits() {
+        let budget = RequestBudget::new(1_000);
+        let parked = budget.admit(100).await;
+        let oversized = budget.admit(1_000_000).await;
+        let mut second = Box::pin(budget.admit(1_000_000));
+        assert!((&mut second).now_or_never().is_none(), "two oversized requests at once");
+        drop(oversized);
+        second.await;
+        drop(parked);
+        assert_eq!(budget.free.available_permits(), 1_000);
+    }
+}

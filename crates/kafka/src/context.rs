@@ -1,0 +1,56 @@
+//! What every handler gets: the broker, the settings, the counters.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use duolog_broker::BrokerError;
+use kafka_protocol::protocol::StrBytes;
+
+use crate::config::KafkaConfig;
+use crate::errors;
+use crate::metrics::KafkaMetrics;
+
+/// Shared by all connections; cheap to clone.
+pub(crate) struct Context<B>(Arc<Shared<B>>);
+
+pub(crate) struct Shared<B> {
+    pub(crate) broker: B,
+    pub(crate) config: KafkaConfig,
+    pub(crate) metrics: Arc<KafkaMetrics>,
+}
+
+impl<B> Context<B> {
+    pub(crate) fn new(broker: B, config: KafkaConfig, metrics: Arc<KafkaMetrics>) -> Self {
+        Self(Arc::new(Shared { broker, config, metrics }))
+    }
+
+    /// Kafka's code and a sentence for an error; counted.
+    pub(crate) fn failure(&self, error: &BrokerError) -> (i16, Option<StrBytes>) {
+        self.refusal(errors::response_error(error), error.to_string())
+    }
+
+    /// A code of our own with a sentence; counted.
+    pub(crate) fn refusal(
+        &self,
+        code: kafka_protocol::ResponseError,
+        sentence: impl Into<String>,
+    ) -> (i16, Option<StrBytes>) {
+        let code = code.code();
+        self.metrics.count_error(code);
+        (code, Some(StrBytes::from_string(sentence.into())))
+    }
+}
+
+impl<B> Clone for Context<B> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<B> Deref for Context<B> {
+    type Target = Shared<B>;
+
+    fn deref(&self) -> &Shared<B> {
+        &self.0
+    }
+}

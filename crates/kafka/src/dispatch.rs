@@ -1,0 +1,339 @@
+//! The one table of APIs: which versions are advertised, which are served, how requests look, who answers.
+//!
+//! To add an API: its file in `api/` with a `SHAPE` and a `handle`, a line in [`TABLE`], an arm in [`route`], and a
+//! sample request in the tests below, which compare every shape with what kafka-protocol writes.
+
+use std::any::Any;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+
+use bytes::Bytes;
+use duolog_broker::api::BrokerApi;
+use kafka_protocol::messages::ApiKey;
+use kafka_protocol::protocol::{Decodable, Request};
+
+use crate::api::{
+    api_versions, create_topics, delete_topics, describe_cluster, describe_configs, describe_topic_partitions, fetch,
+    find_coordinator, incremental_alter_configs, init_producer_id, list_offsets, metadata, offset_for_leader_epoch,
+    produce, produce_legacy,
+};
+use crate::context::Context;
+use crate::head::Head;
+use crate::response::{self, Answer, CloseReason};
+use crate::shape::{self, Shape};
+
+/// An API as ApiVersions advertises it.
+#[derive(Debug, Clone, Copy)]
+pub struct SupportedApi {
+    /// Its key.
+    pub key: ApiKey,
+    /// Lowest version.
+    pub version_min: i16,
+    /// Highest version.
+    pub version_max_inclusive: i16,
+    shape: &'static Shape,
+}
+
+/// Number of APIs in the table.
+pub(crate) const API_COUNT: usize = TABLE.len();
+
+const TABLE: &[SupportedApi] = &[
+    // librdkafka's feature detection wants Produce from 0; versions 0 to 2 are answered with an error.
+    api(ApiKey::Produce, 0, 13, &produce::SHAPE),
+    api(ApiKey::Fetch, 4, 18, &fetch::SHAPE),
+    api(ApiKey::ListOffsets, 1, 10, &list_offsets::SHAPE),
+    api(ApiKey::Metadata, 0, 13, &metadata::SHAPE),
+    api(ApiKey::FindCoordinator, 0, 6, &find_coordinator::SHAPE),
+    api(ApiKey::ApiVersions, 0, 4, &api_versions::SHAPE),
+    api(ApiKey::CreateTopics, 2, 7, &create_topics::SHAPE),
+    api(ApiKey::DeleteTopics, 1, 6, &delete_topics::SHAPE),
+    api(ApiKey::InitProducerId, 0, 5, &init_producer_id::SHAPE),
+    api(ApiKey::OffsetForLeaderEpoch, 2, 4, &offset_for_leader_epoch::SHAPE),
+    api(ApiKey::DescribeConfigs, 1, 4, &describe_configs::SHAPE),
+    api(ApiKey::IncrementalAlterConfigs, 0, 1, &incremental_alter_configs::SHAPE),
+    api(ApiKey::DescribeCluster, 0, 2, &describe_cluster::SHAPE),
+    api(ApiKey::DescribeTopicPartitions, 0, 0, &describe_topic_partitions::SHAPE),
+];
+
+const fn api(key: ApiKey, version_min: i16, version_max_inclusive: i16, shape: &'static Shape) -> SupportedApi {
+    SupportedApi { key, version_min, version_max_inclusive, shape }
+}
+
+/// Every API that is advertised, and nothing else is.
+#[must_use]
+pub fn supported_apis() -> &'static [SupportedApi] {
+    TABLE
+}
+
+/// An API's name for metrics.
+pub(crate) fn api_name(index: usize) -> String {
+    format!("{:?}", TABLE[index].key)
+}
+
+/// An answer that is being computed.
+pub(crate) type Pending = Pin<Box<dyn Future<Output = Result<Answer, CloseReason>> + Send>>;
+
+/// Decodes a request and gives the future of its answer. Nothing of the request was done before the future's first poll;
+/// Produce is enqueued within it.
+///
+/// # Errors
+/// Whatever Kafka closes a connection for: an unknown API, a version that is not served, bytes that are no request.
+/// Kafka answers none of them either, since the client could not know in which version to read the answer.
+pub(crate) fn dispatch<B: BrokerApi>(context: &Context<B>, frame: Bytes) -> Result<Pending, CloseReason> {
+    let head = Head::read(&frame).ok_or_else(|| CloseReason("request is shorter than a request head".to_owned()))?;
+    let (index, api) = TABLE
+        .iter()
+        .enumerate()
+        .find(|(_, api)| api.key as i16 == head.api_key)
+        .ok_or_else(|| CloseReason(format!("API key {} is not supported", head.api_key)))?;
+    context.metrics.count_request(index);
+    if !(api.version_min..=api.version_max_inclusive).contains(&head.version) {
+        return refuse_version(context, head, api);
+    }
+    let body = checked_body(head, api, frame)?;
+    catch_unwind(AssertUnwindSafe(|| route(context, head, api.key, body))).unwrap_or_else(|panic| {
+        tracing::error!(api = ?api.key, version = head.version, panic = panic_text(&*panic), "decoding a request panicked");
+        Err(CloseReason(format!("decoding {:?} version {} panicked", api.key, head.version)))
+    })
+}
+
+fn route<B: BrokerApi>(context: &Context<B>, head: Head, api: ApiKey, body: Bytes) -> Result<Pending, CloseReason> {
+    let (context, version) = (context.clone(), head.version);
+    match api {
+        ApiKey::Produce if version < produce_legacy::VERSIONS_END => produce_legacy::refuse(&context, head, &body),
+        ApiKey::Produce => {
+            let request = decode(head, body)?;
+            Ok(Box::pin(produce::handle(context, head, request)))
+        }
+        ApiKey::Fetch => {
+            let request = decode(head, body)?;
+            Ok(Box::pin(fetch::handle(context, head, request)))
+        }
+        ApiKey::ListOffsets => answer(head, body, |r| list_offsets::handle(context, version, r)),
+        ApiKey::Metadata => answer(head, body, |r| metadata::handle(context, version, r)),
+        ApiKey::FindCoordinator => answer(head, body, |r| find_coordinator::handle(context, version, r)),
+        ApiKey::ApiVersions => answer(head, body, |r| api_versions::handle(context, version, r)),
+        ApiKey::CreateTopics => answer(head, body, |r| create_topics::handle(context, version, r)),
+        ApiKey::DeleteTopics => answer(head, body, |r| delete_topics::handle(context, version, r)),
+        ApiKey::InitProducerId => answer(head, body, |r| init_producer_id::handle(context, version, r)),
+        ApiKey::OffsetForLeaderEpoch => answer(head, body, |r| offset_for_leader_epoch::handle(context, version, r)),
+        ApiKey::DescribeConfigs => answer(head, body, |r| describe_configs::handle(context, version, r)),
+        ApiKey::IncrementalAlterConfigs => {
+            answer(head, body, |r| incremental_alter_configs::handle(context, version, r))
+        }
+        ApiKey::DescribeCluster => answer(head, body, |r| describe_cluster::handle(context, version, r)),
+        ApiKey::DescribeTopicPartitions => {
+            answer(head, body, |r| describe_topic_partitions::handle(context, version, r))
+        }
+        other => Err(CloseReason(format!("{other:?} is in the table of APIs but has no handler"))),
+    }
+}
+
+fn answer<R, F>(head: Head, body: Bytes, handle: impl FnOnce(R) -> F) -> Result<Pending, CloseReason>
+where
+    R: Request,
+    F: Future<Output = R::Response> + Send + 'static,
+{
+    let response = handle(decode(head, body)?);
+    Ok(Box::pin(async move { response::encode(head, head.version, &response.await) }))
+}
+
+fn decode<R: Decodable>(head: Head, mut body: Bytes) -> Result<R, CloseReason> {
+    R::decode(&mut body, head.version).map_err(|error| CloseReason(format!("{}: {error}", described(head))))
+}
+
+fn checked_body(head: Head, api: &SupportedApi, frame: Bytes) -> Result<Bytes, CloseReason> {
+    let reason = |error| CloseReason(format!("{}: {error}", described(head)));
+    let body = frame.slice(head.body_position(api.key, &frame).map_err(reason)?..);
+    shape::check(api.shape, head.version, &body).map_err(reason)?;
+    Ok(body)
+}
+
+fn refuse_version<B: BrokerApi>(context: &Context<B>, head: Head, api: &SupportedApi) -> Result<Pending, CloseReason> {
+    match api.key {
+        ApiKey::ApiVersions => {
+            let response = api_versions::unsupported_version(context);
+            Ok(Box::pin(std::future::ready(response::encode(head, 0, &response))))
+        }
+        _ => Err(CloseReason(format!(
+            "{} is not supported; versions {} to {} are",
+            described(head),
+            api.version_min,
+            api.version_max_inclusive
+        ))),
+    }
+}
+
+fn described(head: Head) -> String {
+    match ApiKey::try_from(head.api_key) {
+        Ok(api) => format!("{api:?} version {}", head.version),
+        Err(()) => format!("API key {} version {}", head.api_key, head.version),
+    }
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("no text")
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+    use kafka_protocol::messages::create_topics_request::{
+        CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig,
+    };
+    use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
+    use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
+    use kafka_protocol::messages::describe_topic_partitions_request::{Cursor, TopicRequest};
+    use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic, ForgottenTopic, ReplicaState};
+    use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
+    use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+    use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+    use kafka_protocol::messages::offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic};
+    use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+    use kafka_protocol::messages::*;
+    use kafka_protocol::protocol::Encodable;
+    use rand::rngs::StdRng;
+    use rand::{RngExt, SeedableRng};
+
+    use super::*;
+
+    /// Random changes per sample and version.
+    const MUTATIONS: usize = 400;
+
+    /// The shape takes exactly what kafka-protocol writes, not a byte less; and what it takes of damaged requests never
+    /// makes the decoder panic.
+    fn check<R: Request>(sample: impl Fn(i16) -> R) {
+        let api = TABLE.iter().find(|api| api.key as i16 == R::KEY).expect("an API of the table");
+        let seed = rand::random();
+        let mut random = StdRng::seed_from_u64(seed);
+        for version in api.version_min.max(R::VERSIONS.min)..=api.version_max_inclusive {
+            let mut body = BytesMut::new();
+            sample(version)
+                .encode(&mut body, version)
+                .unwrap_or_else(|e| panic!("{:?} version {version}: {e}", api.key));
+            assert_eq!(shape::check(api.shape, version, &body), Ok(()), "{:?} version {version}", api.key);
+            if let Some((_, shorter)) = body.split_last() {
+                assert!(
+                    shape::check(api.shape, version, shorter).is_err(),
+                    "{:?} version {version}: too short a shape",
+                    api.key
+                );
+            }
+            for _ in 0..MUTATIONS {
+                let mut damaged = body.to_vec();
+                for _ in 0..random.random_range(1..4) {
+                    let length = damaged.len();
+                    if length > 0 {
+                        damaged[random.random_range(0..length)] =
+                            *[0, 1, 2, 0x7f, 0x80, 0xff].get(random.random_range(0..6)).unwrap();
+                    }
+                }
+                if shape::check(api.shape, version, &damaged).is_ok() {
+                    let decoded = catch_unwind(|| R::decode(&mut Bytes::from(damaged.clone()), version).is_ok());
+                    assert!(
+                        decoded.is_ok(),
+                        "{:?} version {version}, seed {seed}: {damaged:?} makes the decoder panic",
+                        api.key
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_shape_is_what_kafka_protocol_writes() {
+        check(|version| {
+            let partition =
+                PartitionProduceData::default().with_index(3).with_records(Some(Bytes::from_static(b"records")));
+            let topic = TopicProduceData::default().with_partition_data(vec![partition]);
+            let topic = if version < 13 { topic.with_name(TopicName("topic".into())) } else { topic };
+            ProduceRequest::default().with_topic_data(vec![topic.clone(), topic])
+        });
+        check(fetch_sample);
+        check(|_| {
+            let topic = ListOffsetsTopic::default().with_partitions(vec![ListOffsetsPartition::default(); 2]);
+            ListOffsetsRequest::default().with_topics(vec![topic; 2])
+        });
+        check(|_| {
+            let topic = MetadataRequestTopic::default().with_name(Some(TopicName("topic".into())));
+            MetadataRequest::default().with_topics(Some(vec![topic; 2]))
+        });
+        check(|version| match version {
+            4.. => FindCoordinatorRequest::default().with_coordinator_keys(vec!["a".into(), "b".into()]),
+            _ => FindCoordinatorRequest::default().with_key("a".into()),
+        });
+        check(|_| ApiVersionsRequest::default());
+        check(|_| {
+            let topic = CreatableTopic::default()
+                .with_name(TopicName("topic".into()))
+                .with_assignments(vec![CreatableReplicaAssignment::default().with_broker_ids(vec![BrokerId(1); 3]); 2])
+                .with_configs(vec![CreatableTopicConfig::default().with_name("a".into()).with_value(None)]);
+            CreateTopicsRequest::default().with_topics(vec![topic; 2])
+        });
+        check(|version| match version {
+            6.. => DeleteTopicsRequest::default().with_topics(vec![DeleteTopicState::default(); 2]),
+            _ => DeleteTopicsRequest::default().with_topic_names(vec![TopicName("topic".into()); 2]),
+        });
+        check(|_| InitProducerIdRequest::default().with_transactional_id(None));
+        check(|_| {
+            let topic = OffsetForLeaderTopic::default().with_partitions(vec![OffsetForLeaderPartition::default(); 2]);
+            OffsetForLeaderEpochRequest::default().with_topics(vec![topic; 2])
+        });
+        check(|_| {
+            let keys = Some(vec!["a".into(), "b".into()]);
+            let resource = DescribeConfigsResource::default().with_configuration_keys(keys);
+            DescribeConfigsRequest::default().with_resources(vec![resource; 2])
+        });
+        check(|_| {
+            let resource = AlterConfigsResource::default().with_configs(vec![AlterableConfig::default(); 2]);
+            IncrementalAlterConfigsRequest::default().with_resources(vec![resource; 2])
+        });
+        check(|_| DescribeClusterRequest::default());
+        check(|_| {
+            DescribeTopicPartitionsRequest::default()
+                .with_topics(vec![TopicRequest::default(); 2])
+                .with_cursor(Some(Cursor::default().with_topic_name(TopicName("topic".into()))))
+        });
+    }
+
+    /// With every tagged field that its version has.
+    fn fetch_sample(version: i16) -> FetchRequest {
+        let mut partition = FetchPartition::default();
+        if version >= 17 {
+            partition.replica_directory_id = uuid::Uuid::from_bytes([5; 16]);
+        }
+        if version >= 18 {
+            partition.high_watermark = 77;
+        }
+        let mut request =
+            FetchRequest::default().with_topics(vec![FetchTopic::default().with_partitions(vec![partition; 2]); 2]);
+        if version >= 7 {
+            request.forgotten_topics_data = vec![ForgottenTopic::default().with_partitions(vec![1, 2])];
+        }
+        if version >= 12 {
+            request.cluster_id = Some("cluster".into());
+        }
+        if version >= 15 {
+            request.replica_state = ReplicaState::default().with_replica_epoch(9);
+        }
+        request
+    }
+
+    #[test]
+    fn records_of_a_produce_request_are_slices_of_its_frame() {
+        let records = PartitionProduceData::default().with_records(Some(Bytes::from_static(b"records")));
+        let topic = TopicProduceData::default().with_partition_data(vec![records]);
+        let mut body = BytesMut::new();
+        ProduceRequest::default().with_topic_data(vec![topic]).encode(&mut body, 9).unwrap();
+        let body = body.freeze();
+        let head = Head { api_key: 0, version: 9, correlation_id: 0 };
+        let request: ProduceRequest = decode(head, body.clone()).unwrap();
+        let records = request.topic_data[0].partition_data[0].records.as_ref().unwrap();
+        assert!(body.as_ptr_range().contains(&records.as_ptr()), "the records were copied");
+    }
+}

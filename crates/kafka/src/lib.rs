@@ -1,0 +1,37 @@
+//! The Kafka front end: TCP frames in, calls of [`duolog_broker::api::BrokerApi`], frames out. It only translates: no
+//! broker rule lives here.
+//!
+//! ```text
+//! socket ─▶ frame ─▶ head ─▶ dispatch table ─▶ shape check ─▶ kafka-protocol decode ─▶ api/*.rs ─▶ BrokerApi
+//!          (budget)                            (bounds counts)                                        │
+//! socket ◀─ pieces, vectored, in the order of the requests ◀─ encode ◀───────────────────────────────┘
+//! ```
+//!
+//! - [`server`]: listener, connections, clean stop. [`config`]: what an operator may change.
+//! - `connection`, `frame`, `budget`: order, bounded memory.
+//! - `dispatch`: the one table of APIs and versions. `shape`: refuses what would make a decoder allocate too much.
+//! - `api`: one file per API. `errors`: broker errors to Kafka's codes. [`metrics`]: counters.
+//!
+//! Deliberately absent: fetch sessions (KIP-227; every fetch is a full fetch), quotas, authorization, TLS, transactions.
+#![warn(missing_docs)]
+
+mod api;
+mod budget;
+mod connection;
+mod context;
+mod dispatch;
+mod errors;
+mod frame;
+mod head;
+mod response;
+mod shape;
+mod translate;
+
+pub mod config;
+pub mod metrics;
+pub mod server;
+
+pub use config::KafkaConfig;
+pub use dispatch::{SupportedApi, supported_apis};
+pub use metrics::KafkaMetrics;
+pub use server::{KafkaServer, serve};

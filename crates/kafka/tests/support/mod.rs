@@ -1,0 +1,432 @@
+//! A broker in memory, a server on a real socket, and a client made of kafka-protocol's encoders.
+#![allow(dead_code, reason = "each test binary uses its part")]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use duolog_broker::BrokerError;
+use duolog_broker::api::{
+    BrokerApi, BrokerConfigValue, ClusterView, ConfigChange, CreatedTopic, EpochCheck, EpochEnd, Fetch, Fetched,
+    FoundOffset, ItemResult, NewTopic, NodeView, OffsetQuery, PartitionView, ProducePartition, Produced,
+    ProducerIdentity, TopicRef, TopicView,
+};
+use duolog_kafka::{KafkaConfig, KafkaMetrics, KafkaServer};
+use duolog_types::{
+    BrokerGroupId, Durability, LeaderEpoch, NodeId, Offset, ProducerEpoch, ProducerId, TimestampMs, TopicConfig,
+    TopicId,
+};
+use kafka_protocol::messages::{ApiKey, RequestHeader, ResponseHeader};
+use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
+use parking_lot::Mutex;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::task::JoinHandle;
+
+/// A topic and the record sets of its partitions; one record set counts as one offset.
+struct FakeTopic {
+    view: TopicView,
+    partitions: Vec<Vec<Bytes>>,
+}
+
+#[derive(Default)]
+struct State {
+    topics: BTreeMap<String, FakeTopic>,
+    enqueued: Vec<Bytes>,
+    next_id: u8,
+}
+
+/// Node 0 of three, all topics led here, except those whose name begins with "elsewhere": node 2 leads them.
+#[derive(Clone)]
+pub struct FakeBroker {
+    state: Arc<Mutex<State>>,
+    appended: Arc<Notify>,
+    /// A produce is acknowledged when it gets a permit.
+    pub acks: Arc<Semaphore>,
+}
+
+impl FakeBroker {
+    pub fn new() -> Self {
+        Self { state: Arc::default(), appended: Arc::default(), acks: Arc::new(Semaphore::new(1 << 20)) }
+    }
+
+    pub fn with_topic(self, name: &str, partitions: u32) -> Self {
+        self.create(name, partitions);
+        self
+    }
+
+    /// Record sets in the order in which they were enqueued.
+    pub fn enqueued(&self) -> Vec<Bytes> {
+        self.state.lock().enqueued.clone()
+    }
+
+    pub fn topic_id(&self, name: &str) -> TopicId {
+        self.state.lock().topics[name].view.id
+    }
+
+    fn create(&self, name: &str, partitions: u32) -> TopicView {
+        let mut state = self.state.lock();
+        state.next_id += 1;
+        let leader = if name.starts_with("elsewhere") { NodeId(2) } else { NodeId(0) };
+        let view = TopicView {
+            name: name.to_owned(),
+            id: TopicId([state.next_id; 16]),
+            partitions: (0..partitions)
+                .map(|partition| PartitionView {
+                    partition,
+                    broker_group: BrokerGroupId(1),
+                    leader: Some(leader),
+                    leader_epoch: LeaderEpoch(7),
+                    replicas: vec![NodeId(0), NodeId(1), NodeId(2)],
+                    in_sync_replicas: vec![NodeId(0), NodeId(2)],
+                })
+                .collect(),
+            config: TopicConfig::new([("retention.ms", "5")]).unwrap(),
+        };
+        let topic = FakeTopic { view: view.clone(), partitions: vec![Vec::new(); partitions as usize] };
+        state.topics.insert(name.to_owned(), topic);
+        view
+    }
+
+    fn with_partition<T>(
+        &self,
+        topic: &TopicRef,
+        partition: i32,
+        f: impl FnOnce(&mut Vec<Bytes>) -> ItemResult<T>,
+    ) -> ItemResult<T> {
+        let name = self.topic(topic)?.name;
+        if name.starts_with("elsewhere") {
+            return Err(BrokerError::NotLeader { leader: Some(NodeId(2)), epoch: Some(LeaderEpoch(7)) });
+        }
+        let mut state = self.state.lock();
+        let records =
+            state.topics.get_mut(&name).unwrap().partitions.get_mut(usize::try_from(partition).unwrap_or(usize::MAX));
+        f(records.ok_or(BrokerError::UnknownPartition { topic: name, partition })?)
+    }
+
+    fn read(&self, fetch: &Fetch) -> Vec<ItemResult<Fetched>> {
+        let read = |p: &duolog_broker::api::FetchPartition| {
+            self.with_partition(&p.topic, p.partition, |records| {
+                let end = records.len() as i64;
+                if !(0..=end).contains(&p.fetch_offset.0) {
+                    return Err(BrokerError::OffsetOutOfRange {
+                        found: p.fetch_offset.0,
+                        start: 0,
+                        end_inclusive: end,
+                    });
+                }
+                let diverging = p
+                    .last_fetched_epoch
+                    .filter(|epoch| epoch.0 > 7)
+                    .map(|_| EpochEnd { epoch: LeaderEpoch(7), end_offset: Offset(end) });
+                Ok(Fetched {
+                    high_watermark: Offset(end),
+                    last_stable_offset: Offset(end),
+                    log_start_offset: Offset(0),
+                    records: match diverging {
+                        Some(_) => Vec::new(),
+                        None => records[p.fetch_offset.0 as usize..].to_vec(),
+                    },
+                    diverging,
+                })
+            })
+        };
+        fetch.partitions.iter().map(read).collect()
+    }
+}
+
+fn node(id: u64) -> NodeView {
+    NodeView { id: NodeId(id), host: format!("node-{id}"), kafka_port: 9092 + 100 * id as u16 }
+}
+
+impl BrokerApi for FakeBroker {
+    fn node_id(&self) -> NodeId {
+        NodeId(0)
+    }
+
+    fn cluster(&self) -> ClusterView {
+        ClusterView {
+            cluster_id: "fake".to_owned(),
+            nodes: vec![node(0), node(1), node(2)],
+            controller: Some(NodeId(1)),
+        }
+    }
+
+    fn topics(&self) -> Vec<TopicView> {
+        self.state.lock().topics.values().map(|topic| topic.view.clone()).collect()
+    }
+
+    fn topic(&self, topic: &TopicRef) -> ItemResult<TopicView> {
+        let state = self.state.lock();
+        match topic {
+            TopicRef::Name(name) => {
+                state.topics.get(name).map(|t| t.view.clone()).ok_or_else(|| BrokerError::UnknownTopic(name.clone()))
+            }
+            TopicRef::Id(id) => state
+                .topics
+                .values()
+                .find(|t| t.view.id == *id)
+                .map(|t| t.view.clone())
+                .ok_or(BrokerError::UnknownTopicId(*id)),
+        }
+    }
+
+    fn auto_create_topics(&self) -> bool {
+        true
+    }
+
+    fn broker_configs(&self) -> Vec<BrokerConfigValue> {
+        vec![
+            BrokerConfigValue { name: "num.partitions", value: "4".to_owned(), is_default: true },
+            BrokerConfigValue { name: "auto.create.topics.enable", value: "true".to_owned(), is_default: false },
+        ]
+    }
+
+    async fn create_topics(&self, topics: Vec<NewTopic>, _: i32, validate_only: bool) -> Vec<ItemResult<CreatedTopic>> {
+        tokio::task::yield_now().await;
+        topics
+            .into_iter()
+            .map(|topic| {
+                if topic.has_manual_assignment {
+                    return Err(BrokerError::InvalidReplicaAssignment("assignment is not yours".to_owned()));
+                }
+                if self.topic(&TopicRef::Name(topic.name.clone())).is_ok() {
+                    return Err(BrokerError::TopicExists(topic.name));
+                }
+                let configs = topic.configs.into_iter().filter_map(|(key, value)| Some((key, value?)));
+                let config = TopicConfig::new(configs).map_err(|e| BrokerError::InvalidConfig(e.to_string()))?;
+                let partitions = topic.partitions.unwrap_or(4);
+                let id = match validate_only {
+                    true => TopicId::default(),
+                    false => self.create(&topic.name, partitions as u32).id,
+                };
+                Ok(CreatedTopic { id, partitions, replication_factor: 3, configs: config.describe() })
+            })
+            .collect()
+    }
+
+    async fn delete_topics(&self, topics: Vec<TopicRef>, _: i32) -> Vec<ItemResult<TopicView>> {
+        topics
+            .into_iter()
+            .map(|topic| {
+                let view = self.topic(&topic)?;
+                self.state.lock().topics.remove(&view.name);
+                Ok(view)
+            })
+            .collect()
+    }
+
+    async fn alter_topic_config(
+        &self,
+        topic: String,
+        changes: Vec<ConfigChange>,
+        validate_only: bool,
+    ) -> ItemResult<()> {
+        let view = self.topic(&TopicRef::Name(topic.clone()))?;
+        let changes: Vec<_> = changes
+            .iter()
+            .map(|change| match change {
+                ConfigChange::Set(key, value)
+                | ConfigChange::Append(key, value)
+                | ConfigChange::Subtract(key, value) => (key.as_str(), Some(value.as_str())),
+                ConfigChange::Delete(key) => (key.as_str(), None),
+            })
+            .collect();
+        let config = view.config.altered(changes).map_err(|e| BrokerError::InvalidConfig(e.to_string()))?;
+        if !validate_only {
+            self.state.lock().topics.get_mut(&topic).unwrap().view.config = config;
+        }
+        Ok(())
+    }
+
+    async fn produce(&self, partitions: Vec<ProducePartition>, _: i32) -> Vec<ItemResult<Produced>> {
+        let results = partitions
+            .into_iter()
+            .map(|p| {
+                self.with_partition(&p.topic, p.partition, |records| {
+                    records.push(p.records.clone());
+                    Ok(Offset(records.len() as i64 - 1))
+                })
+                .inspect(|_| self.state.lock().enqueued.push(p.records))
+            })
+            .collect::<Vec<_>>();
+        self.acks.acquire().await.unwrap().forget();
+        self.appended.notify_waiters();
+        let produced = |base_offset| Produced { base_offset, log_append_time: None, log_start_offset: Offset(0) };
+        results.into_iter().map(|result| result.map(produced)).collect()
+    }
+
+    async fn fetch(&self, fetch: Fetch) -> Vec<ItemResult<Fetched>> {
+        let wait = async {
+            loop {
+                let appended = self.appended.notified();
+                let results = self.read(&fetch);
+                let bytes: usize = results.iter().flatten().flat_map(|f| &f.records).map(Bytes::len).sum();
+                if bytes as i32 >= fetch.bytes_min || results.iter().any(Result::is_err) {
+                    return results;
+                }
+                appended.await;
+            }
+        };
+        tokio::time::timeout(Duration::from_millis(fetch.wait_ms_max as u64), wait)
+            .await
+            .unwrap_or_else(|_| self.read(&fetch))
+    }
+
+    async fn list_offset(
+        &self,
+        topic: TopicRef,
+        partition: i32,
+        query: OffsetQuery,
+        _: EpochCheck,
+    ) -> ItemResult<FoundOffset> {
+        self.with_partition(&topic, partition, |records| {
+            let (offset, timestamp) = match query {
+                OffsetQuery::Earliest => (0, -1),
+                OffsetQuery::Latest => (records.len() as i64, -1),
+                OffsetQuery::MaxTimestamp => (records.len() as i64 - 1, 99),
+                OffsetQuery::AtOrAfter(time) => (1, time.0),
+            };
+            Ok(FoundOffset {
+                offset: Offset(offset),
+                timestamp: TimestampMs(timestamp),
+                leader_epoch: Some(LeaderEpoch(7)),
+            })
+        })
+    }
+
+    async fn leader_epoch_end(
+        &self,
+        topic: TopicRef,
+        partition: i32,
+        leader_epoch: LeaderEpoch,
+        _: EpochCheck,
+    ) -> ItemResult<Option<EpochEnd>> {
+        self.with_partition(&topic, partition, |records| {
+            let end = EpochEnd { epoch: LeaderEpoch(7), end_offset: Offset(records.len() as i64) };
+            Ok((leader_epoch.0 >= 7).then_some(end))
+        })
+    }
+
+    async fn init_producer_id(&self, known: Option<ProducerIdentity>) -> ItemResult<ProducerIdentity> {
+        Ok(match known {
+            Some(known) => ProducerIdentity { id: known.id, epoch: ProducerEpoch(known.epoch.0 + 1) },
+            None => ProducerIdentity { id: ProducerId(4_000), epoch: ProducerEpoch(0) },
+        })
+    }
+
+    fn find_group_coordinator(&self, group_id: &str) -> ItemResult<NodeView> {
+        if group_id == "lost" { Err(BrokerError::CoordinatorNotAvailable) } else { Ok(node(2)) }
+    }
+
+    fn durability(&self, topic: &TopicRef) -> ItemResult<Durability> {
+        Ok(self.topic(topic)?.config.durability())
+    }
+}
+
+/// A server on a port of its own, stopped and awaited by [`TestServer::stop`].
+pub struct TestServer {
+    pub port: u16,
+    pub metrics: Arc<KafkaMetrics>,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl TestServer {
+    pub async fn start(broker: FakeBroker) -> Self {
+        Self::start_with(broker, KafkaConfig::default()).await
+    }
+
+    pub async fn start_with(broker: FakeBroker, config: KafkaConfig) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = KafkaServer::new(broker, config);
+        let metrics = server.metrics();
+        let (stop, stopped) = oneshot::channel();
+        let task = tokio::spawn(async move {
+            server
+                .serve(listener, async {
+                    let _ = stopped.await;
+                })
+                .await;
+        });
+        Self { port, metrics, stop, task }
+    }
+
+    pub async fn client(&self) -> Client {
+        Client { stream: TcpStream::connect(("127.0.0.1", self.port)).await.unwrap(), next_correlation_id: 1 }
+    }
+
+    pub async fn stop(self) {
+        let _ = self.stop.send(());
+        self.task.await.unwrap();
+        assert_eq!(self.metrics.connections(), 0);
+    }
+}
+
+/// A client on one connection.
+pub struct Client {
+    pub stream: TcpStream,
+    next_correlation_id: i32,
+}
+
+impl Client {
+    /// Sends a request; gives its correlation id.
+    pub async fn send<R: Request>(&mut self, version: i16, request: &R) -> i32 {
+        let correlation_id = self.next_correlation_id;
+        self.next_correlation_id += 1;
+        self.stream.write_all(&frame(version, correlation_id, request)).await.unwrap();
+        correlation_id
+    }
+
+    /// Receives the next answer: correlation id and what follows the length.
+    pub async fn receive(&mut self) -> Option<Bytes> {
+        let length = self.stream.read_i32().await.ok()?;
+        let mut body = vec![0; length as usize];
+        self.stream.read_exact(&mut body).await.ok()?;
+        Some(Bytes::from(body))
+    }
+
+    /// Receives the answer to a request of this type, which must leave no byte over.
+    pub async fn receive_as<R: Request>(&mut self, version: i16) -> (i32, R::Response) {
+        let mut body = self.receive().await.expect("the server answers");
+        let header = ResponseHeader::decode(&mut body, R::Response::header_version(version)).unwrap();
+        let response = R::Response::decode(&mut body, version).unwrap();
+        assert!(!body.has_remaining(), "{} bytes are left over", body.remaining());
+        (header.correlation_id, response)
+    }
+
+    pub async fn call<R: Request>(&mut self, version: i16, request: R) -> R::Response {
+        let sent = self.send(version, &request).await;
+        let (answered, response) = self.receive_as::<R>(version).await;
+        assert_eq!(answered, sent);
+        response
+    }
+
+    /// Whether the server closed the connection without another byte.
+    pub async fn is_closed(&mut self) -> bool {
+        let mut byte = [0];
+        tokio::time::timeout(Duration::from_secs(10), self.stream.read(&mut byte))
+            .await
+            .is_ok_and(|read| !matches!(read, Ok(1)))
+    }
+}
+
+/// A request frame as a client sends it.
+pub fn frame<R: Request>(version: i16, correlation_id: i32, request: &R) -> Bytes {
+    let mut buffer = BytesMut::new();
+    buffer.put_i32(0);
+    RequestHeader::default()
+        .with_request_api_key(R::KEY)
+        .with_request_api_version(version)
+        .with_correlation_id(correlation_id)
+        .with_client_id(Some(StrBytes::from_static_str("test")))
+        .encode(&mut buffer, ApiKey::try_from(R::KEY).unwrap().request_header_version(version))
+        .unwrap();
+    request.encode(&mut buffer, version).unwrap();
+    let length = buffer.len() as i32 - 4;
+    buffer[..4].copy_from_slice(&length.to_be_bytes());
+    buffer.freeze()
+}

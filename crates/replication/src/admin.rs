@@ -1,0 +1,266 @@
+//! The admin calls: status of the cluster, replacement of a node, recovery after an accepted loss.
+//!
+//! Requests and replies are JSON inside one gRPC call, so that scripts can use them and a newer CLI may ask an older node.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use duolog_types::NodeId;
+use openraft::ChangeMembers;
+use serde::{Deserialize, Serialize};
+use tonic::Request;
+
+use crate::cluster::Shared;
+use crate::group::{BrokerGroup, MemberView, raft_error};
+use crate::network;
+use crate::type_config::Member;
+use crate::wire::proto;
+
+/// What can be asked of a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "call", rename_all = "snake_case")]
+pub enum AdminRequest {
+    /// The cluster as this node sees it.
+    Status,
+    /// Put node `new` in the place of `old` in every broker group that this node leads.
+    ReplaceHere {
+        /// The node that goes.
+        old: u64,
+        /// The node that comes; it must be running and waiting.
+        new: u64,
+        /// Its addresses and incarnation, as it announced them.
+        member: Member,
+    },
+    /// Whether this node knows a node that waits to be let in.
+    Announced {
+        /// The waiting node.
+        node: u64,
+    },
+    /// What would be lost if this node voted again although it is guarded.
+    RecoverPreview,
+    /// Let this node vote again although it is guarded.
+    RecoverAcceptLoss,
+}
+
+/// A node's answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "reply", rename_all = "snake_case")]
+pub enum AdminReply {
+    /// To `Status`.
+    Status(StatusReply),
+    /// To `ReplaceHere`: what was done.
+    Done {
+        /// One line per step.
+        lines: Vec<String>,
+    },
+    /// To `Announced`.
+    Announced {
+        /// The node, if it is known.
+        member: Option<Member>,
+    },
+    /// Something went wrong.
+    Failed {
+        /// What, and what to do.
+        reason: String,
+    },
+}
+
+/// The cluster as one node sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusReply {
+    /// Its name.
+    pub cluster_name: String,
+    /// Its id.
+    pub cluster_id: Option<String>,
+    /// The node that answered.
+    pub node_id: u64,
+    /// Every broker group.
+    pub groups: Vec<GroupStatus>,
+}
+
+/// A broker group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupStatus {
+    /// Its id.
+    pub id: u32,
+    /// Its term.
+    pub term: u64,
+    /// Its leader, if known.
+    pub leader: Option<u64>,
+    /// Its replicas.
+    pub replicas: Vec<ReplicaStatus>,
+}
+
+/// A replica of a broker group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplicaStatus {
+    /// Its node.
+    pub node_id: u64,
+    /// Address for calls between nodes.
+    pub address: String,
+    /// Whether it votes.
+    pub voter: bool,
+    /// Whether it answered.
+    pub reachable: bool,
+    /// Whether the power-loss guard holds.
+    pub guarded: bool,
+    /// Its last log index, if it answered.
+    pub last_index: Option<u64>,
+    /// Its last flushed log index.
+    pub flushed_index: Option<u64>,
+    /// Next log index that it will apply.
+    pub applied_next: u64,
+}
+
+/// Asks a node.
+///
+/// # Errors
+/// It does not answer, or its answer is not understood.
+pub async fn call(address: &str, request: &AdminRequest) -> Result<AdminReply, String> {
+    let (host, port) = address.rsplit_once(':').ok_or_else(|| format!("{address:?} is not HOST:PORT"))?;
+    let port = port.parse().map_err(|_| format!("{port:?} is not a port"))?;
+    let mut client = network::connect(host, port)?;
+    let json = serde_json::to_string(request).map_err(|error| error.to_string())?;
+    let mut message = Request::new(proto::AdminRequest { json });
+    message.set_timeout(Duration::from_secs(600));
+    let reply = client.admin(message).await.map_err(|status| format!("{address}: {}", status.message()))?;
+    serde_json::from_str(&reply.into_inner().json).map_err(|error| format!("answer of {address}: {error}"))
+}
+
+/// Answers a call.
+pub(crate) async fn handle(shared: &Arc<Shared>, json: &str) -> String {
+    let reply = match serde_json::from_str::<AdminRequest>(json) {
+        Ok(request) => answer(shared, request).await.unwrap_or_else(|reason| AdminReply::Failed { reason }),
+        Err(error) => AdminReply::Failed { reason: format!("request not understood: {error}") },
+    };
+    serde_json::to_string(&reply).expect("a reply is plain data")
+}
+
+async fn answer(shared: &Arc<Shared>, request: AdminRequest) -> Result<AdminReply, String> {
+    match request {
+        AdminRequest::Status => Ok(AdminReply::Status(status(shared).await)),
+        AdminRequest::ReplaceHere { old, new, member } => replace_here(shared, old, new, &member).await,
+        AdminRequest::Announced { node } => {
+            let known = shared.known_member(NodeId(node)).or_else(|| shared.announced_member(NodeId(node)));
+            Ok(AdminReply::Announced { member: known })
+        }
+        AdminRequest::RecoverPreview => Ok(AdminReply::Done { lines: at_stake(shared).await }),
+        AdminRequest::RecoverAcceptLoss => {
+            let lines = at_stake(shared).await;
+            let guarded = shared.guard.guarded();
+            shared.guard.release_all().map_err(|error| error.to_string())?;
+            for group in guarded.into_iter().filter_map(|id| shared.group(id)) {
+                group.raft.runtime_config().elect(true);
+            }
+            Ok(AdminReply::Done { lines })
+        }
+    }
+}
+
+async fn status(shared: &Arc<Shared>) -> StatusReply {
+    let file = shared.identity.get();
+    let mut groups = Vec::new();
+    for group in shared.groups() {
+        let leadership = *group.leadership().borrow();
+        let mut replicas = Vec::new();
+        for view in group.members() {
+            replicas.push(replica_status(shared, group, &view).await);
+        }
+        groups.push(GroupStatus {
+            id: group.id().0,
+            term: leadership.term.0,
+            leader: leadership.leader.map(|id| id.0),
+            replicas,
+        });
+    }
+    StatusReply { cluster_name: file.cluster_name, cluster_id: file.cluster_id, node_id: file.node_id.0, groups }
+}
+
+async fn replica_status(shared: &Shared, group: &BrokerGroup, view: &MemberView) -> ReplicaStatus {
+    let status = shared.ask_status(group.id(), view.node_id, &view.member).await;
+    ReplicaStatus {
+        node_id: view.node_id.0,
+        address: view.member.to_string(),
+        voter: view.voter,
+        reachable: status.is_some(),
+        guarded: status.as_ref().is_some_and(|status| status.guarded),
+        last_index: status.as_ref().and_then(|status| status.last).map(|id| id.index),
+        flushed_index: status.as_ref().and_then(|status| status.flushed).map(|id| id.index),
+        applied_next: status.as_ref().map_or(0, |status| status.applied_next),
+    }
+}
+
+/// One line per guarded group: what this node has, what the others have, what may be missing.
+async fn at_stake(shared: &Arc<Shared>) -> Vec<String> {
+    let mut lines = Vec::new();
+    for group in shared.guard.guarded().into_iter().filter_map(|id| shared.group(id)) {
+        let own = group.log().last().map_or(0, |(_, index)| index.0 + 1);
+        let mut silent = BTreeSet::new();
+        let mut best = own;
+        for view in group.members().into_iter().filter(|view| view.voter && view.node_id != shared.node_id()) {
+            match shared.ask_status(group.id(), view.node_id, &view.member).await {
+                Some(status) => best = best.max(status.last.map_or(0, |id| id.index + 1)),
+                None => {
+                    silent.insert(view.node_id.0);
+                }
+            }
+        }
+        lines.push(format!(
+            "broker group {}: this node lost power and has {own} entries; the members that answer have up to {best}. Members \
+             that do not answer: {silent:?}. Lost for good would be every record of a topic with flush=async that was \
+             acknowledged in the last flush interval before the loss of power and is held by none of those that answer; with \
+             replication=async also what only a silent member holds",
+            group.id()
+        ));
+    }
+    if lines.is_empty() {
+        lines.push("this node is not guarded: nothing to recover".to_owned());
+    }
+    lines
+}
+
+/// Learner, caught up, promoted, the old one removed: group by group, in those that this node leads.
+async fn replace_here(shared: &Arc<Shared>, old: u64, new: u64, member: &Member) -> Result<AdminReply, String> {
+    let mut lines = Vec::new();
+    for group in shared.groups() {
+        if !group.leadership().borrow().is_self {
+            continue;
+        }
+        let members = group.members();
+        let has = |id: u64| members.iter().find(|view| view.node_id.0 == id);
+        if has(new).is_some_and(|view| view.member.incarnation != member.incarnation) {
+            return Err(format!("node {new} is a member already, with another data directory; choose a new id"));
+        }
+        if has(old).is_none() && has(new).is_some_and(|view| view.voter) {
+            lines.push(format!("broker group {}: node {new} is in the place of {old} already", group.id()));
+            continue;
+        }
+        if has(old).is_none() {
+            return Err(format!("node {old} is not a member of broker group {}", group.id()));
+        }
+        group
+            .raft
+            .add_learner(new, member.clone(), true)
+            .await
+            .map_err(|error| format!("broker group {}: adding node {new} as learner: {}", group.id(), raft_error(&error)))?;
+        let voters: BTreeSet<u64> =
+            members.iter().filter(|view| view.voter && view.node_id.0 != old).map(|view| view.node_id.0).chain([new]).collect();
+        group
+            .raft
+            .change_membership(ChangeMembers::ReplaceAllVoters(voters), false)
+            .await
+            .map_err(|error| format!("broker group {}: promoting node {new}: {}", group.id(), raft_error(&error)))?;
+        lines.push(format!("broker group {}: node {new} has caught up and took the place of {old}", group.id()));
+    }
+    Ok(AdminReply::Done { lines })
+}
+
+/// All replies to one request of every listed address, by address.
+pub async fn call_all(addresses: &[String], request: &AdminRequest) -> BTreeMap<String, Result<AdminReply, String>> {
+    let mut replies = BTreeMap::new();
+    for address in addresses {
+        replies.insert(address.clone(), call(address, request).await);
+    }
+    replies
+}

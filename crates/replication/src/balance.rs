@@ -1,0 +1,94 @@
+//! Leaders spread over the nodes: each group prefers one voter, and goes back to it when it has caught up.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use duolog_types::NodeId;
+
+use crate::cluster::Shared;
+use crate::group::{BrokerGroup, MemberView};
+
+const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+/// A voter this many entries behind does not take over.
+const LAG_ENTRIES_MAX: u64 = 1_000;
+/// Looks in a row that must find the preferred voter ready: a node that comes and goes takes no leadership.
+const STEADY_LOOKS: u32 = 3;
+
+/// Runs as long as the node does.
+pub(crate) async fn run(shared: Arc<Shared>) {
+    let mut tick = tokio::time::interval(LOOK_INTERVAL);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut steady = std::collections::BTreeMap::new();
+    loop {
+        tick.tick().await;
+        for group in shared.groups() {
+            let looks = steady.entry(group.id()).or_insert(0);
+            match overdue(&shared, group).await {
+                Some(preferred) => {
+                    *looks += 1;
+                    if *looks >= STEADY_LOOKS {
+                        *looks = 0;
+                        tracing::info!(broker_group = %group.id(), to = %preferred, "handing leadership to the preferred node");
+                        if let Err(error) = group.transfer_leadership(preferred).await {
+                            tracing::warn!(broker_group = %group.id(), %error, "cannot hand over leadership");
+                        }
+                    }
+                }
+                None => *looks = 0,
+            }
+        }
+    }
+}
+
+/// The voter that a group prefers: groups go round the voters by id.
+fn preferred(group: &BrokerGroup, members: &[MemberView]) -> Option<NodeId> {
+    let mut voters: Vec<NodeId> = members.iter().filter(|view| view.voter).map(|view| view.node_id).collect();
+    voters.sort_unstable();
+    let turn = usize::try_from(group.id().0).ok()? % voters.len().max(1);
+    voters.get(turn).copied()
+}
+
+/// The preferred voter, if this node leads in its place and it is ready to take over.
+async fn overdue(shared: &Shared, group: &BrokerGroup) -> Option<NodeId> {
+    if !group.leadership().borrow().is_self {
+        return None;
+    }
+    let members = group.members();
+    let preferred = preferred(group, &members)?;
+    if preferred == shared.node_id() {
+        return None;
+    }
+    is_ready(shared, group, &members, preferred).await.then_some(preferred)
+}
+
+async fn is_ready(shared: &Shared, group: &BrokerGroup, members: &[MemberView], node: NodeId) -> bool {
+    let Some(view) = members.iter().find(|view| view.node_id == node) else { return false };
+    let Some(status) = shared.ask_status(group.id(), node, &view.member).await else { return false };
+    let own_last = group.log().last().map_or(0, |(_, index)| index.0);
+    let its_last = status.flushed.map_or(0, |id| id.index);
+    !status.guarded && its_last + LAG_ENTRIES_MAX >= own_last
+}
+
+/// Before a planned stop: every group that this node leads goes to the voter that has most of the log.
+pub(crate) async fn hand_over_everything(shared: &Arc<Shared>) {
+    for group in shared.groups() {
+        if !group.leadership().borrow().is_self {
+            continue;
+        }
+        let members = group.members();
+        let mut ready = None;
+        for view in members.iter().filter(|view| view.voter && view.node_id != shared.node_id()) {
+            if is_ready(shared, group, &members, view.node_id).await {
+                ready = Some(view.node_id);
+                break;
+            }
+        }
+        let Some(to) = ready else { continue };
+        if group.transfer_leadership(to).await.is_err() {
+            continue;
+        }
+        let mut leadership = group.leadership();
+        // Without an answer in time the others elect a leader after the lease.
+        let _ = tokio::time::timeout(Duration::from_secs(1), leadership.wait_for(|now| !now.is_self)).await;
+    }
+}

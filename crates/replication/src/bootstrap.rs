@@ -1,0 +1,162 @@
+//! How a cluster begins, and how a new node waits to be let in.
+//!
+//! Explicit: the lowest listed node initializes every group, and only when *every* listed node answers "empty directory,
+//! same cluster name". A node with an empty directory never initializes a cluster while a configured peer has data.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tonic::Request;
+
+use crate::cluster::{NodeAddress, Shared};
+use crate::network;
+use crate::type_config::Member;
+use crate::wire::proto;
+
+const PROBE_INTERVAL: Duration = Duration::from_millis(200);
+const PROBE_TIMEOUT: Duration = Duration::from_millis(1_000);
+
+/// Runs until this node takes part in a cluster.
+pub(crate) async fn run(shared: Arc<Shared>) {
+    let mut tick = tokio::time::interval(PROBE_INTERVAL);
+    let mut told = String::new();
+    loop {
+        tick.tick().await;
+        let missing = shared.groups().filter(|group| group.log().vote().is_none() && group.log().last().is_none()).count();
+        if missing == 0 {
+            return;
+        }
+        let outcome = step(&shared).await;
+        if let Err(waiting) = outcome
+            && waiting != told
+        {
+            tracing::info!(reason = %waiting, "waiting to take part in a cluster");
+            told = waiting;
+        }
+    }
+}
+
+async fn probe(shared: &Shared, node: &NodeAddress) -> Result<proto::ProbeReply, String> {
+    if node.id == shared.node_id() {
+        return Ok(shared.probe_reply());
+    }
+    let own = shared.own_member();
+    let announced = proto::Member {
+        node_id: shared.node_id().0,
+        incarnation: own.incarnation,
+        host: own.host,
+        grpc_port: u32::from(own.grpc_port),
+        kafka_port: u32::from(own.kafka_port),
+    };
+    let mut client = network::connect(&node.host, node.grpc_port)?;
+    let mut request = Request::new(proto::ProbeRequest { announced: Some(announced) });
+    request.set_timeout(PROBE_TIMEOUT);
+    let reply = client
+        .probe(request)
+        .await
+        .map_err(|status| format!("node {} at {}:{} does not answer: {}", node.id, node.host, node.grpc_port, status.message()))?
+        .into_inner();
+    if reply.node_id != node.id.0 {
+        return Err(format!(
+            "{}:{} is node {}, but [[nodes]] lists it as node {}",
+            node.host, node.grpc_port, reply.node_id, node.id
+        ));
+    }
+    Ok(reply)
+}
+
+/// One look around. `Err` says what is waited for.
+async fn step(shared: &Arc<Shared>) -> Result<(), String> {
+    let mut replies = BTreeMap::new();
+    let mut unreachable = None;
+    for node in &shared.options.nodes {
+        match probe(shared, node).await {
+            Ok(reply) => {
+                replies.insert(node.id, reply);
+            }
+            Err(reason) => unreachable = Some(reason),
+        }
+    }
+    let own = shared.identity.get();
+    for reply in replies.values() {
+        if reply.cluster_name != own.cluster_name {
+            return Err(format!(
+                "node {} belongs to cluster {:?}, this node to {:?}; check cluster_name",
+                reply.node_id, reply.cluster_name, own.cluster_name
+            ));
+        }
+    }
+    if let Some(member) = replies.values().find(|reply| reply.initialized && reply.node_id != own.node_id.0) {
+        return join(shared, member);
+    }
+    if shared.options.nodes.iter().map(|node| node.id).min() != Some(shared.node_id()) {
+        return Err("the node with the lowest id initializes the cluster".to_owned());
+    }
+    if let Some(reason) = unreachable {
+        return Err(reason);
+    }
+    initialize(shared, &replies).await
+}
+
+/// A cluster exists: this node is a member that was not reached yet, or waits to be let in, or must not return.
+fn join(shared: &Arc<Shared>, peer: &proto::ProbeReply) -> Result<(), String> {
+    let own = shared.identity.get();
+    if let Some(known) = peer.members.iter().find(|member| member.node_id == own.node_id.0)
+        && known.incarnation != own.incarnation.0
+        && !shared.is_initialized()
+    {
+        shared.fail(format!(
+            "the cluster knows node {id} with another data directory (incarnation {known}, this one is {own}): it was emptied or \
+             exchanged, and must not return under its old identity, because it has forgotten what it acknowledged. Give this \
+             node a new node_id, start it, and run: duolog cluster replace --old {id} --new NEW_ID",
+            id = own.node_id,
+            known = known.incarnation,
+            own = own.incarnation,
+        ));
+        return Err("refused by the cluster".to_owned());
+    }
+    if !peer.cluster_id.is_empty() && own.cluster_id.is_none() {
+        shared.identity.adopt(&peer.cluster_id)?;
+    }
+    if peer.members.iter().any(|member| member.node_id == own.node_id.0) {
+        Err("a member of the cluster; waiting for its leaders".to_owned())
+    } else {
+        Err(format!(
+            "not a member yet; let it in with: duolog cluster replace --old OLD_ID --new {}",
+            own.node_id
+        ))
+    }
+}
+
+async fn initialize(shared: &Arc<Shared>, replies: &BTreeMap<duolog_types::NodeId, proto::ProbeReply>) -> Result<(), String> {
+    let known = replies.values().map(|reply| reply.cluster_id.clone()).find(|id| !id.is_empty());
+    let cluster_id = known.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
+    shared.identity.adopt(&cluster_id)?;
+    let mut members = BTreeMap::new();
+    for node in &shared.options.nodes {
+        if node.id != shared.node_id() {
+            adopt(shared, node, &cluster_id).await?;
+        }
+        let incarnation = replies.get(&node.id).map(|reply| reply.incarnation.clone()).unwrap_or_default();
+        let member = Member { host: node.host.clone(), grpc_port: node.grpc_port, kafka_port: node.kafka_port, incarnation };
+        members.insert(node.id.0, member);
+    }
+    for group in shared.groups() {
+        if group.log().vote().is_none() && group.log().last().is_none() {
+            group.raft.initialize(members.clone()).await.map_err(|error| error.to_string())?;
+        }
+    }
+    tracing::info!(%cluster_id, nodes = members.len(), "initialized the cluster");
+    Ok(())
+}
+
+async fn adopt(shared: &Shared, node: &NodeAddress, cluster_id: &str) -> Result<(), String> {
+    let mut client = network::connect(&node.host, node.grpc_port)?;
+    let message =
+        proto::AdoptRequest { cluster_id: cluster_id.to_owned(), cluster_name: shared.identity.get().cluster_name };
+    let mut request = Request::new(message);
+    request.set_timeout(PROBE_TIMEOUT);
+    let reply = client.adopt(request).await.map_err(|status| status.message().to_owned())?.into_inner();
+    if reply.refused.is_empty() { Ok(()) } else { Err(format!("node {} refused: {}", node.id, reply.refused)) }
+}

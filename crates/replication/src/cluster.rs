@@ -1,0 +1,531 @@
+//! A node's part in the cluster: its broker groups, the calls between nodes, start and stop.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use duolog_commit_log::{Disk, LogOptions};
+use duolog_types::{BrokerGroupId, FlushWish, LogIndex, NodeId};
+use parking_lot::Mutex;
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::Request;
+
+use crate::group::{BrokerGroup, GroupOptions, ProposeError};
+use crate::guard::Guard;
+use crate::guarding::Heard;
+use crate::identity::{Identity, IdentityError};
+use crate::log_store::EntryTap;
+use crate::service::ClusterService;
+use crate::state_machine::StateFactory;
+use crate::type_config::{CommandResponse, Member, RaftLogId};
+use crate::wire::{self, proto};
+use crate::{balance, bootstrap, guarding, network};
+
+/// Raft's times, in milliseconds. Fixed when a node starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RaftTimes {
+    /// Between two heartbeats.
+    pub heartbeat_interval_ms: u64,
+    /// Shortest election time-out.
+    pub election_timeout_min_ms: u64,
+    /// Longest election time-out; also the leader's lease.
+    pub election_timeout_max_ms: u64,
+}
+
+/// A configured node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeAddress {
+    /// Its id.
+    pub id: NodeId,
+    /// Host for calls between nodes and for clients.
+    pub host: String,
+    /// Port for calls between nodes.
+    pub grpc_port: u16,
+    /// Port of the Kafka front end.
+    pub kafka_port: u16,
+}
+
+/// What a node's part in the cluster is started with.
+pub struct ClusterOptions {
+    /// Name of the cluster.
+    pub cluster_name: String,
+    /// This node.
+    pub node_id: NodeId,
+    /// Its data directory.
+    pub data_dir: PathBuf,
+    /// Number of broker groups, the system group included.
+    pub broker_groups: u32,
+    /// Where the boot id is read.
+    pub boot_id_path: PathBuf,
+    /// Where calls between nodes are accepted.
+    pub grpc_listen: SocketAddr,
+    /// All configured nodes, this one included.
+    pub nodes: Vec<NodeAddress>,
+    /// The commit logs' options.
+    pub log: LogOptions,
+    /// The file layer.
+    pub disk: Arc<dyn Disk>,
+    /// Raft's times.
+    pub times: RaftTimes,
+    /// Test only: do not send *received* marks.
+    pub drop_received_marks: bool,
+}
+
+/// Why a node cannot take part.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Another process uses the data directory.
+    #[error("{0} is in use by another process; stop it first, or choose another data_dir")]
+    InUse(PathBuf),
+    /// The data directory belongs elsewhere.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// This node is not in its own list of nodes.
+    #[error("node {0} is not in the list of [[nodes]]")]
+    NotListed(NodeId),
+    /// The address for calls between nodes.
+    #[error("cannot listen on {address} for calls between nodes: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The disk, the log or the state.
+    #[error("{context}: {source}")]
+    Io {
+        /// What was tried.
+        context: String,
+        /// Why it failed.
+        source: io::Error,
+    },
+}
+
+/// What the tasks and the service of a node share.
+pub(crate) struct Shared {
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) guard: Arc<Guard>,
+    pub(crate) options: ClusterOptions,
+    pub(crate) drop_received_marks: bool,
+    groups: BTreeMap<BrokerGroupId, Arc<BrokerGroup>>,
+    started: Instant,
+    had_data: bool,
+    heard: Mutex<Heard>,
+    announced: Mutex<BTreeMap<u64, proto::Member>>,
+    fatal: watch::Sender<Option<String>>,
+}
+
+/// A node's part in the cluster.
+pub struct Cluster {
+    shared: Arc<Shared>,
+    runtime: Mutex<Option<Runtime>>,
+    _lock: File,
+}
+
+fn context(what: impl Into<String>) -> impl FnOnce(io::Error) -> StartError {
+    move |source| StartError::Io { context: what.into(), source }
+}
+
+/// Takes the data directory for this process alone.
+fn lock(data_dir: &Path) -> Result<File, StartError> {
+    std::fs::create_dir_all(data_dir).map_err(context(format!("creating {}", data_dir.display())))?;
+    let path = data_dir.join("LOCK");
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(context(format!("opening {}", path.display())))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(StartError::InUse(data_dir.to_owned())),
+        Err(std::fs::TryLockError::Error(source)) => Err(context(format!("locking {}", path.display()))(source)),
+    }
+}
+
+impl Cluster {
+    /// Recovers every broker group and starts to take part. Blocks while logs are recovered.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub fn start(
+        options: ClusterOptions,
+        factory: Arc<dyn StateFactory>,
+        tap: impl Fn(BrokerGroupId) -> Arc<dyn EntryTap>,
+    ) -> Result<Self, StartError> {
+        if !options.nodes.iter().any(|node| node.id == options.node_id) {
+            return Err(StartError::NotListed(options.node_id));
+        }
+        let lock = lock(&options.data_dir)?;
+        let identity = Arc::new(Identity::open(&options.data_dir, &options.cluster_name, options.node_id)?);
+        let ids: Vec<BrokerGroupId> = (0..options.broker_groups).map(BrokerGroupId).collect();
+        let guard = Guard::open(&options.data_dir, &options.boot_id_path, &ids).map_err(context("the power-loss guard"))?;
+        let guard = Arc::new(guard);
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("raft")
+            .enable_all()
+            .build()
+            .map_err(context("starting the Raft runtime"))?;
+        let mut groups = BTreeMap::new();
+        for id in ids {
+            let dir = options.data_dir.join("groups").join(id.to_string());
+            std::fs::create_dir_all(&dir).map_err(context(format!("creating {}", dir.display())))?;
+            let group_options = GroupOptions {
+                id,
+                node_id: options.node_id,
+                disk: options.disk.clone(),
+                log: options.log.clone(),
+                times: options.times,
+                cluster_name: options.cluster_name.clone(),
+                tap: tap(id),
+                factory: factory.clone(),
+                identity: identity.clone(),
+                guard: guard.clone(),
+            };
+            let group = runtime
+                .block_on(BrokerGroup::open(&dir, group_options))
+                .map_err(context(format!("broker group {id} in {}", dir.display())))?;
+            // A guarded node stands for no election; see `guarding`.
+            group.raft.runtime_config().elect(!guard.is_guarded(id));
+            groups.insert(id, group);
+        }
+        let had_data = groups.values().any(|group| group.log().vote().is_some() || group.log().last().is_some());
+        let shared = Arc::new(Shared {
+            identity,
+            guard,
+            drop_received_marks: options.drop_received_marks,
+            groups,
+            started: Instant::now(),
+            had_data,
+            heard: Mutex::new(Heard::default()),
+            announced: Mutex::new(BTreeMap::new()),
+            fatal: watch::channel(None).0,
+            options,
+        });
+        runtime.block_on(listen(shared.clone()))?;
+        for group in shared.groups.values() {
+            runtime.block_on(async { group.raft.run() });
+            runtime.spawn(watch_failure(shared.clone(), group.clone()));
+        }
+        runtime.spawn(bootstrap::run(shared.clone()));
+        runtime.spawn(guarding::run(shared.clone()));
+        runtime.spawn(balance::run(shared.clone()));
+        Ok(Self { shared, runtime: Mutex::new(Some(runtime)), _lock: lock })
+    }
+
+    /// The node's identity.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.shared.identity
+    }
+
+    /// The power-loss guard.
+    #[must_use]
+    pub fn guard(&self) -> &Guard {
+        &self.shared.guard
+    }
+
+    /// Every broker group of this node, by id.
+    pub fn groups(&self) -> impl Iterator<Item = &Arc<BrokerGroup>> {
+        self.shared.groups.values()
+    }
+
+    /// A broker group.
+    #[must_use]
+    pub fn group(&self, id: BrokerGroupId) -> Option<&Arc<BrokerGroup>> {
+        self.shared.groups.get(&id)
+    }
+
+    /// Set when the node must stop: a failed disk, or an identity that the cluster refuses.
+    #[must_use]
+    pub fn fatal(&self) -> watch::Receiver<Option<String>> {
+        self.shared.fatal.subscribe()
+    }
+
+    /// Proposes a command to the leader of a broker group, wherever it is, until it is applied there or `deadline` passes.
+    ///
+    /// # Errors
+    /// [`ProposeError::Unknown`] when the outcome is not known by the deadline.
+    pub async fn propose(
+        &self,
+        group: BrokerGroupId,
+        command: Bytes,
+        flush: FlushWish,
+        deadline: Instant,
+    ) -> Result<(LogIndex, CommandResponse), ProposeError> {
+        self.shared.propose(group, command, flush, deadline).await
+    }
+
+    /// Members of the system group that answer now.
+    pub async fn reachable(&self) -> BTreeSet<NodeId> {
+        let Some(group) = self.shared.group(BrokerGroupId::SYSTEM) else { return BTreeSet::new() };
+        let shared = &self.shared;
+        let asked = group.members().into_iter().map(|view| async move {
+            let answer = shared.ask_status(BrokerGroupId::SYSTEM, view.node_id, &view.member).await;
+            answer.map(|_| view.node_id)
+        });
+        futures_util::future::join_all(asked).await.into_iter().flatten().collect()
+    }
+
+    /// Hands over leadership, flushes everything, and marks the stop as clean. Blocks; a second call does nothing.
+    ///
+    /// # Errors
+    /// Something could not be flushed: the next start counts as one after a crash.
+    pub fn stop(&self) -> io::Result<()> {
+        let Some(runtime) = self.runtime.lock().take() else { return Ok(()) };
+        let shared = self.shared.clone();
+        let result = runtime.block_on(async move {
+            balance::hand_over_everything(&shared).await;
+            for group in shared.groups.values() {
+                group.close().await?;
+            }
+            shared.guard.mark_clean()
+        });
+        runtime.shutdown_timeout(Duration::from_secs(2));
+        result
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.lock().take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+async fn listen(shared: Arc<Shared>) -> Result<(), StartError> {
+    let address = shared.options.grpc_listen;
+    let listener = tokio::net::TcpListener::bind(address)
+        .await
+        .map_err(|source| StartError::Listen { address, source })?;
+    let service = proto::cluster_server::ClusterServer::new(ClusterService(shared))
+        .max_decoding_message_size(wire::MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(wire::MESSAGE_BYTES_MAX);
+    let server = tonic::transport::Server::builder()
+        .tcp_nodelay(true)
+        .initial_stream_window_size(8 << 20)
+        .initial_connection_window_size(8 << 20)
+        .add_service(service)
+        .serve_with_incoming(TcpListenerStream::new(listener));
+    tokio::spawn(async move {
+        if let Err(error) = server.await {
+            tracing::error!(%error, "the service for calls between nodes has ended");
+        }
+    });
+    Ok(())
+}
+
+/// The first failed write or flush ends the node; it counts as a power loss.
+async fn watch_failure(shared: Arc<Shared>, group: Arc<BrokerGroup>) {
+    let mut failed = group.progress.failed.clone();
+    if let Ok(reason) = failed.wait_for(Option::is_some).await {
+        let reason = reason.clone().unwrap_or_default();
+        shared.guard.mark_io_error();
+        shared.fail(format!("the commit log of broker group {} failed: {reason}", group.id()));
+    }
+}
+
+impl Shared {
+    pub(crate) fn group(&self, id: BrokerGroupId) -> Option<Arc<BrokerGroup>> {
+        self.groups.get(&id).cloned()
+    }
+
+    pub(crate) fn groups(&self) -> impl Iterator<Item = &Arc<BrokerGroup>> {
+        self.groups.values()
+    }
+
+    pub(crate) fn group_dir(&self, id: BrokerGroupId) -> PathBuf {
+        self.options.data_dir.join("groups").join(id.to_string())
+    }
+
+    pub(crate) fn node_id(&self) -> NodeId {
+        self.options.node_id
+    }
+
+    /// The node cannot go on.
+    pub(crate) fn fail(&self, reason: String) {
+        self.fatal.send_if_modified(|current| {
+            let first = current.is_none();
+            if first {
+                *current = Some(reason);
+            }
+            first
+        });
+    }
+
+    /// Whether a lease that this node granted before its restart may still hold.
+    pub(crate) fn lease_of_earlier_life_may_hold(&self) -> bool {
+        self.had_data && self.started.elapsed() < Duration::from_millis(self.options.times.election_timeout_max_ms)
+    }
+
+    /// A member of any group, if this node knows it.
+    pub(crate) fn known_member(&self, node: NodeId) -> Option<Member> {
+        self.groups
+            .values()
+            .find_map(|group| group.members().into_iter().find(|member| member.node_id == node))
+            .map(|view| view.member)
+    }
+
+    pub(crate) fn known_incarnation(&self, node: NodeId) -> Option<String> {
+        self.known_member(node).map(|member| member.incarnation)
+    }
+
+    /// This node as a member.
+    pub(crate) fn own_member(&self) -> Member {
+        let own = self.options.nodes.iter().find(|node| node.id == self.node_id()).expect("checked at the start");
+        Member {
+            host: own.host.clone(),
+            grpc_port: own.grpc_port,
+            kafka_port: own.kafka_port,
+            incarnation: self.identity.get().incarnation.0,
+        }
+    }
+
+    pub(crate) fn announced(&self, member: proto::Member) {
+        self.announced.lock().insert(member.node_id, member);
+    }
+
+    pub(crate) fn announced_member(&self, node: NodeId) -> Option<Member> {
+        let announced = self.announced.lock();
+        announced.get(&node.0).map(|member| Member {
+            host: member.host.clone(),
+            grpc_port: u16::try_from(member.grpc_port).unwrap_or(0),
+            kafka_port: u16::try_from(member.kafka_port).unwrap_or(0),
+            incarnation: member.incarnation.clone(),
+        })
+    }
+
+    pub(crate) fn is_initialized(&self) -> bool {
+        self.groups.values().any(|group| group.log().vote().is_some() || group.log().last().is_some())
+    }
+
+    pub(crate) fn probe_reply(&self) -> proto::ProbeReply {
+        let file = self.identity.get();
+        let members = self.groups.get(&BrokerGroupId::SYSTEM).map(|group| group.members()).unwrap_or_default();
+        proto::ProbeReply {
+            cluster_name: file.cluster_name,
+            cluster_id: file.cluster_id.unwrap_or_default(),
+            node_id: file.node_id.0,
+            incarnation: file.incarnation.0,
+            initialized: self.is_initialized(),
+            members: members
+                .into_iter()
+                .map(|view| proto::Member {
+                    node_id: view.node_id.0,
+                    incarnation: view.member.incarnation,
+                    host: view.member.host,
+                    grpc_port: u32::from(view.member.grpc_port),
+                    kafka_port: u32::from(view.member.kafka_port),
+                })
+                .collect(),
+        }
+    }
+
+    pub(crate) fn replica_status(&self, group: &BrokerGroup) -> proto::ReplicaStatusReply {
+        let leadership = *group.leadership().borrow();
+        let applied_next = group.applied().borrow().map_or(0, |mark| mark.index + 1);
+        let wire = |mark: crate::Mark| proto::LogId { term: mark.term, index: mark.index };
+        let last = group.log().last().or(group.log().purged());
+        proto::ReplicaStatusReply {
+            vote: Some(wire::vote_to_wire(&crate::service::current_vote(group))),
+            last: last.map(|(term, index)| proto::LogId { term: term.0, index: index.0 }),
+            flushed: group.progress.flushed.borrow().map(wire),
+            applied_next,
+            is_leader: leadership.is_self && group.lease_is_valid(leadership.term),
+            guarded: self.guard.is_guarded(group.id()),
+            readable_next: applied_next,
+            boot: self.guard.boot(),
+        }
+    }
+
+    /// Asks a member for the state of its replica.
+    pub(crate) async fn ask_status(&self, group: BrokerGroupId, node: NodeId, member: &Member) -> Option<proto::ReplicaStatusReply> {
+        if node == self.node_id() {
+            return self.group(group).map(|group| self.replica_status(&group));
+        }
+        let mut client = network::connect(&member.host, member.grpc_port).ok()?;
+        let mut request = Request::new(proto::ReplicaStatusRequest { group: group.0 });
+        self.identity.sign(&mut request, node, &member.incarnation);
+        request.set_timeout(Duration::from_millis(500));
+        client.replica_status(request).await.ok().map(tonic::Response::into_inner)
+    }
+
+    pub(crate) fn heard(&self) -> &Mutex<Heard> {
+        &self.heard
+    }
+
+    /// Whether a guarded node may help this candidate: its log is at least that of every member, each heard lately.
+    pub(crate) fn guarded_may_grant(&self, group: BrokerGroupId, candidate_last: Option<&RaftLogId>) -> bool {
+        let members = self.groups.get(&group).map(|group| group.members()).unwrap_or_default();
+        self.heard.lock().candidate_has_everything(group, &members, candidate_last)
+    }
+
+    pub(crate) async fn propose(
+        &self,
+        group_id: BrokerGroupId,
+        command: Bytes,
+        flush: FlushWish,
+        deadline: Instant,
+    ) -> Result<(LogIndex, CommandResponse), ProposeError> {
+        let group = self.group(group_id).ok_or_else(|| ProposeError::Unknown(format!("no broker group {group_id}")))?;
+        let mut leadership = group.leadership();
+        loop {
+            let current = *leadership.borrow_and_update();
+            let attempt = async {
+                match current.leader {
+                    Some(_) if current.is_self => group.propose_command(command.clone(), flush).await,
+                    Some(leader) => self.propose_at(&group, leader, command.clone(), flush).await,
+                    None => Err(ProposeError::NotLeader { leader: None }),
+                }
+            };
+            match tokio::time::timeout_at(deadline.into(), attempt).await {
+                Ok(Err(ProposeError::NotLeader { .. })) => {}
+                Ok(result) => return result,
+                Err(_) => return Err(ProposeError::Unknown("no answer in time".to_owned())),
+            }
+            if Instant::now() >= deadline {
+                return Err(ProposeError::Unknown("no leader in time".to_owned()));
+            }
+            // Refused before it was appended: wait for another leader, or for this one's first quorum.
+            let _ = tokio::time::timeout(Duration::from_millis(20), leadership.changed()).await;
+        }
+    }
+
+    async fn propose_at(
+        &self,
+        group: &BrokerGroup,
+        leader: NodeId,
+        command: Bytes,
+        flush: FlushWish,
+    ) -> Result<(LogIndex, CommandResponse), ProposeError> {
+        let refused = || ProposeError::NotLeader { leader: None };
+        let member = group.members().into_iter().find(|view| view.node_id == leader).ok_or_else(refused)?.member;
+        let mut client = network::connect(&member.host, member.grpc_port).map_err(ProposeError::Unknown)?;
+        let message = proto::ProposeRequest { group: group.id().0, command, flush: wire::flush_to_wire(flush) };
+        let mut request = Request::new(message);
+        self.identity.sign(&mut request, leader, &member.incarnation);
+        match client.propose(request).await {
+            Ok(reply) => {
+                let reply = reply.into_inner();
+                match reply.kind {
+                    Some(proto::propose_reply::Kind::Response(json)) => serde_json::from_slice(&json)
+                        .map(|response| (LogIndex(reply.index), response))
+                        .map_err(|error| ProposeError::Unknown(format!("answer of node {leader}: {error}"))),
+                    Some(proto::propose_reply::Kind::NotLeader(_)) | None => Err(refused()),
+                }
+            }
+            // Every command is idempotent or is answered by what is there already: a retry is safe.
+            Err(status) if status.code() == tonic::Code::Unavailable => Err(refused()),
+            Err(status) => Err(ProposeError::Unknown(status.message().to_owned())),
+        }
+    }
+}

@@ -1,0 +1,456 @@
+//! One replica of a broker group: its log, its Raft core, its state, and what its leader knows.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use duolog_commit_log::{CommitLog, Disk, LogOptions, Recovered};
+use duolog_state::EntryKind;
+use duolog_types::{BrokerGroupId, FlushWish, LogIndex, NodeId, Term};
+use openraft::Instant as _;
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::errors::{ClientWriteError, ForwardReason, RaftError};
+use openraft::impls::ProgressResponder;
+use openraft::raft::ClientWriteResult;
+use openraft::{Config, Raft, ServerState, SnapshotPolicy};
+use tokio::sync::{oneshot, watch};
+
+use crate::guard::Guard;
+use crate::identity::Identity;
+use crate::log_store::{EntryTap, LogProgress, LogStore, ProgressObserver};
+use crate::marks::ReceivedMarks;
+use crate::network::{GroupNetwork, PeerFactory};
+use crate::state_machine::{StateCell, StateFactory, StateMachine};
+use crate::type_config::{CommandResponse, CommittedLeaderId, Member, Proposal, TypeConfig};
+use crate::watermarks::{Mark, Watermarks, quorum_received_next};
+use crate::{RaftTimes, snapshot};
+
+pub(crate) type GroupRaft = Raft<TypeConfig, StateMachine>;
+
+/// Who leads a broker group, as this node knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Leadership {
+    /// The term of the newest vote that this node knows.
+    pub term: Term,
+    /// The leader of that term, once it is elected.
+    pub leader: Option<NodeId>,
+    /// Whether this node is that leader.
+    pub is_self: bool,
+}
+
+/// Why a proposal has no response.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProposeError {
+    /// It was refused before it was appended: retry, at the leader.
+    #[error("not the leader; leader: {leader:?}")]
+    NotLeader {
+        /// The leader, if known.
+        leader: Option<NodeId>,
+    },
+    /// It may have happened or not.
+    #[error("outcome unknown: {0}")]
+    Unknown(String),
+}
+
+/// A member of a broker group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberView {
+    /// Its node id.
+    pub node_id: NodeId,
+    /// Its addresses and incarnation.
+    pub member: Member,
+    /// Whether it votes.
+    pub voter: bool,
+}
+
+/// What a group is opened with.
+pub(crate) struct GroupOptions {
+    pub(crate) id: BrokerGroupId,
+    pub(crate) node_id: NodeId,
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) log: LogOptions,
+    pub(crate) times: RaftTimes,
+    pub(crate) cluster_name: String,
+    pub(crate) tap: Arc<dyn EntryTap>,
+    pub(crate) factory: Arc<dyn StateFactory>,
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) guard: Arc<Guard>,
+}
+
+/// A replica of a broker group on this node.
+pub struct BrokerGroup {
+    id: BrokerGroupId,
+    node_id: NodeId,
+    pub(crate) raft: GroupRaft,
+    log: CommitLog,
+    pub(crate) progress: LogProgress,
+    pub(crate) cell: Arc<StateCell>,
+    pub(crate) guard: Arc<Guard>,
+    times: RaftTimes,
+    watermarks: watch::Receiver<Watermarks>,
+    leadership: watch::Receiver<Leadership>,
+    recovered: Recovered,
+}
+
+/// openraft's configuration: what `RAFT.md` of the project's notes found to be necessary, see `docs/adr/0002-openraft.md`.
+pub(crate) fn raft_config(cluster_name: &str, times: RaftTimes) -> Result<Config, String> {
+    let config = Config {
+        cluster_name: cluster_name.to_owned(),
+        heartbeat_interval: times.heartbeat_interval_ms,
+        election_timeout_min: times.election_timeout_min_ms,
+        election_timeout_max: times.election_timeout_max_ms,
+        // A leader that restarts as leader of the same term may lack entries that a quorum committed in it.
+        enable_leader_restore: Some(false),
+        enable_pre_vote: Some(true),
+        // Segments are deleted by retention, snapshots are made when it is near.
+        snapshot_policy: SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: 0,
+        replication_lag_threshold: u64::MAX / 2,
+        max_payload_entries: 1_024,
+        install_snapshot_timeout: 600_000,
+        backoff: "20ms 50ms 100ms ...500ms".to_owned(),
+        ..Config::default()
+    };
+    check_raft_config(&config)?;
+    config.validate().map_err(|error| error.to_string())
+}
+
+/// Refuses to start with settings that lose acknowledged writes.
+pub(crate) fn check_raft_config(config: &Config) -> Result<(), String> {
+    if config.enable_leader_restore != Some(false) {
+        return Err("enable_leader_restore must be off: with it a restarted leader can overwrite committed entries".to_owned());
+    }
+    if config.enable_pre_vote != Some(true) {
+        return Err("enable_pre_vote must be on: without it a returning node disturbs a healthy leader".to_owned());
+    }
+    if config.snapshot_policy != SnapshotPolicy::Never {
+        return Err("snapshot_policy must be Never: retention decides when the log may go".to_owned());
+    }
+    Ok(())
+}
+
+impl BrokerGroup {
+    /// Recovers the log and the state, and builds the Raft core without running it.
+    pub(crate) async fn open(dir: &Path, options: GroupOptions) -> io::Result<Arc<Self>> {
+        let scratch = dir.join("snapshot");
+        snapshot::clean_scratch(&scratch)?;
+        let (observer, progress) = ProgressObserver::new();
+        let (log, recovered) = CommitLog::open(options.disk, &dir.join("log"), options.log, observer.clone())
+            .map_err(io::Error::other)?;
+        if let Some(torn) = &recovered.torn {
+            tracing::warn!(broker_group = %options.id, ?torn, "cut a torn tail off the log");
+        }
+        observer.recovered(log.last().map(|(term, index)| Mark { term: term.0, index: index.0 }));
+        let cell = StateCell::open(options.id, dir, log.clone(), options.factory)?;
+        let marks = Arc::new(ReceivedMarks::new());
+        let network = Arc::new(GroupNetwork {
+            group: options.id.0,
+            identity: options.identity,
+            marks: marks.clone(),
+            snapshots: cell.clone(),
+        });
+        let config = raft_config(&options.cluster_name, options.times).map_err(io::Error::other)?;
+        let raft = Raft::build(
+            options.node_id.0,
+            Arc::new(config),
+            PeerFactory(network),
+            LogStore::new(log.clone(), options.tap, options.guard.clone()),
+            StateMachine::new(cell.clone(), progress.clone()),
+        )
+        .await
+        .map_err(io::Error::other)?;
+        let (watermarks_tx, watermarks) = watch::channel(Watermarks::default());
+        let (leadership_tx, leadership) = watch::channel(Leadership::default());
+        let follow = Follow {
+            node_id: options.node_id,
+            raft: raft.clone(),
+            progress: progress.clone(),
+            marks,
+            watermarks: watermarks_tx,
+            leadership: leadership_tx,
+        };
+        tokio::spawn(follow.run());
+        Ok(Arc::new(Self {
+            id: options.id,
+            node_id: options.node_id,
+            raft,
+            log,
+            progress,
+            cell,
+            guard: options.guard,
+            times: options.times,
+            watermarks,
+            leadership,
+            recovered,
+        }))
+    }
+
+    /// The group's id.
+    #[must_use]
+    pub fn id(&self) -> BrokerGroupId {
+        self.id
+    }
+
+    /// The commit log, for readers that serve consumers and for retention.
+    #[must_use]
+    pub fn log(&self) -> &CommitLog {
+        &self.log
+    }
+
+    /// What recovery found when the node started.
+    #[must_use]
+    pub fn recovered(&self) -> &Recovered {
+        &self.recovered
+    }
+
+    /// Watches the four watermarks; zero while this node does not lead.
+    #[must_use]
+    pub fn watermarks(&self) -> watch::Receiver<Watermarks> {
+        self.watermarks.clone()
+    }
+
+    /// Watches who leads.
+    #[must_use]
+    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.leadership.clone()
+    }
+
+    /// Watches the last applied entry.
+    #[must_use]
+    pub fn applied(&self) -> watch::Receiver<Option<Mark>> {
+        self.cell.applied()
+    }
+
+    /// Snapshots that were installed since the start.
+    #[must_use]
+    pub fn installed_snapshots(&self) -> u64 {
+        self.cell.installed_snapshots()
+    }
+
+    /// Members of the effective membership.
+    #[must_use]
+    pub fn members(&self) -> Vec<MemberView> {
+        let metrics = self.raft.server_metrics();
+        let metrics = metrics.borrow_watched();
+        let voters: BTreeSet<u64> = metrics.membership_config.voter_ids().collect();
+        metrics
+            .membership_config
+            .nodes()
+            .map(|(id, member)| MemberView { node_id: NodeId(*id), member: member.clone(), voter: voters.contains(id) })
+            .collect()
+    }
+
+    /// Whether this node leads `term` and a quorum has confirmed it within the shortest election time-out, so that no other
+    /// leader can have been elected.
+    #[must_use]
+    pub fn lease_is_valid(&self, term: Term) -> bool {
+        let Ok(leader) = self.raft.as_leader() else { return false };
+        leader.term() == term.0
+            && leader
+                .last_quorum_acked()
+                .is_some_and(|at| at.elapsed() < Duration::from_millis(self.times.election_timeout_min_ms))
+    }
+
+    /// Proposes an entry as leader of `term`: refused when the term has ended. The receiver gets the response once the entry
+    /// is applied, or why there is none.
+    ///
+    /// # Errors
+    /// The Raft core has stopped.
+    pub async fn propose_as(
+        &self,
+        term: Term,
+        proposal: Proposal,
+    ) -> Result<oneshot::Receiver<ClientWriteResult<TypeConfig>>, ProposeError> {
+        let (responder, receiver) = ProgressResponder::complete_only();
+        self.raft
+            .write(proposal)
+            .with_leader(CommittedLeaderId::new(term.0))
+            .responder(responder)
+            .await
+            .map_err(|fatal| ProposeError::Unknown(fatal.to_string()))?;
+        Ok(receiver)
+    }
+
+    /// Proposes a command on this node, which must lead; waits until it is applied here.
+    ///
+    /// # Errors
+    /// See [`ProposeError`].
+    pub async fn propose_command(&self, command: Bytes, flush: FlushWish) -> Result<(LogIndex, CommandResponse), ProposeError> {
+        let leadership = *self.leadership.borrow();
+        if !leadership.is_self {
+            return Err(ProposeError::NotLeader { leader: leadership.leader });
+        }
+        let proposal = Proposal { kind: EntryKind::Command, flush, body: command };
+        let receiver = self.propose_as(leadership.term, proposal).await?;
+        match receiver.await {
+            Ok(result) => outcome(result),
+            Err(_) => Err(ProposeError::Unknown("the Raft core has stopped".to_owned())),
+        }
+    }
+
+    /// Hands leadership to another voter, if this node leads.
+    ///
+    /// # Errors
+    /// The Raft core has stopped.
+    pub async fn transfer_leadership(&self, to: NodeId) -> Result<(), ProposeError> {
+        self.raft.trigger().transfer_leader(to.0).await.map_err(|fatal| ProposeError::Unknown(fatal.to_string()))
+    }
+
+    /// Makes the applied state durable, tells Raft that the log below may go, and returns the next index that both allow to
+    /// delete: nothing above it may be deleted.
+    ///
+    /// # Errors
+    /// The state cannot be written, or the Raft core has stopped.
+    pub async fn release_log_below(&self, wanted: LogIndex) -> io::Result<()> {
+        self.raft.trigger().snapshot().await.map_err(io::Error::other)?;
+        let durable = self.cell.make_durable()?.map_or(0, |mark| mark.index);
+        let slowest = self.slowest_voter_index().unwrap_or(u64::MAX);
+        let upto = wanted.0.min(durable).min(slowest);
+        if let Some(upto) = upto.checked_sub(1) {
+            self.raft.trigger().purge_log(upto).await.map_err(io::Error::other)?;
+        }
+        Ok(())
+    }
+
+    /// The smallest index that a voter is known to have, on the leader.
+    fn slowest_voter_index(&self) -> Option<u64> {
+        let metrics = self.raft.data_metrics();
+        let metrics = metrics.borrow_watched();
+        let replication = metrics.replication.as_ref()?;
+        replication.values().map(|log_id| log_id.as_ref().map_or(0, |id| id.index)).min()
+    }
+
+    /// Stops the Raft core and closes the log; everything is flushed when this returns.
+    pub(crate) async fn close(&self) -> io::Result<()> {
+        self.raft.shutdown().await.map_err(io::Error::other)?;
+        self.cell.make_durable()?;
+        let log = self.log.clone();
+        tokio::task::spawn_blocking(move || log.close()).await.map_err(io::Error::other)?.map_err(io::Error::other)
+    }
+
+    /// This node's id.
+    #[must_use]
+    pub fn node_id(&self) -> NodeId {
+        self.node_id
+    }
+}
+
+/// What a proposal's receiver got.
+///
+/// # Errors
+/// See [`ProposeError`].
+pub fn outcome(result: ClientWriteResult<TypeConfig>) -> Result<(LogIndex, CommandResponse), ProposeError> {
+    match result {
+        Ok(response) => Ok((LogIndex(response.log_id.index), response.data)),
+        Err(ClientWriteError::ForwardToLeader(forward)) => Err(ProposeError::NotLeader {
+            leader: match forward.reason {
+                // This node leads, but must first hear from a quorum.
+                ForwardReason::LeaseExpired => None,
+                ForwardReason::NotLeader | ForwardReason::LeadershipTransfer => forward.leader_id.map(NodeId),
+            },
+        }),
+        Err(error) => Err(ProposeError::Unknown(error.to_string())),
+    }
+}
+
+/// As [`outcome`], for openraft's calls that wait themselves.
+pub(crate) fn raft_error(error: &RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> ProposeError {
+    match error {
+        RaftError::APIError(ClientWriteError::ForwardToLeader(forward)) => {
+            ProposeError::NotLeader { leader: forward.leader_id.map(NodeId) }
+        }
+        other => ProposeError::Unknown(other.to_string()),
+    }
+}
+
+/// Follows openraft, the log and the marks, and publishes leadership and watermarks.
+struct Follow {
+    node_id: NodeId,
+    raft: GroupRaft,
+    progress: LogProgress,
+    marks: Arc<ReceivedMarks>,
+    watermarks: watch::Sender<Watermarks>,
+    leadership: watch::Sender<Leadership>,
+}
+
+impl Follow {
+    async fn run(mut self) {
+        let mut server = self.raft.server_metrics();
+        let mut commit = self.raft.watch_commit_progress();
+        let mut marks = self.marks.subscribe();
+        loop {
+            let (leadership, configurations) = {
+                let metrics = server.borrow_watched();
+                let leadership = Leadership {
+                    term: Term(metrics.vote.leader_id.term),
+                    leader: metrics.current_leader.map(NodeId),
+                    is_self: metrics.state == ServerState::Leader && metrics.current_leader == Some(self.node_id.0),
+                };
+                (leadership, metrics.membership_config.get_joint_config().clone())
+            };
+            if *self.leadership.borrow() != leadership {
+                // Marks of an earlier term would not count anyhow; a new stream begins with the current one.
+                if self.leadership.borrow().term != leadership.term {
+                    self.marks.reset();
+                }
+                self.leadership.send_replace(leadership);
+            }
+            self.publish(leadership, &configurations, commit.get().map_or(0, |id| id.index + 1));
+            let open = tokio::select! {
+                changed = server.changed() => changed.is_ok(),
+                changed = commit.changed() => changed.is_ok(),
+                changed = self.progress.written.changed() => changed.is_ok(),
+                changed = self.progress.flushed.changed() => changed.is_ok(),
+                changed = marks.changed() => changed.is_ok(),
+            };
+            if !open {
+                self.leadership.send_replace(Leadership { is_self: false, leader: None, ..leadership });
+                self.watermarks.send_replace(Watermarks::default());
+                return;
+            }
+        }
+    }
+
+    fn publish(&self, leadership: Leadership, configurations: &[BTreeSet<u64>], committed_next: u64) {
+        if !leadership.is_self {
+            if self.watermarks.borrow().term != 0 {
+                self.watermarks.send_replace(Watermarks::default());
+            }
+            return;
+        }
+        let term = leadership.term.0;
+        let written = *self.progress.written.borrow();
+        let next_in_term = |mark: Option<Mark>| mark.filter(|mark| mark.term == term).map_or(0, |mark| mark.index + 1);
+        let mut marks = self.marks.get();
+        if let Some(own) = written {
+            marks.insert(self.node_id.0, own);
+        }
+        let new = Watermarks {
+            term,
+            appended_next: next_in_term(written),
+            flushed_next: next_in_term(*self.progress.flushed.borrow()),
+            received_next: quorum_received_next(configurations, &marks, term).max(committed_next),
+            committed_next,
+        };
+        self.watermarks.send_if_modified(|current| {
+            let next = if current.term == new.term { never_back(*current, new) } else { new };
+            let modified = *current != next;
+            *current = next;
+            modified
+        });
+    }
+}
+
+/// Within a term no watermark goes back.
+fn never_back(old: Watermarks, new: Watermarks) -> Watermarks {
+    Watermarks {
+        term: new.term,
+        appended_next: old.appended_next.max(new.appended_next),
+        flushed_next: old.flushed_next.max(new.flushed_next),
+        received_next: old.received_next.max(new.received_next),
+        committed_next: old.committed_next.max(new.committed_next),
+    }
+}

@@ -1,0 +1,39 @@
+//! Replication: openraft behind our own words. Only this crate names openraft.
+//!
+//! ```text
+//!  propose ─▶ Raft core ─▶ LogStore ─▶ CommitLog ──▶ written ──▶ received marks ─┐
+//!                 │                        └───────▶ flushed ──▶ Raft's answers ─┤──▶ Watermarks (Follow)
+//!                 └─▶ StateMachine ─▶ ReplicatedState (applied only when flushed here)
+//! ```
+//!
+//! A node runs one [`BrokerGroup`] replica per broker group, on a runtime of its own. What must hold, and the test that
+//! shows it, is listed in `docs/adr/0002-openraft.md`.
+#![warn(missing_docs)]
+
+pub mod admin;
+mod balance;
+mod bootstrap;
+mod cluster;
+pub mod files;
+mod group;
+mod guard;
+mod guarding;
+mod identity;
+mod log_store;
+mod marks;
+mod network;
+mod service;
+mod snapshot;
+mod state_machine;
+mod type_config;
+mod watermarks;
+mod wire;
+
+pub use cluster::{Cluster, ClusterOptions, NodeAddress, RaftTimes, StartError};
+pub use group::{BrokerGroup, Leadership, MemberView, ProposeError, outcome};
+pub use guard::Guard;
+pub use identity::{Identity, IdentityError, NodeFile};
+pub use log_store::EntryTap;
+pub use state_machine::{ReplicatedState, StateFactory};
+pub use type_config::{CommandResponse, Member, Proposal, TypeConfig};
+pub use watermarks::{Mark, Watermarks, quorum_received_next};

@@ -1,0 +1,346 @@
+//! openraft's state machine on a replica's state, which lives elsewhere behind [`ReplicatedState`].
+//!
+//! Invariants: an entry is applied only when it is committed *and* flushed here, so the state is never ahead of the log;
+//! the switch to an installed snapshot is one rename of `CURRENT`.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use duolog_commit_log::CommitLog;
+use duolog_state::{AppliedEntry, EntryKind};
+use duolog_types::{BrokerGroupId, LogIndex, Term};
+use futures_util::{Stream, StreamExt};
+use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
+use openraft::{EntryPayload, OptionalSend, Snapshot, SnapshotMeta};
+use parking_lot::Mutex;
+use tokio::sync::{oneshot, watch};
+
+use crate::files;
+use crate::log_store::{LogProgress, to_log_entry};
+use crate::snapshot::{SnapshotHandle, SnapshotPoint, SnapshotSource};
+use crate::type_config::{
+    CommandResponse, CommittedLeaderId, Member, RaftLogId, RaftMembership, StoredMembership, TypeConfig, raft_log_id, term_of,
+};
+use crate::watermarks::Mark;
+use crate::wire;
+
+/// Most entries and bytes of one applied run.
+const RUN_ENTRIES_MAX: usize = 256;
+const RUN_BYTES_MAX: usize = 4 << 20;
+
+/// The state of one replica: applies committed entries, one atomic run at a time.
+pub trait ReplicatedState: Send + 'static {
+    /// The last entry that was applied.
+    fn applied(&self) -> Option<Mark>;
+    /// The last membership entry that was applied: its position and its JSON.
+    fn membership(&self) -> Option<(Mark, Vec<u8>)>;
+    /// Applies entries in log order, all or none; one response per entry.
+    ///
+    /// # Errors
+    /// The state is damaged or cannot be written: the replica stops.
+    fn apply(&mut self, run: &[AppliedEntry]) -> io::Result<Vec<CommandResponse>>;
+    /// Makes what was applied durable, and says up to where.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    fn make_durable(&mut self) -> io::Result<Option<Mark>>;
+    /// Writes a consistent, durable copy into a directory that does not exist yet.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    fn checkpoint(&mut self, dir: &Path) -> io::Result<()>;
+}
+
+/// Opens the state of a replica in a directory; called again when a snapshot replaced it.
+pub trait StateFactory: Send + Sync + 'static {
+    /// Opens it, empty when the directory is.
+    ///
+    /// # Errors
+    /// It is damaged or of a newer version.
+    fn open(&self, group: BrokerGroupId, dir: &Path) -> io::Result<Box<dyn ReplicatedState>>;
+}
+
+struct Inner {
+    state: Box<dyn ReplicatedState>,
+    /// The point that the last snapshot (a durable state, not files) stands for.
+    snapshot: Option<SnapshotMeta<CommittedLeaderId, u64, Member>>,
+}
+
+/// A replica's state and where it lies; shared by openraft's worker and the snapshot sender.
+pub(crate) struct StateCell {
+    group: BrokerGroupId,
+    /// `groups/<id>`.
+    dir: PathBuf,
+    log: CommitLog,
+    factory: Arc<dyn StateFactory>,
+    inner: Mutex<Inner>,
+    applied: watch::Sender<Option<Mark>>,
+    installed_snapshots: std::sync::atomic::AtomicU64,
+}
+
+impl StateCell {
+    pub(crate) fn open(
+        group: BrokerGroupId,
+        dir: &Path,
+        log: CommitLog,
+        factory: Arc<dyn StateFactory>,
+    ) -> io::Result<Arc<Self>> {
+        let current = current_dir(&dir.join("state"))?;
+        let state = factory.open(group, &current)?;
+        let applied = state.applied();
+        Ok(Arc::new(Self {
+            group,
+            dir: dir.to_owned(),
+            log,
+            factory,
+            inner: Mutex::new(Inner { state, snapshot: None }),
+            applied: watch::channel(applied).0,
+            installed_snapshots: std::sync::atomic::AtomicU64::new(0),
+        }))
+    }
+
+    /// Watches the last applied entry.
+    pub(crate) fn applied(&self) -> watch::Receiver<Option<Mark>> {
+        self.applied.subscribe()
+    }
+
+    /// Snapshots that were installed since the start.
+    pub(crate) fn installed_snapshots(&self) -> u64 {
+        self.installed_snapshots.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// Makes the state durable and says up to where.
+    pub(crate) fn make_durable(&self) -> io::Result<Option<Mark>> {
+        self.inner.lock().state.make_durable()
+    }
+
+    fn stored_membership(inner: &Inner) -> io::Result<StoredMembership> {
+        match inner.state.membership() {
+            None => Ok(StoredMembership::default()),
+            Some((mark, json)) => {
+                let membership: RaftMembership = serde_json::from_slice(&json)
+                    .map_err(|error| io::Error::other(format!("stored membership: {error}")))?;
+                Ok(StoredMembership::new(Some(raft_log_id(mark.term, mark.index)), membership))
+            }
+        }
+    }
+
+    /// What this replica does not share with a snapshot must never be read as committed: take it out, durably, before the
+    /// switch. Entries that were applied stay.
+    async fn discard_unapplied(&self, last: &RaftLogId) -> io::Result<()> {
+        let known = self.log.term_of(LogIndex(last.index)).map_err(io::Error::other)?;
+        if known == Some(Term(term_of(last))) {
+            return Ok(());
+        }
+        let applied = self.inner.lock().state.applied();
+        let keep = applied.map(|mark| LogIndex(mark.index)).max(self.log.purged().map(|(_, index)| index));
+        if self.log.last().map(|(_, index)| index) <= keep {
+            return Ok(());
+        }
+        self.log.truncate_after(keep).map_err(io::Error::other)?;
+        let (sender, receiver) = oneshot::channel();
+        self.log.flush(Box::new(move |result| {
+            // Nobody listens when the node is stopping.
+            let _ = sender.send(result);
+        }));
+        receiver.await.map_err(io::Error::other)?.map_err(io::Error::other)
+    }
+
+    fn switch_to(&self, received: &Path) -> io::Result<()> {
+        let state_dir = self.dir.join("state");
+        let old = current_dir(&state_dir)?;
+        let new = state_dir.join(format!("db-{}", generation(&old) + 1));
+        if new.exists() {
+            std::fs::remove_dir_all(&new)?;
+        }
+        std::fs::rename(received, &new)?;
+        files::sync_dir(&state_dir)?;
+        let mut inner = self.inner.lock();
+        let state = self.factory.open(self.group, &new)?;
+        write_current(&state_dir, &new)?;
+        self.applied.send_replace(state.applied());
+        inner.state = state;
+        drop(inner);
+        std::fs::remove_dir_all(&old)
+    }
+}
+
+fn generation(dir: &Path) -> u64 {
+    dir.file_name().and_then(|name| name.to_str()?.strip_prefix("db-")?.parse().ok()).unwrap_or(0)
+}
+
+/// The directory that `CURRENT` names; the first one when there is none.
+fn current_dir(state_dir: &Path) -> io::Result<PathBuf> {
+    std::fs::create_dir_all(state_dir)?;
+    match std::fs::read_to_string(state_dir.join("CURRENT")) {
+        Ok(name) => Ok(state_dir.join(name.trim())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let first = state_dir.join("db-1");
+            write_current(state_dir, &first)?;
+            Ok(first)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn write_current(state_dir: &Path, dir: &Path) -> io::Result<()> {
+    use std::io::Write;
+    let name = dir.file_name().and_then(|name| name.to_str()).expect("made by generation");
+    let temporary = state_dir.join("CURRENT.tmp");
+    let mut file = std::fs::File::create(&temporary)?;
+    writeln!(file, "{name}")?;
+    file.sync_all()?;
+    std::fs::rename(&temporary, state_dir.join("CURRENT"))?;
+    files::sync_dir(state_dir)
+}
+
+impl SnapshotSource for StateCell {
+    fn materialize(&self, dir: &Path) -> io::Result<SnapshotPoint> {
+        let mut inner = self.inner.lock();
+        let last = inner.state.applied().ok_or_else(|| io::Error::other("nothing was applied yet"))?;
+        let membership = Self::stored_membership(&inner)?;
+        inner.state.checkpoint(dir)?;
+        Ok(SnapshotPoint { last, membership: wire::stored_membership_to_bytes(&membership) })
+    }
+
+    fn log(&self) -> CommitLog {
+        self.log.clone()
+    }
+
+    fn scratch_dir(&self) -> PathBuf {
+        self.dir.join("snapshot")
+    }
+}
+
+/// What openraft drives.
+pub(crate) struct StateMachine {
+    cell: Arc<StateCell>,
+    progress: LogProgress,
+}
+
+impl StateMachine {
+    pub(crate) fn new(cell: Arc<StateCell>, progress: LogProgress) -> Self {
+        Self { cell, progress }
+    }
+
+    async fn wait_flushed(&mut self, index: u64) -> io::Result<()> {
+        self.progress
+            .flushed
+            .wait_for(|mark| mark.is_some_and(|mark| mark.index >= index))
+            .await
+            .map(|_| ())
+            .map_err(|_| io::Error::other("the log was closed"))
+    }
+
+    async fn apply_run(&mut self, run: &mut Vec<EntryResponder<TypeConfig>>) -> io::Result<()> {
+        let Some((last, _)) = run.last() else { return Ok(()) };
+        let last = Mark { term: term_of(&last.log_id), index: last.log_id.index };
+        self.wait_flushed(last.index).await?;
+        let entries: Vec<AppliedEntry> = run.iter().map(|(entry, _)| applied_entry(entry)).collect();
+        let responses = self.cell.inner.lock().state.apply(&entries)?;
+        self.cell.applied.send_replace(Some(last));
+        for ((_, responder), response) in run.drain(..).zip(responses) {
+            if let Some(responder) = responder {
+                responder.send(response);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn applied_entry(entry: &crate::type_config::RaftEntry) -> AppliedEntry {
+    let (kind, body) = match &entry.payload {
+        EntryPayload::Blank => (EntryKind::Blank, Bytes::new()),
+        EntryPayload::Membership(_) => (EntryKind::Membership, to_log_entry(entry).body),
+        EntryPayload::Normal(proposal) => (proposal.kind, proposal.body.clone()),
+    };
+    AppliedEntry { index: LogIndex(entry.log_id.index), term: Term(term_of(&entry.log_id)), kind, body }
+}
+
+fn entry_bytes(entry: &crate::type_config::RaftEntry) -> usize {
+    match &entry.payload {
+        EntryPayload::Normal(proposal) => proposal.body.len(),
+        EntryPayload::Blank | EntryPayload::Membership(_) => 0,
+    }
+}
+
+impl RaftStateMachine<TypeConfig> for StateMachine {
+    type SnapshotData = SnapshotHandle;
+    type SnapshotBuilder = SnapshotBuilder;
+
+    async fn applied_state(&mut self) -> Result<(Option<RaftLogId>, StoredMembership), io::Error> {
+        let inner = self.cell.inner.lock();
+        let applied = inner.state.applied().map(|mark| raft_log_id(mark.term, mark.index));
+        Ok((applied, StateCell::stored_membership(&inner)?))
+    }
+
+    async fn apply<Strm>(&mut self, mut entries: Strm) -> Result<(), io::Error>
+    where
+        Strm: Stream<Item = Result<EntryResponder<TypeConfig>, io::Error>> + Unpin + OptionalSend,
+    {
+        let mut run = Vec::new();
+        let mut bytes = 0;
+        while let Some(item) = entries.next().await {
+            let item = item?;
+            bytes += entry_bytes(&item.0);
+            run.push(item);
+            if run.len() >= RUN_ENTRIES_MAX || bytes >= RUN_BYTES_MAX {
+                self.apply_run(&mut run).await?;
+                bytes = 0;
+            }
+        }
+        self.apply_run(&mut run).await
+    }
+
+    async fn get_snapshot_builder(&mut self) -> SnapshotBuilder {
+        SnapshotBuilder { cell: self.cell.clone() }
+    }
+
+    async fn install_snapshot(
+        &mut self,
+        meta: &SnapshotMeta<CommittedLeaderId, u64, Member>,
+        snapshot: SnapshotHandle,
+    ) -> Result<(), io::Error> {
+        let SnapshotHandle::Received(dir) = snapshot else {
+            return Err(io::Error::other("a snapshot of this replica itself is never installed"));
+        };
+        let last = meta.last_log_id.as_ref().ok_or_else(|| io::Error::other("a snapshot without a log id"))?;
+        self.cell.discard_unapplied(last).await?;
+        self.cell.switch_to(&dir)?;
+        self.cell.installed_snapshots.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        tracing::info!(broker_group = %self.cell.group, log_index = last.index, "installed a snapshot");
+        self.cell.inner.lock().snapshot = Some(meta.clone());
+        Ok(())
+    }
+
+    async fn get_current_snapshot(
+        &mut self,
+    ) -> Result<Option<Snapshot<CommittedLeaderId, u64, Member, SnapshotHandle>>, io::Error> {
+        let meta = self.cell.inner.lock().snapshot.clone();
+        Ok(meta.map(|meta| Snapshot { meta, snapshot: SnapshotHandle::Own }))
+    }
+}
+
+/// Makes the state durable and calls that a snapshot: files are made only when a follower needs them.
+pub(crate) struct SnapshotBuilder {
+    cell: Arc<StateCell>,
+}
+
+impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
+    type SnapshotData = SnapshotHandle;
+
+    async fn build_snapshot(
+        &mut self,
+    ) -> Result<Snapshot<CommittedLeaderId, u64, Member, SnapshotHandle>, io::Error> {
+        let mut inner = self.cell.inner.lock();
+        let durable = inner.state.make_durable()?;
+        let meta = SnapshotMeta {
+            last_log_id: durable.map(|mark| raft_log_id(mark.term, mark.index)),
+            last_membership: StateCell::stored_membership(&inner)?,
+        };
+        inner.snapshot = Some(meta.clone());
+        Ok(Snapshot { meta, snapshot: SnapshotHandle::Own })
+    }
+}

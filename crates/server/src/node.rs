@@ -1,0 +1,175 @@
+//! Runs a node: wires the parts, serves until a signal or a failure, stops cleanly.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use duolog_broker::api::BrokerConfigValue;
+use duolog_broker::{Broker, Settings};
+use duolog_commit_log::{Disk, LogOptions, RealDisk, SlowDisk};
+use duolog_kafka::{KafkaConfig, KafkaServer};
+use duolog_replication::{ClusterOptions, NodeAddress, RaftTimes};
+use duolog_types::NodeId;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::config::NodeConfig;
+use crate::http;
+
+/// Runs until a signal asks to stop, or the node cannot go on.
+pub fn run(config: NodeConfig) -> anyhow::Result<()> {
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_default_env()
+                .unwrap_or_else(|_| "info,openraft=warn,h2=warn,hyper=warn,tonic=warn".into()),
+        )
+        .with_ansi(false)
+        .init();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("client").build()?;
+    let listeners = runtime.block_on(Listeners::bind(&config))?;
+    let broker = Broker::start(settings(&config), cluster_options(&config), runtime.handle())?;
+    let result = runtime.block_on(serve(&config, broker.clone(), listeners));
+    match result {
+        Ok(()) => {
+            broker.stop().context("stopping")?;
+            tracing::info!("stopped cleanly");
+            Ok(())
+        }
+        // Nothing may be promised any more: end at once, without flushing.
+        Err(error) => {
+            tracing::error!(reason = %error, "this node cannot go on");
+            Err(error)
+        }
+    }
+}
+
+struct Listeners {
+    kafka: TcpListener,
+    http: TcpListener,
+}
+
+impl Listeners {
+    async fn bind(config: &NodeConfig) -> anyhow::Result<Self> {
+        let bind = |what: &'static str, address| async move {
+            TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} (listen.{what})"))
+        };
+        Ok(Self { kafka: bind("kafka", config.listen.kafka).await?, http: bind("http", config.listen.http).await? })
+    }
+}
+
+async fn serve(config: &NodeConfig, broker: Broker, listeners: Listeners) -> anyhow::Result<()> {
+    let (stop, stopped) = watch::channel(false);
+    let kafka_config = KafkaConfig { request_budget_bytes: config.memory.connection_bytes, ..KafkaConfig::default() };
+    let kafka = Arc::new(KafkaServer::new(broker.clone(), kafka_config));
+    let http = tokio::spawn(http::serve(listeners.http, broker.clone(), kafka.metrics()));
+    let serving = {
+        let (kafka, mut stopped) = (kafka.clone(), stopped.clone());
+        tokio::spawn(async move {
+            let shutdown = async move {
+                // The sender lives as long as the node.
+                let _ = stopped.wait_for(|stop| *stop).await;
+            };
+            kafka.serve(listeners.kafka, shutdown).await;
+        })
+    };
+    tracing::info!(node_id = config.node_id, kafka = %config.listen.kafka, http = %config.listen.http, grpc = %config.listen.grpc, "node started");
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut fatal = broker.fatal();
+    let outcome = tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+        reason = fatal.wait_for(Option::is_some) => {
+            Err(anyhow::anyhow!(reason.ok().and_then(|reason| reason.clone()).unwrap_or_default()))
+        }
+    };
+    stop.send_replace(true);
+    http.abort();
+    if outcome.is_ok() {
+        // Connections that do not end in time are cut.
+        let _ = tokio::time::timeout(Duration::from_secs(5), serving).await;
+    }
+    outcome
+}
+
+fn settings(config: &NodeConfig) -> Settings {
+    Settings {
+        num_partitions: config.broker.num_partitions,
+        auto_create_topics: config.broker.auto_create_topics_enable,
+        nodes: config.nodes.len(),
+        write_buffer_bytes: config.memory.write_buffer_bytes,
+        block_cache_bytes: config.memory.block_cache_bytes,
+        broker_configs: broker_configs(config),
+    }
+}
+
+fn broker_configs(config: &NodeConfig) -> Vec<BrokerConfigValue> {
+    let defaults = crate::config::Broker::default();
+    let value = |name, value: String, is_default| BrokerConfigValue { name, value, is_default };
+    vec![
+        value("broker.id", config.node_id.to_string(), false),
+        value(
+            "auto.create.topics.enable",
+            config.broker.auto_create_topics_enable.to_string(),
+            config.broker.auto_create_topics_enable == defaults.auto_create_topics_enable,
+        ),
+        value("default.replication.factor", config.nodes.len().to_string(), true),
+        value("log.retention.ms", "604800000".to_owned(), true),
+        value("log.segment.bytes", config.log.segment_size_bytes.to_string(), config.log.segment_size_bytes == 1 << 30),
+        value("message.max.bytes", "1048588".to_owned(), true),
+        value("min.insync.replicas", "2".to_owned(), true),
+        value(
+            "num.partitions",
+            config.broker.num_partitions.to_string(),
+            config.broker.num_partitions == defaults.num_partitions,
+        ),
+    ]
+}
+
+fn cluster_options(config: &NodeConfig) -> ClusterOptions {
+    let groups = usize::try_from(config.broker_groups).unwrap_or(1).max(1);
+    let log = LogOptions {
+        segment_size_bytes: config.log.segment_size_bytes,
+        flush_bytes: config.log.flush_bytes,
+        // openraft answers only after a flush, and the leader's lease must not lapse.
+        flush_delay_ms_max: u32::try_from(config.raft.election_timeout_min_ms / 4).unwrap_or(u32::MAX),
+        tail_cache_bytes: config.memory.log_tail_bytes / groups,
+        allocation_step_bytes: config.log.segment_size_bytes.min(64 << 20),
+        ..LogOptions::default()
+    };
+    ClusterOptions {
+        cluster_name: config.cluster_name.clone(),
+        node_id: NodeId(config.node_id),
+        data_dir: config.data_dir.clone(),
+        broker_groups: config.broker_groups,
+        boot_id_path: config.boot_id_path.clone(),
+        grpc_listen: config.listen.grpc,
+        nodes: config
+            .nodes
+            .iter()
+            .map(|node| NodeAddress {
+                id: NodeId(node.id),
+                host: node.host.clone(),
+                grpc_port: node.grpc_port,
+                kafka_port: node.kafka_port,
+            })
+            .collect(),
+        log,
+        disk: disk(config),
+        times: RaftTimes {
+            heartbeat_interval_ms: config.raft.heartbeat_interval_ms,
+            election_timeout_min_ms: config.raft.election_timeout_min_ms,
+            election_timeout_max_ms: config.raft.election_timeout_max_ms,
+        },
+        drop_received_marks: config.testing.drop_received_marks,
+    }
+}
+
+fn disk(config: &NodeConfig) -> Arc<dyn Disk> {
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    match config.testing.flush_delay_ms {
+        0 => disk,
+        ms => Arc::new(SlowDisk::new(disk, Duration::from_millis(ms))),
+    }
+}

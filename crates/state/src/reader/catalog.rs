@@ -1,0 +1,77 @@
+//! The catalog: cluster, topics by name and by id. Only in the system group.
+
+use duolog_types::TopicId;
+
+use super::{for_each, get};
+use crate::rows::{CatalogTopic, ClusterRow, Counter, DeletedTopic, NameRow};
+use crate::tables::{TableId, TableReader};
+use crate::{StateError, codec, keys};
+
+/// The cluster; `None` before it was initialized.
+///
+/// # Errors
+/// See [`super::applied`].
+pub fn cluster(tables: &dyn TableReader) -> Result<Option<ClusterRow>, StateError> {
+    get(tables, TableId::Catalog, keys::CLUSTER)
+}
+
+/// The catalog version; 0 before the cluster was initialized.
+///
+/// # Errors
+/// See [`super::applied`].
+pub fn catalog_version(tables: &dyn TableReader) -> Result<u64, StateError> {
+    Ok(get::<Counter>(tables, TableId::Catalog, keys::CATALOG_VERSION)?.map_or(0, |counter| counter.0))
+}
+
+/// The first producer id that no block holds.
+///
+/// # Errors
+/// See [`super::applied`].
+pub fn next_producer_id(tables: &dyn TableReader) -> Result<u64, StateError> {
+    Ok(get::<Counter>(tables, TableId::Catalog, keys::NEXT_PRODUCER_ID)?.map_or(0, |counter| counter.0))
+}
+
+/// A topic by id.
+///
+/// # Errors
+/// See [`super::applied`].
+pub fn topic_by_id(tables: &dyn TableReader, id: TopicId) -> Result<Option<CatalogTopic>, StateError> {
+    get(tables, TableId::Catalog, &keys::catalog_topic(id))
+}
+
+/// A topic by name, with its id.
+///
+/// # Errors
+/// See [`super::applied`].
+pub fn topic_by_name(tables: &dyn TableReader, name: &str) -> Result<Option<(TopicId, CatalogTopic)>, StateError> {
+    let Some(NameRow(id)) = get(tables, TableId::Catalog, &keys::catalog_name(name))? else {
+        return Ok(None);
+    };
+    Ok(topic_by_id(tables, id)?.map(|topic| (id, topic)))
+}
+
+/// The deletion of a topic that was deleted.
+///
+/// # Errors
+/// See [`super::applied`].
+pub fn deleted_topic(tables: &dyn TableReader, id: TopicId) -> Result<Option<DeletedTopic>, StateError> {
+    get(tables, TableId::Catalog, &keys::catalog_deleted(id))
+}
+
+/// All topics, by id.
+///
+/// # Errors
+/// See [`super::applied`].
+pub fn topics(tables: &dyn TableReader) -> Result<Vec<(TopicId, CatalogTopic)>, StateError> {
+    let mut topics = Vec::new();
+    for_each(tables, TableId::Catalog, b"t".to_vec(), Some(b"u"), |key, value| {
+        let id = key[1..].try_into().map_err(|_| StateError::BadKey {
+            table: TableId::Catalog.name(),
+            found: key.len(),
+            expected: "17 bytes",
+        })?;
+        topics.push((TopicId(id), codec::decode(value)?));
+        Ok(())
+    })?;
+    Ok(topics)
+}

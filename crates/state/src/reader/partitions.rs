@@ -1,0 +1,193 @@
+//! Partitions and their consume queues. Only in data groups.
+
+use duolog_types::{Offset, TopicConfig, TopicId, TopicPartition};
+
+use super::{for_each, get};
+use crate::rows::{BatchRow, PartitionRow, Tail, TopicRow};
+use crate::tables::{Row, TableId, TableReader};
+use crate::{StateError, codec, keys};
+
+/// A batch of a partition with its offset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Batch {
+    /// Offset of its first record.
+    pub base_offset: Offset,
+    /// The rest.
+    pub row: BatchRow,
+}
+
+impl Batch {
+    /// The offset after its last record.
+    #[must_use]
+    pub fn end_offset(&self) -> Offset {
+        self.base_offset.plus(i64::from(self.row.record_count))
+    }
+}
+
+/// A partition that is hosted here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionState {
+    /// The first offset that is kept.
+    pub log_start: Offset,
+    /// The log end offset of the applied state.
+    pub log_end: Offset,
+    /// The topic's version in the catalog, as this group knows it.
+    pub catalog_version: u64,
+    /// The topic's configs, as this group knows them.
+    pub config: TopicConfig,
+}
+
+/// A topic as this group knows it.
+///
+/// # Errors
+/// See [`super::applied`].
+pub fn hosted_topic(tables: &dyn TableReader, id: TopicId) -> Result<Option<TopicRow>, StateError> {
+    get(tables, TableId::Topics, &keys::topic(id))
+}
+
+/// All topics that this group knows, by id; deleted ones included.
+///
+/// # Errors
+/// See [`super::applied`].
+pub fn hosted_topics(tables: &dyn TableReader) -> Result<Vec<(TopicId, TopicRow)>, StateError> {
+    let mut topics = Vec::new();
+    for_each(tables, TableId::Topics, b"t".to_vec(), Some(b"u"), |key, value| {
+        let id = key[1..].try_into().map_err(|_| StateError::BadKey {
+            table: TableId::Topics.name(),
+            found: key.len(),
+            expected: "17 bytes",
+        })?;
+        topics.push((TopicId(id), codec::decode(value)?));
+        Ok(())
+    })?;
+    Ok(topics)
+}
+
+/// The row of a partition; `None` when it is not hosted here.
+///
+/// # Errors
+/// See [`super::applied`].
+pub fn partition_row(tables: &dyn TableReader, tp: TopicPartition) -> Result<Option<PartitionRow>, StateError> {
+    get(tables, TableId::Topics, &keys::topic_partition(tp))
+}
+
+/// A partition with its topic's configs; `None` when it is not hosted here.
+///
+/// # Errors
+/// See [`super::applied`].
+pub fn partition_state(tables: &dyn TableReader, tp: TopicPartition) -> Result<Option<PartitionState>, StateError> {
+    let Some(row) = partition_row(tables, tp)? else {
+        return Ok(None);
+    };
+    let Some(TopicRow::Live { catalog_version, config, .. }) = hosted_topic(tables, tp.topic)? else {
+        return Ok(None);
+    };
+    let log_end = tail_of(tables, tp, row)?.end;
+    Ok(Some(PartitionState { log_start: row.log_start, log_end, catalog_version, config }))
+}
+
+/// The log end offset; `None` when the partition is not hosted here.
+///
+/// # Errors
+/// See [`super::applied`].
+pub fn log_end(tables: &dyn TableReader, tp: TopicPartition) -> Result<Option<Offset>, StateError> {
+    Ok(tail(tables, tp)?.map(|tail| tail.end))
+}
+
+/// What the end of a partition says; `None` when it is not hosted here.
+///
+/// # Errors
+/// See [`super::applied`].
+pub fn tail(tables: &dyn TableReader, tp: TopicPartition) -> Result<Option<Tail>, StateError> {
+    partition_row(tables, tp)?.map(|row| tail_of(tables, tp, row)).transpose()
+}
+
+fn tail_of(tables: &dyn TableReader, tp: TopicPartition, row: PartitionRow) -> Result<Tail, StateError> {
+    Ok(last_batch(tables, tp)?.map_or(row.floor, |batch| Tail {
+        end: batch.end_offset(),
+        position_bytes: batch.row.position_bytes + u64::from(batch.row.size_bytes),
+        max_timestamp: batch.row.running_max_timestamp,
+    }))
+}
+
+/// The last batch that is kept.
+///
+/// # Errors
+/// See [`super::applied`].
+pub fn last_batch(tables: &dyn TableReader, tp: TopicPartition) -> Result<Option<Batch>, StateError> {
+    batch_before(tables, tp, &keys::partition_end(tp))
+}
+
+/// The batch that holds the record at `offset`; `None` when there is none (any more, or yet).
+///
+/// # Errors
+/// See [`super::applied`].
+pub fn find_batch(tables: &dyn TableReader, tp: TopicPartition, offset: Offset) -> Result<Option<Batch>, StateError> {
+    if offset < Offset(0) || offset == Offset(i64::MAX) {
+        return Ok(None);
+    }
+    let found = batch_before(tables, tp, &keys::batch(tp, offset.plus(1)))?;
+    Ok(found.filter(|batch| offset < batch.end_offset()))
+}
+
+/// Batches from the one that holds `from` (or the first one after it), in order, at most `limit`.
+///
+/// # Errors
+/// See [`super::applied`].
+pub fn scan_batches(
+    tables: &dyn TableReader,
+    tp: TopicPartition,
+    from: Offset,
+    limit: usize,
+) -> Result<Vec<Batch>, StateError> {
+    let from = from.max(Offset(0));
+    let first = find_batch(tables, tp, from)?.map_or(from, |batch| batch.base_offset);
+    let rows = tables.scan(TableId::ConsumeQueue, &keys::batch(tp, first), Some(&keys::partition_end(tp)), limit)?;
+    rows.into_iter().map(decode_batch).collect()
+}
+
+/// The first batch behind which at most `bytes_max` bytes of the partition follow, itself included: what retention by
+/// size keeps. `None` when even the last batch is larger.
+///
+/// # Errors
+/// See [`super::applied`].
+pub fn find_batch_by_size(
+    tables: &dyn TableReader,
+    tp: TopicPartition,
+    bytes_max: u64,
+) -> Result<Option<Batch>, StateError> {
+    let (Some(row), Some(tail)) = (partition_row(tables, tp)?, tail(tables, tp)?) else {
+        return Ok(None);
+    };
+    let position_min = tail.position_bytes.saturating_sub(bytes_max);
+    // Positions grow with offsets: halve the offsets. Invariant: batches that begin below `low` lie below position_min.
+    let (mut low, mut high) = (row.log_start, tail.end);
+    let mut found = None;
+    while low < high {
+        let middle = Offset(low.0 + (high.0 - low.0) / 2);
+        let Some(batch) = find_batch(tables, tp, middle)? else {
+            return Ok(None);
+        };
+        if batch.row.position_bytes >= position_min {
+            high = batch.base_offset.max(low);
+            found = Some(batch);
+        } else {
+            low = batch.end_offset();
+        }
+    }
+    Ok(found)
+}
+
+fn batch_before(tables: &dyn TableReader, tp: TopicPartition, key: &[u8]) -> Result<Option<Batch>, StateError> {
+    let prefix = keys::partition(tp);
+    tables
+        .before(TableId::ConsumeQueue, key)?
+        .filter(|(found, _)| found.starts_with(&prefix))
+        .map(decode_batch)
+        .transpose()
+}
+
+pub(super) fn decode_batch((key, value): Row) -> Result<Batch, StateError> {
+    let (_, base_offset) = keys::split(TableId::ConsumeQueue, &key)?;
+    Ok(Batch { base_offset: Offset(base_offset.cast_signed()), row: codec::decode(&value)? })
+}

@@ -1,0 +1,15 @@
+//! Vocabulary of the whole workspace: ids, offsets, durability, topic configs, limits.
+//!
+//! Nothing here does IO, reads a clock or draws random numbers. The words are those of `docs/glossary.md`.
+
+mod durability;
+mod ids;
+pub mod limits;
+mod topic_config;
+
+pub use durability::{AckPoint, Durability, FlushMode, FlushWish, ReplicationMode, VisibilityPoint};
+pub use ids::{
+    BrokerGroupId, Incarnation, LeaderEpoch, LogIndex, NodeId, Offset, ProducerEpoch, ProducerId, Term, TimestampMs,
+    TopicId, TopicPartition,
+};
+pub use topic_config::{ConfigKey, ConfigError, ConfigSource, ConfigValue, TimestampType, TopicConfig, TOPIC_CONFIG_KEYS};

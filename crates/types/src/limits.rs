@@ -1,0 +1,18 @@
+//! Limits that hold everywhere. What an operator may change is in the node's config instead.
+
+/// Largest body of one Raft entry that the sequencer coalesces to, in bytes. One larger batch travels alone.
+pub const ENTRY_BYTES_TARGET: usize = 1 << 20;
+/// Bytes proposed and not yet committed, per broker group.
+pub const IN_FLIGHT_BYTES_MAX: usize = 16 << 20;
+/// Largest Kafka request frame, in bytes (`socket.request.max.bytes`).
+pub const KAFKA_FRAME_BYTES_MAX: usize = 100 << 20;
+/// Most partitions that one topic may have.
+pub const PARTITIONS_PER_TOPIC_MAX: u32 = 10_000;
+/// Batches that are remembered per producer and partition for deduplication (Kafka's window).
+pub const PRODUCER_BATCHES_REMEMBERED: usize = 5;
+/// Producer ids in one block of the catalog.
+pub const PRODUCER_ID_BLOCK: i64 = 1_000;
+/// Coordinator slots that consumer groups hash to.
+pub const COORDINATOR_SLOTS: u32 = 64;
+/// Longest name of a topic (Kafka's limit).
+pub const TOPIC_NAME_BYTES_MAX: usize = 249;

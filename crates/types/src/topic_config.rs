@@ -1,0 +1,482 @@
+//! Topic configs: the keys that are known, by Kafka's names plus `duolog.*`, their defaults, and what follows from them.
+//!
+//! Invariant: a [`TopicConfig`] holds only keys and values that were checked, so everything derived from it is total.
+//! Deliberately absent: who set a config and when; the catalog's log knows that.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Durability, FlushMode, FlushWish, ReplicationMode};
+
+/// A config that was refused: which key, what was found, what was expected.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// The key is not one of [`TOPIC_CONFIG_KEYS`].
+    #[error("unknown topic config {key}{}", suggestion(.nearest))]
+    UnknownKey {
+        /// The key as given.
+        key: String,
+        /// A known key that looks alike.
+        nearest: Option<&'static str>,
+    },
+    /// The value is not one that the key takes.
+    #[error("invalid value {value:?} for {key}: expected {expected}")]
+    InvalidValue {
+        /// The key.
+        key: &'static str,
+        /// The value as given.
+        value: String,
+        /// What the key takes.
+        expected: &'static str,
+    },
+    /// Two configs select different durabilities.
+    #[error("{first} contradicts {second}: {first} asks for {first_mode}, {second} for {second_mode}")]
+    Contradiction {
+        /// One key and its value.
+        first: String,
+        /// What it asks for.
+        first_mode: String,
+        /// The other key and its value.
+        second: String,
+        /// What that asks for.
+        second_mode: String,
+    },
+}
+
+fn suggestion(nearest: &Option<&'static str>) -> String {
+    nearest.map(|key| format!("; did you mean {key}?")).unwrap_or_default()
+}
+
+/// What a value must look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// An integer in min..=max.
+    Integer { min: i64, max: i64 },
+    /// One of these words.
+    OneOf(&'static [&'static str]),
+    /// A number in 0..=1.
+    Ratio,
+    /// true or false.
+    Boolean,
+    /// A comma-separated list of these words.
+    ListOf(&'static [&'static str]),
+}
+
+
+/// A known topic config.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConfigKey {
+    /// Kafka's name.
+    pub name: &'static str,
+    /// Value when it is not set.
+    pub default: &'static str,
+    /// One sentence for people.
+    pub doc: &'static str,
+    /// What an accepted value looks like, for error messages.
+    pub expected: &'static str,
+    kind: Kind,
+}
+
+impl ConfigKey {
+    /// Kafka's type code: 1 boolean, 2 string, 5 long, 6 double, 7 list.
+    #[must_use]
+    pub fn kafka_type(&self) -> i8 {
+        match self.kind {
+            Kind::Boolean => 1,
+            Kind::OneOf(_) => 2,
+            Kind::Integer { .. } => 5,
+            Kind::Ratio => 6,
+            Kind::ListOf(_) => 7,
+        }
+    }
+}
+
+const ANY_I64: Kind = Kind::Integer { min: -1, max: i64::MAX };
+const NOT_NEGATIVE: Kind = Kind::Integer { min: 0, max: i64::MAX };
+
+/// Every topic config that is accepted, in the order in which it is described.
+pub const TOPIC_CONFIG_KEYS: &[ConfigKey] = &[
+    ConfigKey { name: "cleanup.policy", default: "delete", doc: "What happens to old records. Compaction comes later, so only delete is accepted.", expected: "delete", kind: Kind::ListOf(&["delete"]) },
+    ConfigKey { name: "compression.type", default: "producer", doc: "Batches are kept as the producer compressed them.", expected: "producer", kind: Kind::OneOf(&["producer"]) },
+    ConfigKey { name: "delete.retention.ms", default: "86400000", doc: "Accepted for compatibility; has a meaning only with compaction.", expected: "an integer of at least 0", kind: NOT_NEGATIVE },
+    ConfigKey { name: "duolog.flush", default: "sync", doc: "Whether an acknowledgement waits for the disk: sync or async.", expected: "sync or async", kind: Kind::OneOf(&["sync", "async"]) },
+    ConfigKey { name: "duolog.replication", default: "sync", doc: "Whether an acknowledgement waits for a quorum: sync or async.", expected: "sync or async", kind: Kind::OneOf(&["sync", "async"]) },
+    ConfigKey { name: "file.delete.delay.ms", default: "60000", doc: "Accepted for compatibility; segments are shared by all topics.", expected: "an integer of at least 0", kind: NOT_NEGATIVE },
+    ConfigKey { name: "flush.messages", default: "9223372036854775807", doc: "1 selects flush=sync; any other explicit value selects flush=async with a flush at every n-th record.", expected: "an integer of at least 1", kind: Kind::Integer { min: 1, max: i64::MAX } },
+    ConfigKey { name: "flush.ms", default: "100", doc: "With flush=async, the longest time in milliseconds before a record is flushed.", expected: "an integer of at least 0", kind: NOT_NEGATIVE },
+    ConfigKey { name: "index.interval.bytes", default: "4096", doc: "Accepted for compatibility; every batch is indexed.", expected: "an integer of at least 0", kind: NOT_NEGATIVE },
+    ConfigKey { name: "max.compaction.lag.ms", default: "9223372036854775807", doc: "Accepted for compatibility; has a meaning only with compaction.", expected: "an integer of at least 1", kind: Kind::Integer { min: 1, max: i64::MAX } },
+    ConfigKey { name: "max.message.bytes", default: "1048588", doc: "Largest record batch in bytes.", expected: "an integer from 0 to 104857600", kind: Kind::Integer { min: 0, max: 100 << 20 } },
+    ConfigKey { name: "message.timestamp.after.max.ms", default: "3600000", doc: "How far in the future a record's timestamp may lie, in milliseconds.", expected: "an integer of at least 0", kind: NOT_NEGATIVE },
+    ConfigKey { name: "message.timestamp.before.max.ms", default: "9223372036854775807", doc: "How far in the past a record's timestamp may lie, in milliseconds.", expected: "an integer of at least 0", kind: NOT_NEGATIVE },
+    ConfigKey { name: "message.timestamp.type", default: "CreateTime", doc: "Whose clock stamps records: the producer's or the leader's.", expected: "CreateTime or LogAppendTime", kind: Kind::OneOf(&["CreateTime", "LogAppendTime"]) },
+    ConfigKey { name: "min.cleanable.dirty.ratio", default: "0.5", doc: "Accepted for compatibility; has a meaning only with compaction.", expected: "a number from 0 to 1", kind: Kind::Ratio },
+    ConfigKey { name: "min.compaction.lag.ms", default: "0", doc: "Accepted for compatibility; has a meaning only with compaction.", expected: "an integer of at least 0", kind: NOT_NEGATIVE },
+    ConfigKey { name: "min.insync.replicas", default: "2", doc: "1 selects replication=async, 2 and more select replication=sync; reported as what the mode means.", expected: "an integer of at least 1", kind: Kind::Integer { min: 1, max: i32::MAX as i64 } },
+    ConfigKey { name: "preallocate", default: "false", doc: "Accepted for compatibility; segments are always allocated ahead.", expected: "true or false", kind: Kind::Boolean },
+    ConfigKey { name: "retention.bytes", default: "-1", doc: "Bytes that are kept per partition; −1 means without limit.", expected: "an integer of at least -1", kind: ANY_I64 },
+    ConfigKey { name: "retention.ms", default: "604800000", doc: "Milliseconds that records are kept; −1 means for ever.", expected: "an integer of at least -1", kind: ANY_I64 },
+    ConfigKey { name: "segment.bytes", default: "1073741824", doc: "Accepted for compatibility; segments are shared by all topics.", expected: "an integer of at least 14", kind: Kind::Integer { min: 14, max: i64::MAX } },
+    ConfigKey { name: "segment.index.bytes", default: "10485760", doc: "Accepted for compatibility; segments are shared by all topics.", expected: "an integer of at least 4", kind: Kind::Integer { min: 4, max: i64::MAX } },
+    ConfigKey { name: "segment.jitter.ms", default: "0", doc: "Accepted for compatibility; segments are shared by all topics.", expected: "an integer of at least 0", kind: NOT_NEGATIVE },
+    ConfigKey { name: "segment.ms", default: "604800000", doc: "Accepted for compatibility; segments are shared by all topics.", expected: "an integer of at least 1", kind: Kind::Integer { min: 1, max: i64::MAX } },
+    ConfigKey { name: "unclean.leader.election.enable", default: "false", doc: "Always false: a leader has everything that was committed.", expected: "false", kind: Kind::OneOf(&["false"]) },
+];
+
+/// Whether a value was set on the topic or is the default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConfigSource {
+    /// Set on the topic.
+    Topic,
+    /// The default, or derived from another config of the topic.
+    Default,
+}
+
+/// One config as it is described.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigValue {
+    /// The key and its documentation.
+    pub key: &'static ConfigKey,
+    /// The effective value.
+    pub value: String,
+    /// Where it comes from.
+    pub source: ConfigSource,
+}
+
+/// Whose clock stamps a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TimestampType {
+    /// The producer's.
+    CreateTime,
+    /// The leader's, at the moment of sequencing.
+    LogAppendTime,
+}
+
+/// The explicit configs of a topic, all checked.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct TopicConfig {
+    explicit: BTreeMap<String, String>,
+}
+
+impl TopicConfig {
+    /// Checks and takes explicit configs.
+    ///
+    /// # Errors
+    /// An unknown key, a value that the key does not take, or two configs that select different durabilities.
+    pub fn new<I, K, V>(configs: I) -> Result<Self, ConfigError>
+    where
+        I: IntoIterator<Item = (K, V)>,
+        K: Into<String>,
+        V: Into<String>,
+    {
+        let mut explicit = BTreeMap::new();
+        for (key, value) in configs {
+            let (key, value) = (key.into(), value.into());
+            check(&key, &value)?;
+            explicit.insert(key, value.trim().to_owned());
+        }
+        let config = Self { explicit };
+        config.check_contradiction()?;
+        Ok(config)
+    }
+
+    /// This config with some keys set (`Some`) or back at their default (`None`), as IncrementalAlterConfigs does.
+    ///
+    /// # Errors
+    /// As [`TopicConfig::new`]; a key to delete must be known too.
+    pub fn altered<'a, I>(&self, changes: I) -> Result<Self, ConfigError>
+    where
+        I: IntoIterator<Item = (&'a str, Option<&'a str>)>,
+    {
+        let mut explicit = self.explicit.clone();
+        for (key, value) in changes {
+            find(key)?;
+            match value {
+                Some(value) => explicit.insert(key.to_owned(), value.to_owned()),
+                None => explicit.remove(key),
+            };
+        }
+        Self::new(explicit)
+    }
+
+    /// The configs that were set.
+    pub fn explicit(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.explicit.iter().map(|(k, v)| (k.as_str(), v.as_str()))
+    }
+
+    /// Every config with its effective value.
+    #[must_use]
+    pub fn describe(&self) -> Vec<ConfigValue> {
+        TOPIC_CONFIG_KEYS
+            .iter()
+            .map(|key| {
+                let (value, source) = match self.explicit.get(key.name) {
+                    Some(value) => (value.clone(), ConfigSource::Topic),
+                    None => (self.default_of(key), ConfigSource::Default),
+                };
+                ConfigValue { key, value, source }
+            })
+            .collect()
+    }
+
+    /// The durability that the configs select; neither set means `sync/sync`.
+    #[must_use]
+    pub fn durability(&self) -> Durability {
+        Durability {
+            replication: self.duolog_replication().or_else(|| self.kafka_replication()).unwrap_or_default(),
+            flush: self.duolog_flush().or_else(|| self.kafka_flush()).unwrap_or_default(),
+        }
+    }
+
+    /// How a batch of this topic wants to be flushed. `flush.messages` is the sequencer's business.
+    #[must_use]
+    pub fn flush_wish(&self) -> FlushWish {
+        match self.durability().flush {
+            FlushMode::Sync => FlushWish::Now,
+            FlushMode::Async => FlushWish::WithinMs(u32::try_from(self.integer("flush.ms")).unwrap_or(u32::MAX)),
+        }
+    }
+
+    /// With asynchronous flush: flush at the latest when this many records of a partition are not flushed.
+    #[must_use]
+    pub fn flush_messages(&self) -> Option<i64> {
+        match self.durability().flush {
+            FlushMode::Sync => None,
+            FlushMode::Async => self.explicit.get("flush.messages").and_then(|v| v.parse().ok()).filter(|n| *n > 1),
+        }
+    }
+
+    /// Largest record batch, in bytes.
+    #[must_use]
+    pub fn max_message_bytes(&self) -> usize {
+        usize::try_from(self.integer("max.message.bytes")).expect("checked to lie in 0..=100 MiB")
+    }
+
+    /// Milliseconds that records are kept; `None` means for ever.
+    #[must_use]
+    pub fn retention_ms(&self) -> Option<i64> {
+        Some(self.integer("retention.ms")).filter(|ms| *ms >= 0)
+    }
+
+    /// Bytes that are kept per partition; `None` means without limit.
+    #[must_use]
+    pub fn retention_bytes(&self) -> Option<i64> {
+        Some(self.integer("retention.bytes")).filter(|bytes| *bytes >= 0)
+    }
+
+    /// Whose clock stamps records.
+    #[must_use]
+    pub fn timestamp_type(&self) -> TimestampType {
+        match self.explicit.get("message.timestamp.type").map(String::as_str) {
+            Some("LogAppendTime") => TimestampType::LogAppendTime,
+            _ => TimestampType::CreateTime,
+        }
+    }
+
+    /// Milliseconds that a record's own timestamp may lie in the past and in the future of the leader's clock.
+    #[must_use]
+    pub fn timestamp_window_ms(&self) -> (i64, i64) {
+        (self.integer("message.timestamp.before.max.ms"), self.integer("message.timestamp.after.max.ms"))
+    }
+
+    fn integer(&self, key: &'static str) -> i64 {
+        let value = self.explicit.get(key).map_or_else(|| find(key).expect("a known key").default, String::as_str);
+        value.parse().expect("explicit values were checked and defaults are integers")
+    }
+
+    fn default_of(&self, key: &ConfigKey) -> String {
+        let mode = self.durability();
+        match key.name {
+            "duolog.replication" => mode.replication.to_string(),
+            "duolog.flush" => mode.flush.to_string(),
+            "min.insync.replicas" => match mode.replication {
+                ReplicationMode::Sync => "2".to_owned(),
+                ReplicationMode::Async => "1".to_owned(),
+            },
+            "flush.messages" => match mode.flush {
+                FlushMode::Sync => "1".to_owned(),
+                FlushMode::Async => key.default.to_owned(),
+            },
+            _ => key.default.to_owned(),
+        }
+    }
+
+    fn duolog_replication(&self) -> Option<ReplicationMode> {
+        self.explicit.get("duolog.replication").map(|v| match v.as_str() {
+            "async" => ReplicationMode::Async,
+            _ => ReplicationMode::Sync,
+        })
+    }
+
+    fn duolog_flush(&self) -> Option<FlushMode> {
+        self.explicit.get("duolog.flush").map(|v| match v.as_str() {
+            "async" => FlushMode::Async,
+            _ => FlushMode::Sync,
+        })
+    }
+
+    fn kafka_replication(&self) -> Option<ReplicationMode> {
+        self.explicit.get("min.insync.replicas").map(|v| match v.as_str() {
+            "1" => ReplicationMode::Async,
+            _ => ReplicationMode::Sync,
+        })
+    }
+
+    fn kafka_flush(&self) -> Option<FlushMode> {
+        self.explicit.get("flush.messages").map(|v| match v.as_str() {
+            "1" => FlushMode::Sync,
+            _ => FlushMode::Async,
+        })
+    }
+
+    fn check_contradiction(&self) -> Result<(), ConfigError> {
+        let shown = |key: &str| format!("{key}={}", self.explicit.get(key).map_or("", String::as_str));
+        if let (Some(ours), Some(kafkas)) = (self.duolog_replication(), self.kafka_replication())
+            && ours != kafkas
+        {
+            return Err(ConfigError::Contradiction {
+                first: shown("duolog.replication"),
+                first_mode: format!("replication {ours}"),
+                second: shown("min.insync.replicas"),
+                second_mode: format!("replication {kafkas}"),
+            });
+        }
+        if let (Some(ours), Some(kafkas)) = (self.duolog_flush(), self.kafka_flush())
+            && ours != kafkas
+        {
+            return Err(ConfigError::Contradiction {
+                first: shown("duolog.flush"),
+                first_mode: format!("flush {ours}"),
+                second: shown("flush.messages"),
+                second_mode: format!("flush {kafkas}"),
+            });
+        }
+        Ok(())
+    }
+}
+
+fn find(key: &str) -> Result<&'static ConfigKey, ConfigError> {
+    TOPIC_CONFIG_KEYS
+        .iter()
+        .find(|known| known.name == key)
+        .ok_or_else(|| ConfigError::UnknownKey { key: key.to_owned(), nearest: nearest(key) })
+}
+
+fn check(key: &str, value: &str) -> Result<(), ConfigError> {
+    let known = find(key)?;
+    let value = value.trim();
+    let accepted = match known.kind {
+        Kind::Integer { min, max } => value.parse::<i64>().is_ok_and(|n| (min..=max).contains(&n)),
+        Kind::OneOf(words) => words.contains(&value),
+        Kind::Ratio => value.parse::<f64>().is_ok_and(|r| (0.0..=1.0).contains(&r)),
+        Kind::Boolean => value == "true" || value == "false",
+        Kind::ListOf(words) => value.split(',').all(|word| words.contains(&word.trim())),
+    };
+    if accepted {
+        Ok(())
+    } else {
+        Err(ConfigError::InvalidValue { key: known.name, value: value.to_owned(), expected: known.expected })
+    }
+}
+
+/// A known key within two edits of `key`.
+fn nearest(key: &str) -> Option<&'static str> {
+    TOPIC_CONFIG_KEYS
+        .iter()
+        .map(|known| (edit_distance(known.name, key), known.name))
+        .filter(|(distance, _)| *distance <= 2)
+        .min()
+        .map(|(_, name)| name)
+}
+
+/// Levenshtein distance in characters.
+fn edit_distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, ca) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, cb) in b.iter().enumerate() {
+            let substituted = diagonal + usize::from(ca != *cb);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(pairs: &[(&str, &str)]) -> Result<TopicConfig, ConfigError> {
+        TopicConfig::new(pairs.iter().copied())
+    }
+
+    #[test]
+    fn each_way_to_name_a_mode_selects_it() {
+        for (pairs, expected) in [
+            (&[][..], "sync/sync"),
+            (&[("duolog.flush", "async")][..], "sync/async"),
+            (&[("duolog.replication", "async")][..], "async/sync"),
+            (&[("flush.messages", "1")][..], "sync/sync"),
+            (&[("flush.messages", "1000")][..], "sync/async"),
+            (&[("min.insync.replicas", "1")][..], "async/sync"),
+            (&[("min.insync.replicas", "3")][..], "sync/sync"),
+            (&[("min.insync.replicas", "1"), ("flush.messages", "9223372036854775807")][..], "async/async"),
+            (&[("min.insync.replicas", "1"), ("duolog.replication", "async")][..], "async/sync"),
+        ] {
+            assert_eq!(config(pairs).unwrap().durability().to_string(), expected, "{pairs:?}");
+        }
+    }
+
+    #[test]
+    fn a_contradiction_is_refused_with_both_sides() {
+        let error = config(&[("duolog.flush", "async"), ("flush.messages", "1")]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "duolog.flush=async contradicts flush.messages=1: duolog.flush=async asks for flush async, flush.messages=1 for flush sync"
+        );
+        config(&[("duolog.replication", "sync"), ("min.insync.replicas", "1")]).unwrap_err();
+    }
+
+    #[test]
+    fn bad_keys_and_values_say_what_was_expected() {
+        assert_eq!(
+            config(&[("retention.mss", "1")]).unwrap_err().to_string(),
+            "unknown topic config retention.mss; did you mean retention.ms?"
+        );
+        assert_eq!(
+            config(&[("retention.ms", "abc")]).unwrap_err().to_string(),
+            "invalid value \"abc\" for retention.ms: expected an integer of at least -1"
+        );
+        config(&[("cleanup.policy", "compact")]).unwrap_err();
+        config(&[("duolog.flush", "maybe")]).unwrap_err();
+    }
+
+    #[test]
+    fn an_alteration_sets_and_deletes() {
+        let before = config(&[("duolog.flush", "async"), ("retention.ms", "5")]).unwrap();
+        let after = before.altered([("duolog.flush", None), ("flush.ms", Some("7"))]).unwrap();
+        assert_eq!(after.durability().to_string(), "sync/sync");
+        assert_eq!(after.retention_ms(), Some(5));
+        assert_eq!(after.flush_wish(), FlushWish::Now);
+        before.altered([("no.such.key", None)]).unwrap_err();
+    }
+
+    #[test]
+    fn every_default_is_accepted_by_its_own_key() {
+        for key in TOPIC_CONFIG_KEYS {
+            check(key.name, key.default).unwrap();
+        }
+    }
+
+    #[test]
+    fn min_insync_replicas_is_reported_as_what_the_mode_means() {
+        let described = config(&[("duolog.replication", "async")]).unwrap().describe();
+        let value = |name: &str| described.iter().find(|v| v.key.name == name).unwrap().value.clone();
+        assert_eq!(value("min.insync.replicas"), "1");
+        assert_eq!(value("flush.messages"), "1");
+    }
+}

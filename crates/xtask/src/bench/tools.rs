@@ -1,0 +1,165 @@
+//! Kafka's own load tools, through `kafka.sh`, against any broker.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+
+use super::peers_dir;
+use super::report::Figures;
+
+const FAILOVER_RECORDS_PER_SECOND: u64 = 500;
+
+#[derive(Clone)]
+pub struct Tools {
+    script: PathBuf,
+}
+
+impl Tools {
+    /// Finds the script and installs Kafka where it is not there yet.
+    pub fn find() -> Result<Tools> {
+        let script = peers_dir().join("kafka/kafka.sh");
+        ensure!(
+            script.is_file(),
+            "the scripts that run the real Kafka are not at {}: set DUOLOG_PEERS to the directory that holds kafka/kafka.sh",
+            script.display()
+        );
+        let tools = Tools { script };
+        eprintln!("bench: installing Kafka where it is missing (Maven)");
+        tools.call(&["install"])?;
+        Ok(tools)
+    }
+
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(&self.script);
+        // A cluster and ports of its own, apart from others on this machine.
+        command.env("KAFKA_CLUSTER", "duolog-bench").stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a verb and returns what it printed.
+    pub fn call(&self, arguments: &[&str]) -> Result<String> {
+        let output = self.command().args(arguments).output().context("cannot run kafka.sh")?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "kafka.sh {} failed ({}): {text}{errors}", arguments.join(" "), output.status);
+        Ok(text)
+    }
+
+    /// The figures of ProducerPerformance. Without a rate as fast as it can.
+    pub fn produce(
+        &self,
+        bootstrap: &str,
+        topic: &str,
+        records: u64,
+        record_bytes: u64,
+        rate: Option<u32>,
+    ) -> Result<Figures> {
+        // At a fixed rate latency is asked for, so nothing lingers.
+        let linger = if rate.is_some() { "linger.ms=0" } else { "linger.ms=5" };
+        let rate = rate.map_or("-1".to_string(), |rate| rate.to_string());
+        let (records, record_bytes) = (records.to_string(), record_bytes.to_string());
+        let fixed = ["produce-perf", bootstrap, topic, &records, &record_bytes, &rate];
+        let text = self.call(&[&fixed[..], &["acks=all", linger, "batch.size=65536"]].concat())?;
+        let last =
+            text.lines().rev().find(|line| line.contains("99.9th")).with_context(|| format!("no result in {text}"))?;
+        parse_result(last).with_context(|| format!("this result is not understood: {last}"))
+    }
+
+    /// Node id of the leader of partition 0.
+    pub fn leader(&self, bootstrap: &str, topic: &str) -> Result<u32> {
+        let text = self.call(&["topics", bootstrap, "--describe", "--topic", topic])?;
+        let words: Vec<&str> = text.split_whitespace().collect();
+        let leader = words.windows(2).find(|pair| pair[0] == "Leader:").and_then(|pair| pair[1].parse().ok());
+        leader.with_context(|| format!("no leader in {text}"))
+    }
+
+    /// A retrying idempotent producer at a low rate; `kill` is called in the middle. Figures: `no_ack_ms`, `errors`.
+    pub fn produce_through_kill(
+        &self,
+        bootstrap: &str,
+        topic: &str,
+        run: Duration,
+        kill_after: Duration,
+        kill: impl FnOnce() -> Result<()>,
+    ) -> Result<Figures> {
+        let config = std::env::temp_dir().join(format!("duolog-bench-{}.properties", std::process::id()));
+        // The tool's own default is no retry.
+        fs::write(&config, "retries=2147483647\nenable.idempotence=true\nlinger.ms=0\n")?;
+        let rate = FAILOVER_RECORDS_PER_SECOND.to_string();
+        let records = (FAILOVER_RECORDS_PER_SECOND * run.as_secs()).to_string();
+        let mut child = self
+            .command()
+            .args(["verifiable-producer", bootstrap, "--topic", topic, "--throughput", &rate])
+            .args(["--max-messages", &records, "--acks", "-1", "--command-config"])
+            .arg(&config)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let output = child.stdout.take().context("the tool's output is piped")?;
+        let (mut kill, mut killed_at) = (Some(kill), None);
+        let (mut first, mut last, mut longest, mut errors) = (None, Instant::now(), Duration::ZERO, 0u32);
+        for line in BufReader::new(output).lines() {
+            let (line, now) = (line?, Instant::now());
+            if line.contains("producer_send_error") {
+                errors += 1;
+            }
+            if !line.contains("producer_send_success") {
+                continue;
+            }
+            if killed_at.is_some() {
+                longest = longest.max(now - last);
+            }
+            last = now;
+            let first = *first.get_or_insert(now);
+            if now - first >= kill_after
+                && let Some(kill) = kill.take()
+            {
+                kill()?;
+                killed_at = Some(now);
+            }
+        }
+        child.wait()?;
+        fs::remove_file(&config)?;
+        ensure!(killed_at.is_some(), "the producer ended before the kill");
+        Ok(Figures::from([("no_ack_ms", longest.as_secs_f64() * 1e3), ("errors", f64::from(errors))]))
+    }
+}
+
+/// `1000 records sent, 999.1 records/sec (0.95 MB/sec), 1.2 ms avg latency, 9.0 ms max latency, 1 ms 50th, 2 ms 95th, …`
+fn parse_result(line: &str) -> Option<Figures> {
+    let mut figures = Figures::new();
+    for part in line.split(", ") {
+        let number: f64 = part.split_whitespace().next()?.parse().ok()?;
+        let name = match part {
+            part if part.contains("records/sec") => "records_per_s",
+            part if part.contains("avg latency") => "avg_ms",
+            part if part.contains("max latency") => "max_ms",
+            part if part.contains("99.9th") => "p999_ms",
+            part if part.contains("99th") => "p99_ms",
+            part if part.contains("95th") => "p95_ms",
+            part if part.contains("50th") => "p50_ms",
+            _ => continue,
+        };
+        figures.insert(name, number);
+    }
+    figures.contains_key("records_per_s").then_some(figures)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse_result;
+
+    #[test]
+    fn a_result_of_producer_performance() {
+        let line = "60000 records sent, 2999.5 records/sec (2.93 MB/sec), 1.34 ms avg latency, 88.00 ms max latency, \
+                    1 ms 50th, 3 ms 95th, 9 ms 99th, 40 ms 99.9th.";
+        let figures = parse_result(line).expect("understood");
+        assert_eq!(figures["records_per_s"], 2999.5);
+        assert_eq!((figures["p50_ms"], figures["p99_ms"], figures["p999_ms"]), (1.0, 9.0, 40.0));
+        assert!(parse_result("nothing").is_none());
+    }
+}

@@ -1,0 +1,71 @@
+//! Calls of cargo, all with the same profile, the same features and the same target directory.
+//!
+//! Every build selects `--workspace`, even where only one binary is wanted: cargo unites the features of what is selected,
+//! and another selection could compile RocksDB again.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+/// The repository.
+pub fn root() -> PathBuf {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    manifest.ancestors().nth(2).expect("xtask lies in crates/xtask of the repository").to_path_buf()
+}
+
+/// `$CARGO_TARGET_DIR`, else `duolog/target` in the user's cache directory, so that all checkouts share RocksDB.
+pub fn target_dir() -> Result<PathBuf> {
+    if let Some(dir) = env::var_os("CARGO_TARGET_DIR") {
+        return Ok(root().join(dir));
+    }
+    Ok(user_dir("XDG_CACHE_HOME", ".cache")?.join("duolog/target"))
+}
+
+/// A directory of the XDG base directory specification.
+pub fn user_dir(variable: &str, below_home: &str) -> Result<PathBuf> {
+    if let Some(dir) = env::var_os(variable).filter(|dir| !dir.is_empty()) {
+        return Ok(dir.into());
+    }
+    let home = env::var_os("HOME").with_context(|| format!("neither {variable} nor HOME is set"))?;
+    Ok(Path::new(&home).join(below_home))
+}
+
+/// Runs cargo in the repository, its output shown.
+pub fn cargo(fixed: &[&str], rest: &[String]) -> Result<()> {
+    let mut command = cargo_command()?;
+    command.args(fixed).args(rest);
+    let status = command.status().context("cannot run cargo")?;
+    ensure!(status.success(), "`cargo {}` failed ({status})", fixed.join(" "));
+    Ok(())
+}
+
+pub fn cargo_command() -> Result<Command> {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root()).env("CARGO_TARGET_DIR", target_dir()?);
+    // `cargo run` describes xtask to us; a build script must not take that for itself.
+    for (name, _) in env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&name);
+        }
+    }
+    Ok(command)
+}
+
+/// Builds the server and returns the binary's path.
+pub fn server() -> Result<PathBuf> {
+    let target = target_dir()?;
+    if !target.join("release/duolog").exists() {
+        eprintln!("building Duolog; RocksDB alone takes about 15 minutes the first time, in {}", target.display());
+    }
+    cargo(&["build", "--release", "--workspace", "--bin", "duolog"], &[])?;
+    Ok(target.join("release/duolog"))
+}
+
+/// Builds the chaos runner and returns the binary's path.
+pub fn chaos() -> Result<PathBuf> {
+    cargo(&["build", "--release", "--workspace", "--bin", "duolog-chaos"], &[])?;
+    Ok(target_dir()?.join("release/duolog-chaos"))
+}
