@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use duolog_replication::CommandResponse;
+use duolog_state::Response;
 use duolog_state::command::{CatalogCommand, ClusterNode, Command, PartitionCommand};
 use duolog_state::rows::TopicRow;
 use duolog_state::{StateError, reader};
@@ -66,7 +68,8 @@ async fn propose_first_entry(broker: &Broker) {
         coordinator_slots: slots,
     });
     match broker.system().group().propose_command(command.encode(), FlushWish::Now).await {
-        Ok(_) => tracing::info!("initialized the catalog"),
+        Ok((_, CommandResponse(Response::ClusterInitialized { .. }))) => tracing::info!("initialized the catalog"),
+        Ok((_, other)) => tracing::error!(answer = %other, "the catalog refused its first entry"),
         Err(error) => tracing::warn!(%error, "cannot initialize the catalog yet"),
     }
 }

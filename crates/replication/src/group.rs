@@ -248,10 +248,18 @@ impl BrokerGroup {
     #[must_use]
     pub fn lease_is_valid(&self, term: Term) -> bool {
         let Ok(leader) = self.raft.as_leader() else { return false };
-        leader.term() == term.0
-            && leader
+        let confirmed_lately = || {
+            leader
                 .last_quorum_acked()
                 .is_some_and(|at| at.elapsed() < Duration::from_millis(self.times.election_timeout_min_ms))
+        };
+        leader.term() == term.0 && (self.is_sole_voter() || confirmed_lately())
+    }
+
+    /// A single voter needs nobody's confirmation.
+    fn is_sole_voter(&self) -> bool {
+        let mut voters = self.members().into_iter().filter(|view| view.voter);
+        voters.next().is_some_and(|view| view.node_id == self.node_id) && voters.next().is_none()
     }
 
     /// Proposes an entry as leader of `term`: refused when the term has ended. The receiver gets the response once the entry

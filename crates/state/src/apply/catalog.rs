@@ -41,8 +41,12 @@ fn check_cluster(nodes: &[ClusterNode], groups: &[BrokerGroupId], slots: &[Broke
     if nodes.is_empty() {
         return Err("a cluster has at least one node".to_owned());
     }
-    if groups.is_empty() || groups.contains(&BrokerGroupId::SYSTEM) || !groups.is_sorted_by(|a, b| a < b) {
-        return Err(format!("data groups {groups:?}: expected at least one, ascending, without the system group"));
+    // A cluster with a single broker group keeps its data beside the catalog.
+    let alone = groups == [BrokerGroupId::SYSTEM];
+    if groups.is_empty() || (groups.contains(&BrokerGroupId::SYSTEM) && !alone) || !groups.is_sorted_by(|a, b| a < b) {
+        return Err(format!(
+            "data groups {groups:?}: expected at least one, ascending, and the system group only if it is the only one"
+        ));
     }
     if slots.len() != limits::COORDINATOR_SLOTS as usize {
         return Err(format!("found {} coordinator slots, expected {}", slots.len(), limits::COORDINATOR_SLOTS));
