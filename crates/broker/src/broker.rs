@@ -1,7 +1,6 @@
 //! The broker of a node: wires broker groups, catalog and tasks, and answers front ends.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,8 +58,8 @@ struct Inner {
     catalog: RwLock<Arc<Catalog>>,
     catalog_version: watch::Sender<u64>,
     producer_ids: ProducerIds,
-    alive: RwLock<BTreeSet<NodeId>>,
-    data_dir: PathBuf,
+    /// Nodes that did not answer when they were asked last; a node that was not asked yet counts as alive.
+    silent: RwLock<BTreeSet<NodeId>>,
 }
 
 impl Broker {
@@ -84,7 +83,6 @@ impl Broker {
             sink: Arc::new(move |id| sinks.get(&id).expect("a runtime per group").clone() as Arc<dyn StateSink>),
         };
         let taps = runtimes.clone();
-        let data_dir = options.data_dir.clone();
         let cluster = Cluster::start(options, Arc::new(factory), |id| {
             Arc::new(Hook(taps.get(&id).expect("a runtime per group").clone()))
         })?;
@@ -99,8 +97,7 @@ impl Broker {
             catalog: RwLock::new(Arc::new(Catalog::default())),
             catalog_version: watch::channel(0).0,
             producer_ids: ProducerIds::default(),
-            alive: RwLock::new(BTreeSet::from([own_id])),
-            data_dir,
+            silent: RwLock::new(BTreeSet::new()),
         }));
         for (runtime, queue) in queues {
             handle.spawn(sequencer_task::run(runtime.clone(), queue));
@@ -145,10 +142,6 @@ impl Broker {
         &self.0.cluster
     }
 
-    pub(crate) fn data_dir(&self) -> &std::path::Path {
-        &self.0.data_dir
-    }
-
     pub(crate) fn producer_ids(&self) -> &ProducerIds {
         &self.0.producer_ids
     }
@@ -180,7 +173,7 @@ impl Broker {
     }
 
     pub(crate) fn is_alive(&self, node: NodeId) -> bool {
-        self.0.alive.read().contains(&node)
+        !self.0.silent.read().contains(&node)
     }
 
     /// Proposes a command to a group's leader, wherever it is.
@@ -247,9 +240,10 @@ async fn watch_liveness(broker: Broker) {
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
-        let mut alive = broker.cluster_handle().reachable().await;
-        alive.insert(broker.own_id());
-        *broker.0.alive.write() = alive;
+        let alive = broker.cluster_handle().reachable().await;
+        let members = broker.system().group().members();
+        let silent = members.into_iter().map(|view| view.node_id).filter(|id| !alive.contains(id)).collect();
+        *broker.0.silent.write() = silent;
     }
 }
 

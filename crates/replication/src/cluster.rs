@@ -210,11 +210,12 @@ impl Cluster {
             fatal: watch::channel(None).0,
             options,
         });
-        runtime.block_on(listen(shared.clone()))?;
+        // The cores run before anybody can call them.
         for group in shared.groups.values() {
             runtime.block_on(async { group.raft.run() });
             runtime.spawn(watch_failure(shared.clone(), group.clone()));
         }
+        runtime.block_on(listen(shared.clone()))?;
         runtime.spawn(bootstrap::run(shared.clone()));
         runtime.spawn(guarding::run(shared.clone()));
         runtime.spawn(balance::run(shared.clone()));

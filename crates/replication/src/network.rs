@@ -231,7 +231,7 @@ impl RaftNetworkV2<TypeConfig> for Peer {
 
     fn stream_append<'s, S>(
         &'s mut self,
-        input: S,
+        mut input: S,
         option: RPCOption,
     ) -> BoxFuture<
         's,
@@ -244,6 +244,9 @@ impl RaftNetworkV2<TypeConfig> for Peer {
             return stream_append_sequential(self, input, option);
         }
         Box::pin(async move {
+            // openraft waits out its backoff inside of the request stream, so nothing is tried before the first request.
+            let Some(first) = input.next().await else { return Ok(futures_util::stream::empty().boxed()) };
+            let input = futures_util::stream::iter([first]).chain(input);
             let mut client = self.client()?;
             let unanswered = Unanswered::default();
             let (sender, receiver) = mpsc::channel(QUEUED_REQUESTS_MAX);

@@ -8,7 +8,7 @@ use futures_util::{FutureExt, Stream, StreamExt};
 use openraft::Snapshot;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::raft::{AppendEntriesResponse, VoteRequest};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -152,8 +152,13 @@ fn accept(
 
 /// Resolves once the Raft core has processed what was sent to it before, if it follows the leader of `vote`.
 async fn processed_under(group: &BrokerGroup, vote: RaftVote) -> bool {
+    let (sender, receiver) = oneshot::channel();
     // The core saves a vote, flushed, before it takes the next message.
-    matches!(group.raft.with_raft_state(move |state| *state.vote_ref() == vote).await, Ok(true))
+    let look = move |state: &openraft::RaftState<TypeConfig>| {
+        // The real answer may have come first; then nobody listens.
+        let _ = sender.send(*state.vote_ref() == vote);
+    };
+    group.raft.external_request(look).await.is_ok() && receiver.await.unwrap_or(false)
 }
 
 #[tonic::async_trait]
