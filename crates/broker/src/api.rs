@@ -13,6 +13,11 @@ use duolog_types::{
 
 use crate::error::BrokerError;
 
+pub use duolog_coordinator::groups::{
+    GroupError, HeartbeatRequest, JoinReply, JoinRequest, JoinedMember, LeaveRequest, LeavingMember, SyncReply, SyncRequest,
+};
+pub use duolog_record::group::{CommittedOffset, GroupId, InstanceId, MemberId, MemberProtocol};
+
 /// How an operation on one item ended.
 pub type ItemResult<T> = Result<T, BrokerError>;
 
@@ -32,7 +37,7 @@ pub struct NodeView {
 pub struct ClusterView {
     /// Id of the cluster, once it was initialized.
     pub cluster_id: String,
-    /// Nodes that are reachable (this one always is), by id.
+    /// Members of the cluster, by id; some may not answer at the moment.
     pub nodes: Vec<NodeView>,
     /// The leader of the system group, if known: Kafka's controller.
     pub controller: Option<NodeId>,
@@ -245,6 +250,56 @@ pub struct BrokerConfigValue {
     pub is_default: bool,
 }
 
+/// A refused JoinGroup.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JoinRefusal {
+    /// Why.
+    pub error: BrokerError,
+    /// The member id to answer with: the given one, a new one to join again with (KIP-394), or none.
+    pub member_id: Option<MemberId>,
+}
+
+/// Offsets that a group's member commits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OffsetCommits {
+    /// The group.
+    pub group: GroupId,
+    /// `None` for a client that does not use group management.
+    pub member_id: Option<MemberId>,
+    /// Of a static member.
+    pub instance_id: Option<InstanceId>,
+    /// −1 for a client that does not use group management.
+    pub generation: i32,
+    /// The partitions.
+    pub partitions: Vec<PartitionOffset>,
+}
+
+/// A partition of [`OffsetCommits`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionOffset {
+    /// The topic.
+    pub topic: TopicRef,
+    /// The partition.
+    pub partition: i32,
+    /// The next offset to consume.
+    pub offset: Offset,
+    /// Leader epoch of the last consumed record, if the client says it.
+    pub leader_epoch: Option<LeaderEpoch>,
+    /// The client's own words.
+    pub metadata: String,
+}
+
+/// A partition's committed offset.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupOffset {
+    /// The topic as it was asked for, or by name when all were.
+    pub topic: TopicRef,
+    /// The partition.
+    pub partition: i32,
+    /// `None` when there is none.
+    pub committed: Option<CommittedOffset>,
+}
+
 /// The broker as front ends see it. One implementation serves a node; a fake serves the front ends' tests.
 ///
 /// Every call may be made on every node; a call that needs another node's leadership gives [`BrokerError::NotLeader`] or
@@ -323,6 +378,31 @@ pub trait BrokerApi: Clone + Send + Sync + 'static {
 
     /// The node that coordinates a consumer group.
     fn find_group_coordinator(&self, group_id: &str) -> ItemResult<NodeView>;
+
+    /// Joins a classic group. The broker chooses the request's `uuid`. Answered when the group's next generation begins.
+    fn join_group(&self, request: JoinRequest) -> impl Future<Output = Result<JoinReply, JoinRefusal>> + Send;
+
+    /// Gives a member its assignment, once the leader's assignments are committed.
+    ///
+    /// # Errors
+    /// `Group`, `NotCoordinator`, `CoordinatorLoading`, `CoordinatorNotAvailable`; so for all calls about groups.
+    fn sync_group(&self, request: SyncRequest) -> impl Future<Output = ItemResult<SyncReply>> + Send;
+
+    /// Keeps a member's session alive.
+    fn heartbeat(&self, request: HeartbeatRequest) -> impl Future<Output = ItemResult<()>> + Send;
+
+    /// Takes members out of a group. Results in order.
+    fn leave_group(&self, request: LeaveRequest) -> impl Future<Output = ItemResult<Vec<ItemResult<()>>>> + Send;
+
+    /// Commits offsets; answered once they are committed by Raft. Results in order.
+    fn commit_offsets(&self, request: OffsetCommits) -> impl Future<Output = Vec<ItemResult<()>>> + Send;
+
+    /// Committed offsets of partitions, in order; `None` means all, by topic and partition.
+    fn fetch_offsets(
+        &self,
+        group: GroupId,
+        wanted: Option<Vec<(TopicRef, i32)>>,
+    ) -> impl Future<Output = ItemResult<Vec<GroupOffset>>> + Send;
 
     /// The durability of a topic; for logs and metrics.
     fn durability(&self, topic: &TopicRef) -> ItemResult<Durability>;

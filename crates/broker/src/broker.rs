@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use duolog_coordinator::groups::{GroupConfig, HeartbeatRequest, JoinReply, JoinRequest, LeaveRequest, SyncReply, SyncRequest};
+use duolog_record::group::GroupId;
 use duolog_replication::{Cluster, ClusterOptions, ProposeError, StartError};
 use duolog_state::Response;
 use duolog_state::command::Command;
@@ -15,15 +17,16 @@ use tokio::time::Instant;
 
 use crate::api::{
     BrokerApi, BrokerConfigValue, ClusterView, ConfigChange, CreatedTopic, EpochCheck, EpochEnd, Fetch, Fetched,
-    FoundOffset, ItemResult, NewTopic, NodeView, OffsetQuery, ProducePartition, Produced, ProducerIdentity, TopicRef,
-    TopicView,
+    FoundOffset, GroupOffset, ItemResult, JoinRefusal, NewTopic, NodeView, OffsetCommits, OffsetQuery, ProducePartition,
+    Produced, ProducerIdentity, TopicRef, TopicView,
 };
 use crate::backend::{RocksFactory, StateSink};
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Located};
 use crate::error::BrokerError;
 use crate::hook::Hook;
 use crate::producer_ids::ProducerIds;
 use crate::runtime::GroupRuntime;
+use crate::groups::{self, Coordinator};
 use crate::{fetch, offsets, produce, producer_ids, reconcile, sequencer_task, topics, views};
 
 /// Between two looks at which nodes answer.
@@ -42,6 +45,8 @@ pub struct Settings {
     pub write_buffer_bytes: usize,
     /// Bytes of all RocksDB block caches.
     pub block_cache_bytes: usize,
+    /// How long an empty consumer group waits for more members after the first (`group.initial.rebalance.delay.ms`).
+    pub group_initial_rebalance_delay_ms: u32,
     /// The node's configs by Kafka's names.
     pub broker_configs: Vec<BrokerConfigValue>,
 }
@@ -55,6 +60,7 @@ struct Inner {
     own_id: NodeId,
     cluster: Cluster,
     runtimes: BTreeMap<BrokerGroupId, Arc<GroupRuntime>>,
+    coordinators: BTreeMap<BrokerGroupId, Arc<Coordinator>>,
     catalog: RwLock<Arc<Catalog>>,
     catalog_version: watch::Sender<u64>,
     producer_ids: ProducerIds,
@@ -89,11 +95,20 @@ impl Broker {
         for (id, runtime) in &runtimes {
             runtime.attach(cluster.group(*id).expect("a replica per group").clone());
         }
+        let group_config = GroupConfig {
+            initial_rebalance_delay_ms: settings.group_initial_rebalance_delay_ms,
+            ..GroupConfig::default()
+        };
+        let coordinators = runtimes
+            .iter()
+            .map(|(id, runtime)| (*id, Coordinator::start(runtime.clone(), group_config.clone(), handle)))
+            .collect();
         let broker = Self(Arc::new(Inner {
             settings,
             own_id,
             cluster,
             runtimes,
+            coordinators,
             catalog: RwLock::new(Arc::new(Catalog::default())),
             catalog_version: watch::channel(0).0,
             producer_ids: ProducerIds::default(),
@@ -127,7 +142,8 @@ impl Broker {
     /// Whether this node takes part in a cluster and every broker group has a leader whose catalog this node has.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.catalog().initialized && self.0.runtimes.values().all(|runtime| runtime.leadership().leader.is_some())
+        let takes_part = |runtime: &GroupRuntime| runtime.leadership().leader.is_some() && runtime.group().has_caught_up();
+        self.catalog().initialized && self.0.runtimes.values().all(|runtime| takes_part(runtime))
     }
 
     pub(crate) fn settings(&self) -> &Settings {
@@ -154,12 +170,42 @@ impl Broker {
         self.0.runtimes.get(&id).cloned().ok_or(BrokerError::LeaderNotAvailable)
     }
 
+    pub(crate) fn coordinators(&self) -> impl Iterator<Item = (&BrokerGroupId, &Arc<Coordinator>)> {
+        self.0.coordinators.iter()
+    }
+
+    pub(crate) fn coordinator(&self, id: BrokerGroupId) -> ItemResult<Arc<Coordinator>> {
+        self.0.coordinators.get(&id).cloned().ok_or(BrokerError::CoordinatorNotAvailable)
+    }
+
+    /// The broker group that coordinates a consumer group, once the catalog says which.
+    pub(crate) fn coordinating_group(&self, group_id: &str) -> ItemResult<BrokerGroupId> {
+        let catalog = self.catalog();
+        let slot = coordinator_slot(group_id, catalog.coordinator_slots.len());
+        let group = slot.and_then(|slot| catalog.coordinator_slots.get(slot));
+        group.copied().ok_or(BrokerError::CoordinatorNotAvailable)
+    }
+
     pub(crate) fn system(&self) -> Arc<GroupRuntime> {
         self.0.runtimes[&BrokerGroupId::SYSTEM].clone()
     }
 
     pub(crate) fn catalog(&self) -> Arc<Catalog> {
         self.0.catalog.read().clone()
+    }
+
+    /// Finds a partition. A node that has just started may not know a topic that it knew before: then it says "not now".
+    pub(crate) fn locate(&self, topic: &TopicRef, partition: i32) -> ItemResult<Located> {
+        self.known_yet(self.catalog().partition(topic, partition))
+    }
+
+    fn known_yet<T>(&self, found: ItemResult<T>) -> ItemResult<T> {
+        match found {
+            Err(
+                BrokerError::UnknownTopic(_) | BrokerError::UnknownTopicId(_) | BrokerError::UnknownPartition { .. },
+            ) if !self.system().group().has_caught_up() => Err(BrokerError::LeaderNotAvailable),
+            found => found,
+        }
     }
 
     pub(crate) fn publish_catalog(&self, catalog: Catalog) {
@@ -263,7 +309,7 @@ impl BrokerApi for Broker {
 
     fn topic(&self, topic: &TopicRef) -> ItemResult<TopicView> {
         let catalog = self.catalog();
-        Ok(views::topic(self, catalog.find(topic)?))
+        Ok(views::topic(self, self.known_yet(catalog.find(topic))?))
     }
 
     fn auto_create_topics(&self) -> bool {
@@ -329,13 +375,38 @@ impl BrokerApi for Broker {
     }
 
     fn find_group_coordinator(&self, group_id: &str) -> ItemResult<NodeView> {
-        let catalog = self.catalog();
-        let slot = coordinator_slot(group_id, catalog.coordinator_slots.len());
-        let group = slot.and_then(|slot| catalog.coordinator_slots.get(slot));
-        let group = group.ok_or(BrokerError::CoordinatorNotAvailable)?;
-        let leader = self.runtime(*group)?.leadership().leader.ok_or(BrokerError::CoordinatorNotAvailable)?;
+        let group = self.coordinating_group(group_id)?;
+        let leader = self.runtime(group)?.leadership().leader.ok_or(BrokerError::CoordinatorNotAvailable)?;
         let nodes = views::cluster(self).nodes;
         nodes.into_iter().find(|node| node.id == leader).ok_or(BrokerError::CoordinatorNotAvailable)
+    }
+
+    async fn join_group(&self, request: JoinRequest) -> Result<JoinReply, JoinRefusal> {
+        groups::join(self, request).await
+    }
+
+    async fn sync_group(&self, request: SyncRequest) -> ItemResult<SyncReply> {
+        groups::sync(self, request).await
+    }
+
+    async fn heartbeat(&self, request: HeartbeatRequest) -> ItemResult<()> {
+        groups::heartbeat(self, request).await
+    }
+
+    async fn leave_group(&self, request: LeaveRequest) -> ItemResult<Vec<ItemResult<()>>> {
+        groups::leave(self, request).await
+    }
+
+    async fn commit_offsets(&self, request: OffsetCommits) -> Vec<ItemResult<()>> {
+        groups::commit(self, request).await
+    }
+
+    async fn fetch_offsets(
+        &self,
+        group: GroupId,
+        wanted: Option<Vec<(TopicRef, i32)>>,
+    ) -> ItemResult<Vec<GroupOffset>> {
+        groups::fetch(self, group, wanted).await
     }
 
     fn durability(&self, topic: &TopicRef) -> ItemResult<Durability> {

@@ -126,6 +126,9 @@ pub enum BrokerError {
     /// The coordinator is not known or reachable at the moment.
     #[error("the coordinator is not available at the moment")]
     CoordinatorNotAvailable,
+    /// The group's coordinator refused.
+    #[error(transparent)]
+    Group(#[from] duolog_coordinator::groups::GroupError),
     /// The coordinator is still applying its log.
     #[error("the coordinator is still loading")]
     CoordinatorLoading,

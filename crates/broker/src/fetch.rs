@@ -27,7 +27,7 @@ pub(crate) async fn fetch(broker: &Broker, fetch: Fetch) -> Vec<ItemResult<Fetch
         .partitions
         .iter()
         .map(|wanted| {
-            let located = broker.catalog().partition(&wanted.topic, wanted.partition)?;
+            let located = broker.locate(&wanted.topic, wanted.partition)?;
             let runtime = broker.runtime(located.group)?;
             Ok((located, runtime))
         })

@@ -9,6 +9,7 @@ mod broker;
 mod catalog;
 mod error;
 mod fetch;
+mod groups;
 mod hook;
 mod leader_log;
 mod metrics;

@@ -18,6 +18,7 @@ const LOG_END: &str = "duolog_partition_log_end_offset";
 const EXPOSURE_RECORDS: &str = "duolog_topic_exposure_records";
 const EXPOSURE_BYTES: &str = "duolog_topic_exposure_bytes";
 const EXPOSURE_AGE: &str = "duolog_topic_exposure_age_ms";
+const OFFSETS_PULLED_BACK: &str = "duolog_group_offsets_pulled_back_total";
 
 impl Broker {
     /// All gauges of this node's broker groups; those of a leader only where this node leads.
@@ -26,6 +27,7 @@ impl Broker {
         let mut text = String::new();
         self.render_groups(&mut text);
         self.render_topics(&mut text);
+        self.render_coordinators(&mut text);
         text
     }
 
@@ -100,6 +102,13 @@ impl Broker {
                 let _ = writeln!(text, "{EXPOSURE_BYTES}{{{labels}}} {}", exposure.bytes);
                 let _ = writeln!(text, "{EXPOSURE_AGE}{{{labels}}} {}", exposure.age_ms);
             }
+        }
+    }
+
+    fn render_coordinators(&self, text: &mut String) {
+        let _ = writeln!(text, "# TYPE {OFFSETS_PULLED_BACK} counter");
+        for (group, coordinator) in self.coordinators() {
+            let _ = writeln!(text, "{OFFSETS_PULLED_BACK}{{broker_group=\"{group}\"}} {}", coordinator.pulled_back());
         }
     }
 

@@ -24,7 +24,7 @@ pub(crate) async fn list_offset(
     query: OffsetQuery,
     epoch: EpochCheck,
 ) -> ItemResult<FoundOffset> {
-    let place = broker.catalog().partition(&topic, partition)?;
+    let place = broker.locate(&topic, partition)?;
     let runtime = broker.runtime(place.group)?;
     let term = serve(&place, &runtime, epoch).await?;
     let tp = place.partition;
@@ -107,7 +107,7 @@ pub(crate) async fn leader_epoch_end(
     leader_epoch: LeaderEpoch,
     epoch: EpochCheck,
 ) -> ItemResult<Option<EpochEnd>> {
-    let place = broker.catalog().partition(&topic, partition)?;
+    let place = broker.locate(&topic, partition)?;
     let runtime = broker.runtime(place.group)?;
     let term = serve(&place, &runtime, epoch).await?;
     let (high_watermark, _) = runtime.ends(place.partition)?.ok_or(BrokerError::LeaderNotAvailable)?;

@@ -13,7 +13,6 @@ use tokio::time::Instant;
 use crate::api::{ItemResult, ProducePartition, Produced};
 use crate::broker::Broker;
 use crate::error::BrokerError;
-use crate::fetch::PARK_MAX;
 use crate::runtime::storage;
 use crate::sequencer_task::SequenceRequest;
 
@@ -35,7 +34,7 @@ pub(crate) async fn produce(
 }
 
 async fn produce_one(broker: &Broker, wanted: ProducePartition, deadline: Instant) -> ItemResult<Produced> {
-    let place = broker.catalog().partition(&wanted.topic, wanted.partition)?;
+    let place = broker.locate(&wanted.topic, wanted.partition)?;
     let runtime = broker.runtime(place.group)?;
     if !runtime.leadership().is_self {
         return Err(runtime.not_leader());
@@ -44,7 +43,6 @@ async fn produce_one(broker: &Broker, wanted: ProducePartition, deadline: Instan
     let batch = checked(wanted.records, config)?;
     let now = now();
     check_timestamp(&batch, config, now)?;
-    runtime.served_term(deadline.min(Instant::now() + PARK_MAX)).await?;
     let log_start_offset =
         reader::partition_row(&*runtime.tables(), place.partition).map_err(storage)?.map_or(Offset(0), |row| row.log_start);
     let (reply, answer) = oneshot::channel();
@@ -58,6 +56,8 @@ async fn produce_one(broker: &Broker, wanted: ProducePartition, deadline: Instan
         log_start_offset,
         reply,
     };
+    // The first await: up to here everything happens in the first poll, and the queue is fair. So a producer's pipelined
+    // batches keep their order, also those that wait for a leader to begin its run.
     runtime.sequencer().requests.send(request).await.map_err(|_| runtime.not_leader())?;
     match tokio::time::timeout_at(deadline, answer).await {
         Ok(Ok(result)) => result,

@@ -144,7 +144,7 @@ impl GroupRuntime {
         if let Some(log) = ended {
             for waiter in log.end() {
                 // The connection may have gone.
-                let _ = waiter.reply.send(Err(self.not_leader()));
+                let _ = waiter.reply.send(Err(outcome_unknown()));
             }
         }
         self.notify_changed();
@@ -197,6 +197,13 @@ impl GroupRuntime {
     pub(crate) fn judge(&self) -> &Mutex<RunJudge> {
         &self.judge
     }
+}
+
+/// The answer to a producer whose batch may be kept or not.
+///
+/// Not "not leader": clients take that for "certainly not kept", and then send other batches under the same sequences.
+pub(crate) fn outcome_unknown() -> BrokerError {
+    BrokerError::RequestTimedOut("the leader's term has ended; the batch may have been kept".to_owned())
 }
 
 /// A failed read of the state.

@@ -30,7 +30,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::api::{ItemResult, Produced};
 use crate::error::BrokerError;
-use crate::runtime::{GroupRuntime, Waiter};
+use crate::runtime::{GroupRuntime, Waiter, outcome_unknown};
 
 /// Requests that wait for the task; each is one batch.
 const REQUESTS_MAX: usize = 4_096;
@@ -307,7 +307,7 @@ impl Task {
                     }
                     None => {
                         drop(leader);
-                        let _ = waiter.reply.send(Err(self.runtime.not_leader()));
+                        let _ = waiter.reply.send(Err(outcome_unknown()));
                     }
                 }
             }
@@ -315,7 +315,10 @@ impl Task {
                 let _ = waiting.reply.send(Ok(told(produced)));
             }
             Answer::Refused(refusal) => {
-                let _ = waiting.reply.send(Err(refused(&self.runtime, refusal)));
+                // A leader that was paused judges by an old state: a final answer would end the producer.
+                let leads = self.leading.is_some_and(|term| self.runtime.group().lease_is_valid(term));
+                let error = if leads { refused(&self.runtime, refusal) } else { refused_without_lease(&self.runtime, refusal) };
+                let _ = waiting.reply.send(Err(error));
             }
         }
     }
@@ -323,13 +326,28 @@ impl Task {
 
 fn refused(runtime: &GroupRuntime, refusal: ProduceRefusal) -> BrokerError {
     match refusal {
-        ProduceRefusal::Unknown | ProduceRefusal::NotLeading => runtime.not_leader(),
+        ProduceRefusal::Unknown => outcome_unknown(),
+        ProduceRefusal::NotLeading => runtime.not_leader(),
         ProduceRefusal::UnknownPartition => BrokerError::LeaderNotAvailable,
-        ProduceRefusal::OutOfOrderSequence { found, last } => BrokerError::OutOfOrderSequence { found, last },
+        ProduceRefusal::OutOfOrderSequence { found, last } => {
+            tracing::info!(broker_group = %runtime.id(), found, last, "a producer's batch is out of order");
+            BrokerError::OutOfOrderSequence { found, last }
+        }
         ProduceRefusal::DuplicateSequence => BrokerError::DuplicateSequence,
         ProduceRefusal::StaleEpoch { found, current } => {
             BrokerError::InvalidProducerEpoch { found: found.0, current: current.0 }
         }
+    }
+}
+
+fn refused_without_lease(runtime: &GroupRuntime, refusal: ProduceRefusal) -> BrokerError {
+    match refusal {
+        ProduceRefusal::Unknown => outcome_unknown(),
+        ProduceRefusal::NotLeading
+        | ProduceRefusal::UnknownPartition
+        | ProduceRefusal::OutOfOrderSequence { .. }
+        | ProduceRefusal::DuplicateSequence
+        | ProduceRefusal::StaleEpoch { .. } => runtime.not_leader(),
     }
 }
 

@@ -6,14 +6,14 @@ use crate::api::{ClusterView, NodeView, PartitionView, TopicView};
 use crate::broker::Broker;
 use crate::catalog::Topic;
 
-/// The cluster as this node sees it: nodes that answer, and always itself.
+/// The cluster as this node sees it. A node that does not answer is listed too: when a broker disappears from metadata,
+/// librdkafka takes what it had sent there for "certainly not kept" and ends its idempotent producer.
 pub(crate) fn cluster(broker: &Broker) -> ClusterView {
     let identity = broker.cluster_handle().identity().get();
     let system = broker.system();
     let members = system.group().members();
     let mut nodes: Vec<NodeView> = members
         .into_iter()
-        .filter(|view| view.node_id == broker.own_id() || broker.is_alive(view.node_id))
         .map(|view| NodeView { id: view.node_id, host: view.member.host, kafka_port: view.member.kafka_port })
         .collect();
     nodes.sort_by_key(|node| node.id);

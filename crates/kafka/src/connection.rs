@@ -14,7 +14,7 @@
 //! - When the connection ends, the tasks of its unanswered requests are aborted. A produce that was enqueued stays so.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -78,7 +78,7 @@ pub(crate) async fn run<B: BrokerApi>(
     }
     let (input, output) = stream.into_split();
     let (slots, queue) = mpsc::channel(context.config.pending_responses_max.max(1));
-    let reader = read_requests(&context, &budget, input, slots, &stop);
+    let reader = read_requests(&context, &budget, peer.ip(), input, slots, &stop);
     let writer = write_answers(&context, output, queue);
     tokio::pin!(reader, writer);
     let result = tokio::select! {
@@ -101,6 +101,7 @@ pub(crate) async fn run<B: BrokerApi>(
 async fn read_requests<B: BrokerApi, R: AsyncRead + Unpin>(
     context: &Context<B>,
     budget: &RequestBudget,
+    peer: IpAddr,
     input: R,
     slots: mpsc::Sender<Slot>,
     stop: &CancellationToken,
@@ -125,7 +126,7 @@ async fn read_requests<B: BrokerApi, R: AsyncRead + Unpin>(
             () = stop.cancelled() => return Ok(End::Stopped),
         };
         context.metrics.count_received(4 + frame.bytes.len());
-        place.send(begin(context, frame).await?);
+        place.send(begin(context, peer, frame).await?);
     }
 }
 
@@ -146,8 +147,8 @@ async fn next_request<B: BrokerApi, R: AsyncRead + Unpin>(
 }
 
 /// Begins a request: its future is polled once, here.
-async fn begin<B: BrokerApi>(context: &Context<B>, frame: frame::Frame) -> Result<Slot, CloseReason> {
-    let mut answer = dispatch(context, frame.bytes)?;
+async fn begin<B: BrokerApi>(context: &Context<B>, peer: IpAddr, frame: frame::Frame) -> Result<Slot, CloseReason> {
+    let mut answer = dispatch(context, peer, frame.bytes)?;
     let admission = frame.admission;
     // Not constrained by tokio's cooperative budget: with it used up, a broker's channel would give Pending without having
     // taken the batch, and the order of produces would be lost.

@@ -5,6 +5,7 @@
 
 use std::any::Any;
 use std::future::Future;
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 
@@ -15,11 +16,11 @@ use kafka_protocol::protocol::{Decodable, Request};
 
 use crate::api::{
     api_versions, create_topics, delete_topics, describe_cluster, describe_configs, describe_topic_partitions, fetch,
-    find_coordinator, incremental_alter_configs, init_producer_id, list_offsets, metadata, offset_for_leader_epoch,
-    produce, produce_legacy,
+    find_coordinator, heartbeat, incremental_alter_configs, init_producer_id, join_group, leave_group, list_offsets,
+    metadata, offset_commit, offset_fetch, offset_for_leader_epoch, produce, produce_legacy, sync_group,
 };
 use crate::context::Context;
-use crate::head::Head;
+use crate::head::{Caller, Head};
 use crate::response::{self, Answer, CloseReason};
 use crate::shape::{self, Shape};
 
@@ -44,7 +45,14 @@ const TABLE: &[SupportedApi] = &[
     api(ApiKey::Fetch, 4, 18, &fetch::SHAPE),
     api(ApiKey::ListOffsets, 1, 10, &list_offsets::SHAPE),
     api(ApiKey::Metadata, 0, 13, &metadata::SHAPE),
+    // kafka-protocol 0.18 has no later requests of these two.
+    api(ApiKey::OffsetCommit, 2, 9, &offset_commit::SHAPE),
+    api(ApiKey::OffsetFetch, 1, 9, &offset_fetch::SHAPE),
     api(ApiKey::FindCoordinator, 0, 6, &find_coordinator::SHAPE),
+    api(ApiKey::JoinGroup, 0, 9, &join_group::SHAPE),
+    api(ApiKey::Heartbeat, 0, 4, &heartbeat::SHAPE),
+    api(ApiKey::LeaveGroup, 0, 5, &leave_group::SHAPE),
+    api(ApiKey::SyncGroup, 0, 5, &sync_group::SHAPE),
     api(ApiKey::ApiVersions, 0, 4, &api_versions::SHAPE),
     api(ApiKey::CreateTopics, 2, 7, &create_topics::SHAPE),
     api(ApiKey::DeleteTopics, 1, 6, &delete_topics::SHAPE),
@@ -80,7 +88,11 @@ pub(crate) type Pending = Pin<Box<dyn Future<Output = Result<Answer, CloseReason
 /// # Errors
 /// Whatever Kafka closes a connection for: an unknown API, a version that is not served, bytes that are no request.
 /// Kafka answers none of them either, since the client could not know in which version to read the answer.
-pub(crate) fn dispatch<B: BrokerApi>(context: &Context<B>, frame: Bytes) -> Result<Pending, CloseReason> {
+pub(crate) fn dispatch<B: BrokerApi>(
+    context: &Context<B>,
+    peer: IpAddr,
+    frame: Bytes,
+) -> Result<Pending, CloseReason> {
     let head = Head::read(&frame).ok_or_else(|| CloseReason("request is shorter than a request head".to_owned()))?;
     let (index, api) = TABLE
         .iter()
@@ -91,14 +103,21 @@ pub(crate) fn dispatch<B: BrokerApi>(context: &Context<B>, frame: Bytes) -> Resu
     if !(api.version_min..=api.version_max_inclusive).contains(&head.version) {
         return refuse_version(context, head, api);
     }
+    let caller = Caller::read(peer, &frame);
     let body = checked_body(head, api, frame)?;
-    catch_unwind(AssertUnwindSafe(|| route(context, head, api.key, body))).unwrap_or_else(|panic| {
+    catch_unwind(AssertUnwindSafe(|| route(context, head, api.key, caller, body))).unwrap_or_else(|panic| {
         tracing::error!(api = ?api.key, version = head.version, panic = panic_text(&*panic), "decoding a request panicked");
         Err(CloseReason(format!("decoding {:?} version {} panicked", api.key, head.version)))
     })
 }
 
-fn route<B: BrokerApi>(context: &Context<B>, head: Head, api: ApiKey, body: Bytes) -> Result<Pending, CloseReason> {
+fn route<B: BrokerApi>(
+    context: &Context<B>,
+    head: Head,
+    api: ApiKey,
+    caller: Caller,
+    body: Bytes,
+) -> Result<Pending, CloseReason> {
     let (context, version) = (context.clone(), head.version);
     match api {
         ApiKey::Produce if version < produce_legacy::VERSIONS_END => produce_legacy::refuse(&context, head, &body),
@@ -113,6 +132,12 @@ fn route<B: BrokerApi>(context: &Context<B>, head: Head, api: ApiKey, body: Byte
         ApiKey::ListOffsets => answer(head, body, |r| list_offsets::handle(context, version, r)),
         ApiKey::Metadata => answer(head, body, |r| metadata::handle(context, version, r)),
         ApiKey::FindCoordinator => answer(head, body, |r| find_coordinator::handle(context, version, r)),
+        ApiKey::OffsetCommit => answer(head, body, |r| offset_commit::handle(context, version, r)),
+        ApiKey::OffsetFetch => answer(head, body, |r| offset_fetch::handle(context, version, r)),
+        ApiKey::JoinGroup => answer(head, body, |r| join_group::handle(context, version, caller, r)),
+        ApiKey::Heartbeat => answer(head, body, |r| heartbeat::handle(context, version, r)),
+        ApiKey::LeaveGroup => answer(head, body, |r| leave_group::handle(context, version, r)),
+        ApiKey::SyncGroup => answer(head, body, |r| sync_group::handle(context, version, r)),
         ApiKey::ApiVersions => answer(head, body, |r| api_versions::handle(context, version, r)),
         ApiKey::CreateTopics => answer(head, body, |r| create_topics::handle(context, version, r)),
         ApiKey::DeleteTopics => answer(head, body, |r| delete_topics::handle(context, version, r)),
@@ -191,10 +216,17 @@ mod tests {
     use kafka_protocol::messages::describe_topic_partitions_request::{Cursor, TopicRequest};
     use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic, ForgottenTopic, ReplicaState};
     use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
+    use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
+    use kafka_protocol::messages::leave_group_request::MemberIdentity;
     use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
     use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+    use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
+    use kafka_protocol::messages::offset_fetch_request::{
+        OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
+    };
     use kafka_protocol::messages::offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic};
     use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+    use kafka_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
     use kafka_protocol::messages::*;
     use kafka_protocol::protocol::Encodable;
     use rand::rngs::StdRng;
@@ -280,6 +312,7 @@ mod tests {
             _ => DeleteTopicsRequest::default().with_topic_names(vec![TopicName("topic".into()); 2]),
         });
         check(|_| InitProducerIdRequest::default().with_transactional_id(None));
+        check_groups();
         check(|_| {
             let topic = OffsetForLeaderTopic::default().with_partitions(vec![OffsetForLeaderPartition::default(); 2]);
             OffsetForLeaderEpochRequest::default().with_topics(vec![topic; 2])
@@ -298,6 +331,41 @@ mod tests {
             DescribeTopicPartitionsRequest::default()
                 .with_topics(vec![TopicRequest::default(); 2])
                 .with_cursor(Some(Cursor::default().with_topic_name(TopicName("topic".into()))))
+        });
+    }
+
+    fn check_groups() {
+        check(|version| {
+            let protocol = JoinGroupRequestProtocol::default().with_name("range".into()).with_metadata("m".into());
+            let request = JoinGroupRequest::default().with_group_id(GroupId("g".into())).with_protocols(vec![protocol; 2]);
+            let request = if version >= 5 { request.with_group_instance_id(Some("i".into())) } else { request };
+            if version >= 8 { request.with_reason(Some("why".into())) } else { request }
+        });
+        check(|version| {
+            let assignment = SyncGroupRequestAssignment::default().with_member_id("m".into()).with_assignment("a".into());
+            let request = SyncGroupRequest::default().with_assignments(vec![assignment; 2]);
+            if version >= 5 { request.with_protocol_name(Some("range".into())) } else { request }
+        });
+        check(|_| HeartbeatRequest::default().with_member_id("m".into()));
+        check(|version| match version {
+            3.. => LeaveGroupRequest::default().with_members(vec![MemberIdentity::default(); 2]),
+            _ => LeaveGroupRequest::default().with_member_id("m".into()),
+        });
+        check(|_| {
+            let partition = OffsetCommitRequestPartition::default().with_committed_metadata(None);
+            let topic = OffsetCommitRequestTopic::default().with_partitions(vec![partition; 2]);
+            OffsetCommitRequest::default().with_topics(vec![topic; 2])
+        });
+        check(|version| match version {
+            8.. => {
+                let topic = OffsetFetchRequestTopics::default().with_partition_indexes(vec![1, 2]);
+                let group = OffsetFetchRequestGroup::default().with_topics(Some(vec![topic; 2]));
+                OffsetFetchRequest::default().with_groups(vec![group.clone(), group.with_topics(None)])
+            }
+            _ => {
+                let topic = OffsetFetchRequestTopic::default().with_partition_indexes(vec![1, 2]);
+                OffsetFetchRequest::default().with_topics(Some(vec![topic; 2]))
+            }
         });
     }
 

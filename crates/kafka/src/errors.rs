@@ -1,6 +1,7 @@
 //! Broker errors to Kafka's codes: one exhaustive match.
 
 use duolog_broker::BrokerError;
+use duolog_broker::api::GroupError;
 use kafka_protocol::ResponseError;
 
 /// The answer to everything that needs transactions, until there are transactions. It belongs to
@@ -39,11 +40,33 @@ pub(crate) fn response_error(error: &BrokerError) -> ResponseError {
         BrokerError::InvalidConfig(_) => ResponseError::InvalidConfig,
         BrokerError::InvalidRequest(_) => ResponseError::InvalidRequest,
         BrokerError::RequestTimedOut(_) => ResponseError::RequestTimedOut,
+        BrokerError::Group(error) => group_error(*error),
         BrokerError::NotCoordinator => ResponseError::NotCoordinator,
         BrokerError::CoordinatorNotAvailable => ResponseError::CoordinatorNotAvailable,
         BrokerError::CoordinatorLoading => ResponseError::CoordinatorLoadInProgress,
         BrokerError::Storage(_) => ResponseError::KafkaStorageError,
         // Not to be tried again, and the nearest of Kafka's codes to "this server cannot do that".
         BrokerError::Unsupported(_) => ResponseError::UnsupportedVersion,
+    }
+}
+
+fn group_error(error: GroupError) -> ResponseError {
+    match error {
+        GroupError::NotCoordinator => ResponseError::NotCoordinator,
+        GroupError::CoordinatorNotAvailable => ResponseError::CoordinatorNotAvailable,
+        GroupError::InvalidGroupId => ResponseError::InvalidGroupId,
+        GroupError::IllegalGeneration => ResponseError::IllegalGeneration,
+        GroupError::InconsistentGroupProtocol => ResponseError::InconsistentGroupProtocol,
+        GroupError::UnknownMemberId => ResponseError::UnknownMemberId,
+        GroupError::InvalidSessionTimeout => ResponseError::InvalidSessionTimeout,
+        GroupError::RebalanceInProgress => ResponseError::RebalanceInProgress,
+        GroupError::OffsetMetadataTooLarge => ResponseError::OffsetMetadataTooLarge,
+        GroupError::InvalidCommitOffsetSize => ResponseError::InvalidCommitOffsetSize,
+        GroupError::MemberIdRequired => ResponseError::MemberIdRequired,
+        GroupError::GroupMaxSizeReached => ResponseError::GroupMaxSizeReached,
+        GroupError::FencedInstanceId => ResponseError::FencedInstanceId,
+        GroupError::NonEmptyGroup => ResponseError::NonEmptyGroup,
+        GroupError::GroupIdNotFound => ResponseError::GroupIdNotFound,
+        GroupError::UnknownServerError => ResponseError::UnknownServerError,
     }
 }

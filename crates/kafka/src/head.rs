@@ -7,6 +7,8 @@
 //! └──────────┴─────────┴────────────────┴───────────────────────┴──────────────────────────────┘
 //! ```
 
+use std::net::IpAddr;
+
 use bytes::Bytes;
 use kafka_protocol::messages::ApiKey;
 
@@ -18,6 +20,32 @@ pub(crate) struct Head {
     pub(crate) api_key: i16,
     pub(crate) version: i16,
     pub(crate) correlation_id: i32,
+}
+
+/// Who sent a request, as consumer groups show it.
+#[derive(Debug, Clone)]
+pub(crate) struct Caller {
+    peer: IpAddr,
+    client_id: Bytes,
+}
+
+impl Caller {
+    /// The caller of a frame whose head was checked.
+    pub(crate) fn read(peer: IpAddr, frame: &Bytes) -> Self {
+        let length = frame.get(8..10).map_or(0, |bytes| i16::from_be_bytes([bytes[0], bytes[1]]).max(0) as usize);
+        let end = (10 + length).min(frame.len());
+        Self { peer, client_id: frame.slice(end.min(10)..end) }
+    }
+
+    /// `client.id`; empty when there is none.
+    pub(crate) fn client_id(&self) -> String {
+        String::from_utf8_lossy(&self.client_id).into_owned()
+    }
+
+    /// The address, written as Kafka writes it.
+    pub(crate) fn host(&self) -> String {
+        format!("/{}", self.peer.to_canonical())
+    }
 }
 
 impl Head {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use duolog_broker::BrokerError;
-use duolog_broker::api::{BrokerApi, EpochCheck, NodeView, PartitionView, TopicRef};
+use duolog_broker::api::{BrokerApi, EpochCheck, GroupId, InstanceId, MemberId, NodeView, PartitionView, TopicRef};
 use duolog_types::{LeaderEpoch, NodeId, TopicId, limits};
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::{BrokerId, TopicName};
@@ -70,6 +70,19 @@ pub(crate) fn leader_epoch(epoch: i32) -> Option<LeaderEpoch> {
 
 pub(crate) fn epoch_check(current_leader_epoch: i32) -> EpochCheck {
     EpochCheck { current_leader_epoch: leader_epoch(current_leader_epoch) }
+}
+
+pub(crate) fn group_id(id: &StrBytes) -> GroupId {
+    GroupId(id.to_string())
+}
+
+/// An empty member id means none.
+pub(crate) fn member_id(id: &StrBytes) -> Option<MemberId> {
+    (!id.is_empty()).then(|| MemberId(id.to_string()))
+}
+
+pub(crate) fn instance_id(id: Option<&StrBytes>) -> Option<InstanceId> {
+    id.map(|id| InstanceId(id.to_string()))
 }
 
 /// Kafka's rule for topic names: 1 to 249 of letters, digits, dot, underscore and hyphen, but neither `.` nor `..`.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use duolog_commit_log::{Disk, LogOptions};
-use duolog_types::{BrokerGroupId, FlushWish, LogIndex, NodeId};
+use duolog_types::{BrokerGroupId, FlushWish, LogIndex, NodeId, Term};
 use parking_lot::Mutex;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -24,9 +24,10 @@ use crate::identity::{Identity, IdentityError};
 use crate::log_store::EntryTap;
 use crate::service::ClusterService;
 use crate::state_machine::StateFactory;
+use crate::testing::Hooks;
 use crate::type_config::{CommandResponse, Member, RaftLogId};
 use crate::wire::{self, proto};
-use crate::{balance, bootstrap, guarding, network};
+use crate::{balance, bootstrap, guarding};
 
 /// Raft's times, in milliseconds. Fixed when a node starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,6 +115,7 @@ pub(crate) struct Shared {
     pub(crate) guard: Arc<Guard>,
     pub(crate) options: ClusterOptions,
     pub(crate) drop_received_marks: bool,
+    pub(crate) hooks: Hooks,
     groups: BTreeMap<BrokerGroupId, Arc<BrokerGroup>>,
     started: Instant,
     had_data: bool,
@@ -160,6 +162,20 @@ impl Cluster {
         factory: Arc<dyn StateFactory>,
         tap: impl Fn(BrokerGroupId) -> Arc<dyn EntryTap>,
     ) -> Result<Self, StartError> {
+        Self::start_with(options, factory, tap, Hooks::default())
+    }
+
+    /// As [`Cluster::start`], for the tests.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    #[doc(hidden)]
+    pub fn start_with(
+        options: ClusterOptions,
+        factory: Arc<dyn StateFactory>,
+        tap: impl Fn(BrokerGroupId) -> Arc<dyn EntryTap>,
+        hooks: Hooks,
+    ) -> Result<Self, StartError> {
         if !options.nodes.iter().any(|node| node.id == options.node_id) {
             return Err(StartError::NotListed(options.node_id));
         }
@@ -189,6 +205,7 @@ impl Cluster {
                 factory: factory.clone(),
                 identity: identity.clone(),
                 guard: guard.clone(),
+                hooks: hooks.clone(),
             };
             let group = runtime
                 .block_on(BrokerGroup::open(&dir, group_options))
@@ -202,6 +219,7 @@ impl Cluster {
             identity,
             guard,
             drop_received_marks: options.drop_received_marks,
+            hooks,
             groups,
             started: Instant::now(),
             had_data,
@@ -220,6 +238,14 @@ impl Cluster {
         runtime.spawn(guarding::run(shared.clone()));
         runtime.spawn(balance::run(shared.clone()));
         Ok(Self { shared, runtime: Mutex::new(Some(runtime)), _lock: lock })
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    pub(crate) fn take_runtime(&self) -> Option<Runtime> {
+        self.runtime.lock().take()
     }
 
     /// The node's identity.
@@ -265,6 +291,16 @@ impl Cluster {
         self.shared.propose(group, command, flush, deadline).await
     }
 
+    /// The last log id of a broker group's leader, with the leader's term: asked wherever it is, under a valid lease. `None`
+    /// when no leader answers.
+    pub async fn leader_last(&self, group: BrokerGroupId) -> Option<(Term, LogIndex)> {
+        let replica = self.group(group)?;
+        let leader = (*replica.leadership().borrow()).leader?;
+        let member = replica.members().into_iter().find(|view| view.node_id == leader)?.member;
+        let status = self.shared.ask_status(group, leader, &member).await.filter(|status| status.is_leader)?;
+        Some((Term(status.vote?.term), LogIndex(status.last?.index)))
+    }
+
     /// Members of the system group that answer now.
     pub async fn reachable(&self) -> BTreeSet<NodeId> {
         let Some(group) = self.shared.group(BrokerGroupId::SYSTEM) else { return BTreeSet::new() };
@@ -281,7 +317,7 @@ impl Cluster {
     /// # Errors
     /// Something could not be flushed: the next start counts as one after a crash.
     pub fn stop(&self) -> io::Result<()> {
-        let Some(runtime) = self.runtime.lock().take() else { return Ok(()) };
+        let Some(runtime) = self.take_runtime() else { return Ok(()) };
         let shared = self.shared.clone();
         let result = runtime.block_on(async move {
             balance::hand_over_everything(&shared).await;
@@ -297,7 +333,7 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.lock().take() {
+        if let Some(runtime) = self.take_runtime() {
             runtime.shutdown_background();
         }
     }
@@ -453,7 +489,7 @@ impl Shared {
         if node == self.node_id() {
             return self.group(group).map(|group| self.replica_status(&group));
         }
-        let mut client = network::connect(&member.host, member.grpc_port).ok()?;
+        let mut client = self.hooks.connect(node, member).ok()?;
         let mut request = Request::new(proto::ReplicaStatusRequest { group: group.0 });
         self.identity.sign(&mut request, node, &member.incarnation);
         request.set_timeout(Duration::from_millis(500));
@@ -510,7 +546,7 @@ impl Shared {
     ) -> Result<(LogIndex, CommandResponse), ProposeError> {
         let refused = || ProposeError::NotLeader { leader: None };
         let member = group.members().into_iter().find(|view| view.node_id == leader).ok_or_else(refused)?.member;
-        let mut client = network::connect(&member.host, member.grpc_port).map_err(ProposeError::Unknown)?;
+        let mut client = self.hooks.connect(leader, &member).map_err(ProposeError::Unknown)?;
         let message = proto::ProposeRequest { group: group.id().0, command, flush: wire::flush_to_wire(flush) };
         let mut request = Request::new(message);
         self.identity.sign(&mut request, leader, &member.incarnation);

@@ -24,6 +24,7 @@ use crate::log_store::{EntryTap, LogProgress, LogStore, ProgressObserver};
 use crate::marks::ReceivedMarks;
 use crate::network::{GroupNetwork, PeerFactory};
 use crate::state_machine::{StateCell, StateFactory, StateMachine};
+use crate::testing::Hooks;
 use crate::type_config::{CommandResponse, CommittedLeaderId, Member, Proposal, TypeConfig};
 use crate::watermarks::{Mark, Watermarks, quorum_received_next};
 use crate::{RaftTimes, snapshot};
@@ -78,6 +79,7 @@ pub(crate) struct GroupOptions {
     pub(crate) factory: Arc<dyn StateFactory>,
     pub(crate) identity: Arc<Identity>,
     pub(crate) guard: Arc<Guard>,
+    pub(crate) hooks: Hooks,
 }
 
 /// A replica of a broker group on this node.
@@ -93,11 +95,12 @@ pub struct BrokerGroup {
     watermarks: watch::Receiver<Watermarks>,
     leadership: watch::Receiver<Leadership>,
     recovered: Recovered,
+    caught_up: watch::Receiver<bool>,
 }
 
 /// openraft's configuration: what `RAFT.md` of the project's notes found to be necessary, see `docs/adr/0002-openraft.md`.
-pub(crate) fn raft_config(cluster_name: &str, times: RaftTimes) -> Result<Config, String> {
-    let config = Config {
+pub(crate) fn raft_config(cluster_name: &str, times: RaftTimes, hooks: &Hooks) -> Result<Config, String> {
+    let mut config = Config {
         cluster_name: cluster_name.to_owned(),
         heartbeat_interval: times.heartbeat_interval_ms,
         election_timeout_min: times.election_timeout_min_ms,
@@ -114,7 +117,12 @@ pub(crate) fn raft_config(cluster_name: &str, times: RaftTimes) -> Result<Config
         backoff: "20ms 50ms 100ms ...500ms".to_owned(),
         ..Config::default()
     };
-    check_raft_config(&config)?;
+    if let Some(configure) = hooks.configure {
+        configure(&mut config);
+    }
+    if !hooks.skip_config_check {
+        check_raft_config(&config)?;
+    }
     config.validate().map_err(|error| error.to_string())
 }
 
@@ -151,8 +159,9 @@ impl BrokerGroup {
             identity: options.identity,
             marks: marks.clone(),
             snapshots: cell.clone(),
+            hooks: options.hooks.clone(),
         });
-        let config = raft_config(&options.cluster_name, options.times).map_err(io::Error::other)?;
+        let config = raft_config(&options.cluster_name, options.times, &options.hooks).map_err(io::Error::other)?;
         let raft = Raft::build(
             options.node_id.0,
             Arc::new(config),
@@ -173,6 +182,8 @@ impl BrokerGroup {
             leadership: leadership_tx,
         };
         tokio::spawn(follow.run());
+        let (caught_up_tx, caught_up) = watch::channel(false);
+        tokio::spawn(watch_recovery(raft.clone(), caught_up_tx));
         Ok(Arc::new(Self {
             id: options.id,
             node_id: options.node_id,
@@ -185,6 +196,7 @@ impl BrokerGroup {
             watermarks,
             leadership,
             recovered,
+            caught_up,
         }))
     }
 
@@ -228,6 +240,13 @@ impl BrokerGroup {
     #[must_use]
     pub fn installed_snapshots(&self) -> u64 {
         self.cell.installed_snapshots()
+    }
+
+    /// Whether everything that this replica's log held at the start was decided and, if it was committed, is applied: from
+    /// then on its state is not older than what it knew before.
+    #[must_use]
+    pub fn has_caught_up(&self) -> bool {
+        *self.caught_up.borrow()
     }
 
     /// Members of the effective membership.
@@ -344,6 +363,17 @@ impl BrokerGroup {
     pub fn node_id(&self) -> NodeId {
         self.node_id
     }
+}
+
+/// The state restarts behind the log; it has caught up once a commit of the cluster that covers the log is applied.
+async fn watch_recovery(raft: GroupRaft, caught_up: watch::Sender<bool>) {
+    const LOOK_AGAIN: Duration = Duration::from_secs(10);
+    while raft.wait_for_recovery(Some(LOOK_AGAIN)).await.is_err() {
+        if caught_up.is_closed() {
+            return;
+        }
+    }
+    caught_up.send_replace(true);
 }
 
 /// What a proposal's receiver got.

@@ -25,6 +25,8 @@ mod network;
 mod service;
 mod snapshot;
 mod state_machine;
+#[doc(hidden)]
+pub mod testing;
 mod type_config;
 mod watermarks;
 mod wire;

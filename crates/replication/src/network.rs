@@ -28,6 +28,7 @@ use duolog_types::NodeId;
 use crate::identity::Identity;
 use crate::marks::ReceivedMarks;
 use crate::snapshot::{self, SnapshotHandle, SnapshotSource};
+use crate::testing::Hooks;
 use crate::type_config::{Member, RaftLogId, RaftVote, TypeConfig, term_of};
 use crate::watermarks::Mark;
 use crate::wire::{self, proto};
@@ -39,7 +40,7 @@ const WINDOW_BYTES: u32 = 8 << 20;
 /// Setting up a stream or a control call.
 const CONTROL_TIMEOUT: Duration = Duration::from_millis(1_000);
 
-type Client = proto::cluster_client::ClusterClient<Channel>;
+pub(crate) type Client = proto::cluster_client::ClusterClient<Channel>;
 type BoxFuture<'a, T> = futures_util::future::BoxFuture<'a, T>;
 
 /// A lazily connected client. It reconnects by itself.
@@ -65,6 +66,7 @@ pub(crate) struct GroupNetwork {
     pub(crate) identity: Arc<Identity>,
     pub(crate) marks: Arc<ReceivedMarks>,
     pub(crate) snapshots: Arc<dyn SnapshotSource>,
+    pub(crate) hooks: Hooks,
 }
 
 /// Makes connections to members.
@@ -94,7 +96,7 @@ impl PeerFactory {
             target,
             member: member.clone(),
             purpose,
-            client: connect(&member.host, member.grpc_port),
+            client: self.0.hooks.connect(NodeId(target), member),
         }
     }
 }

@@ -91,11 +91,12 @@ mod tests {
         };
         for _ in 0..20_000 {
             let configuration = &configurations[draw(configurations.len() as u64) as usize];
-            let marks: BTreeMap<u64, Mark> = (0..5)
-                .filter(|_| draw(4) > 0)
-                .map(|id| (id, Mark { term: 6 + draw(2), index: draw(10) }))
-                .collect();
-            let marks: BTreeMap<u64, Mark> = marks;
+            let mut marks = BTreeMap::new();
+            for id in 0..5 {
+                if draw(4) > 0 {
+                    marks.insert(id, Mark { term: 6 + draw(2), index: draw(10) });
+                }
+            }
             assert_eq!(
                 quorum_received_next(configuration, &marks, 7),
                 naive(configuration, &marks, 7),

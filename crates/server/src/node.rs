@@ -100,6 +100,7 @@ fn settings(config: &NodeConfig) -> Settings {
         nodes: config.nodes.len(),
         write_buffer_bytes: config.memory.write_buffer_bytes,
         block_cache_bytes: config.memory.block_cache_bytes,
+        group_initial_rebalance_delay_ms: u32::try_from(config.broker.group_initial_rebalance_delay_ms).unwrap_or(u32::MAX),
         broker_configs: broker_configs(config),
     }
 }
@@ -115,6 +116,11 @@ fn broker_configs(config: &NodeConfig) -> Vec<BrokerConfigValue> {
             config.broker.auto_create_topics_enable == defaults.auto_create_topics_enable,
         ),
         value("default.replication.factor", config.nodes.len().to_string(), true),
+        value(
+            "group.initial.rebalance.delay.ms",
+            config.broker.group_initial_rebalance_delay_ms.to_string(),
+            config.broker.group_initial_rebalance_delay_ms == defaults.group_initial_rebalance_delay_ms,
+        ),
         value("log.retention.ms", "604800000".to_owned(), true),
         value("log.segment.bytes", config.log.segment_size_bytes.to_string(), config.log.segment_size_bytes == 1 << 30),
         value("message.max.bytes", "1048588".to_owned(), true),

@@ -153,6 +153,15 @@ pub fn committed_offset(id: &GroupId, tp: TopicPartition) -> Vec<u8> {
     key
 }
 
+/// The group of a key that [`committed_offset`] made.
+#[must_use]
+pub fn group_of_offset(key: &[u8]) -> Option<GroupId> {
+    let (length, rest) = key.split_at_checked(2)?;
+    let (id, partition) = rest.split_at_checked(usize::from(u16::from_be_bytes(length.try_into().ok()?)))?;
+    let id = String::from_utf8(id.to_vec()).ok()?;
+    (partition.len() == PARTITION_BYTES).then_some(GroupId(id))
+}
+
 /// The smallest key above all keys with this prefix; `None` when there is none.
 #[must_use]
 pub fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
@@ -238,6 +247,8 @@ mod tests {
         let end = prefix_end(&group_offsets(&a)).unwrap();
         let key = committed_offset(&ab, TP);
         assert!(key < group_offsets(&a) || key >= end);
+        assert_eq!(group_of_offset(&key), Some(ab));
+        assert_eq!(group_of_offset(&key[..key.len() - 1]), None);
     }
 
     #[test]

@@ -38,6 +38,8 @@ pub struct Sequencer {
     windows: BTreeMap<ProducerKey, ProducerWindow>,
     /// Producers of `async` topics that had a batch accepted in this term.
     seen_in_term: BTreeSet<ProducerKey>,
+    /// Producers that were taken ahead of a gap in this term: what lies in the gap was kept nowhere.
+    jumped: BTreeSet<ProducerKey>,
     refused: RefusedSequences,
     last_term: Option<Term>,
 }
@@ -86,6 +88,7 @@ impl Sequencer {
         let mut output = self.stop();
         if self.last_term != Some(term) {
             self.seen_in_term.clear();
+            self.jumped.clear();
             // With another leader in between producers have gone on there.
             if self.last_term.is_none_or(|last| term.0 > last.0 + 1) {
                 self.refused.clear();
@@ -240,6 +243,7 @@ impl Sequencer {
         self.partitions.remove(&partition);
         self.windows.retain(|(tp, _), _| *tp != partition);
         self.seen_in_term.retain(|(tp, _)| *tp != partition);
+        self.jumped.retain(|(tp, _)| *tp != partition);
     }
 
     fn run(&self) -> Option<RunBarrier> {
@@ -315,17 +319,34 @@ impl Sequencer {
         match producer::judge(self.windows.get(&key), &claim) {
             Verdict::New => match self.refused.missing_before(key, &claim) {
                 Some(missing) => output.refuse(item.waiter, out_of_order(&claim, missing - 1)),
-                None => self.accept_claim(item, key, &claim, filling),
+                // Nothing can come before sequence 0.
+                None if claim.base_sequence == 0 => self.accept_claim(item, key, &claim, filling),
+                None if self.is_settled(key, &claim) => {
+                    self.jumped.insert(key);
+                    self.accept_claim(item, key, &claim, filling);
+                }
+                None => output.refuse(item.waiter, ProduceRefusal::NotLeading),
             },
             Verdict::Next => self.accept_claim(item, key, &claim, filling),
             Verdict::Ahead { last } if self.may_be_ahead(item, key, &claim) => {
-                let found = claim.base_sequence;
-                output.ahead.push(AheadBatch { partition: item.partition, producer_id, last, found });
-                self.accept_claim(item, key, &claim, filling);
+                if self.is_settled(key, &claim) {
+                    let found = claim.base_sequence;
+                    output.ahead.push(AheadBatch { partition: item.partition, producer_id, last, found });
+                    self.jumped.insert(key);
+                    self.accept_claim(item, key, &claim, filling);
+                } else {
+                    output.refuse(item.waiter, ProduceRefusal::NotLeading);
+                }
             }
             Verdict::Ahead { last } | Verdict::Overlap { last } => output.refuse(item.waiter, out_of_order(&claim, last)),
             Verdict::Duplicate(original) => {
+                // What was refused before it is kept after all.
+                self.refused.forget(key);
                 self.join(item.waiter, original.produced, original.origin, filling, output);
+            }
+            // Behind a jump nobody knows what was kept: never say that it was.
+            Verdict::OlderDuplicate if self.jumped.contains(&key) => {
+                output.refuse(item.waiter, out_of_order(&claim, claim.base_sequence));
             }
             Verdict::OlderDuplicate => output.refuse(item.waiter, ProduceRefusal::DuplicateSequence),
             Verdict::StaleEpoch { current } => {
@@ -362,6 +383,18 @@ impl Sequencer {
             && !self.seen_in_term.contains(&key)
             && self.seen_in_term.len() < SEEN_PRODUCERS_MAX
             && self.refused.missing_before(key, claim).is_none()
+    }
+
+    /// Whether a batch that begins behind a gap is the first one that its producer has to send, as far as can be known.
+    ///
+    /// Requests are pipelined: the batch before it may have been refused a moment ago, when this node did not lead yet. So
+    /// the first attempt is refused and noted; what comes again as the earliest of all that were noted is the first one.
+    fn is_settled(&mut self, key: ProducerKey, claim: &Claim) -> bool {
+        let settled = self.refused.is_noted(key, claim);
+        if !settled {
+            self.refused.note(key, claim);
+        }
+        settled
     }
 
     fn accept_claim(&mut self, item: &ProduceItem, key: ProducerKey, claim: &Claim, filling: &mut Filling) {

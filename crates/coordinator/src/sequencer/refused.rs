@@ -40,6 +40,11 @@ impl RefusedSequences {
             .map(|(_, first)| *first)
     }
 
+    /// Whether the batch is the earliest one that was refused.
+    pub(super) fn is_noted(&self, key: (TopicPartition, ProducerId), claim: &Claim) -> bool {
+        self.first.get(&key) == Some(&(claim.epoch, claim.base_sequence))
+    }
+
     /// A batch of the producer was accepted.
     pub(super) fn forget(&mut self, key: (TopicPartition, ProducerId)) {
         self.first.remove(&key);

@@ -29,6 +29,26 @@ pub fn groups(tables: &dyn TableReader) -> Result<Vec<GroupMetadata>, StateError
     Ok(groups)
 }
 
+/// Ids of all consumer groups that have committed offsets.
+///
+/// # Errors
+/// See [`super::applied`].
+pub fn groups_with_offsets(tables: &dyn TableReader) -> Result<Vec<GroupId>, StateError> {
+    let mut groups = Vec::new();
+    let mut from = Vec::new();
+    while let Some((key, _)) = tables.scan(TableId::Offsets, &from, None, 1)?.pop() {
+        let group = keys::group_of_offset(&key).ok_or(StateError::BadKey {
+            table: TableId::Offsets.name(),
+            found: key.len(),
+            expected: "a group id and 20 bytes",
+        })?;
+        // One row per group is enough: go on behind the others.
+        from = keys::prefix_end(&keys::group_offsets(&group)).expect("a Kafka string's length has a clear first bit");
+        groups.push(group);
+    }
+    Ok(groups)
+}
+
 /// A committed offset.
 ///
 /// # Errors

@@ -1,0 +1,137 @@
+//! OffsetFetch (9), versions 1–9: committed offsets of one group, from version 8 on of several (KIP-709). Null topics ask
+//! for all of a group (2). There are no transactions, so that every offset is stable (KIP-447).
+
+use duolog_broker::api::{BrokerApi, GroupOffset, ItemResult, TopicRef};
+use futures_util::future::join_all;
+use kafka_protocol::messages::offset_fetch_response::{
+    OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions, OffsetFetchResponseTopic,
+    OffsetFetchResponseTopics,
+};
+use kafka_protocol::messages::{GroupId, OffsetFetchRequest, OffsetFetchResponse, TopicName};
+
+use crate::context::Context;
+use crate::shape::{BOOL, INT32, Kind, Shape, field};
+use crate::translate::{group_id, string, topic_name};
+
+/// A topic's name and its partitions.
+const TOPIC: Kind = Kind::Struct(&[field(Kind::String), field(Kind::Array(&INT32))]);
+
+pub(crate) const SHAPE: Shape = Shape {
+    flexible_from: 6,
+    fields: &[
+        field(Kind::String).until(7),
+        field(Kind::Array(&TOPIC)).until(7),
+        field(Kind::Array(&Kind::Struct(&[
+            field(Kind::String),
+            field(Kind::String).from(9),
+            field(INT32).from(9),
+            field(Kind::Array(&TOPIC)),
+        ])))
+        .from(8),
+        field(BOOL).from(7),
+    ],
+};
+
+/// Topics with the partitions that are asked for.
+type Wanted = Vec<(TopicName, Vec<i32>)>;
+/// Topics with what is committed for their partitions.
+type Committed = Vec<(TopicName, Vec<OffsetFetchResponsePartitions>)>;
+
+pub(crate) async fn handle<B: BrokerApi>(
+    context: Context<B>,
+    version: i16,
+    request: OffsetFetchRequest,
+) -> OffsetFetchResponse {
+    if version < 8 {
+        let wanted = request.topics.map(|t| t.into_iter().map(|t| (t.name, t.partition_indexes)).collect());
+        return single(version, committed(&context, &request.group_id, wanted).await);
+    }
+    let groups = request.groups.into_iter().map(async |group| {
+        let wanted = group.topics.map(|t| t.into_iter().map(|t| (t.name, t.partition_indexes)).collect());
+        let (code, topics) = committed(&context, &group.group_id, wanted).await;
+        let topics = if code == 0 { topics } else { Vec::new() };
+        let topics = topics.into_iter().map(|(name, partitions)| {
+            OffsetFetchResponseTopics::default().with_name(name).with_partitions(partitions)
+        });
+        OffsetFetchResponseGroup::default()
+            .with_group_id(group.group_id)
+            .with_topics(topics.collect())
+            .with_error_code(code)
+    });
+    OffsetFetchResponse::default().with_groups(join_all(groups).await)
+}
+
+/// Up to version 7; version 1 has an error only per partition.
+fn single(version: i16, (code, topics): (i16, Committed)) -> OffsetFetchResponse {
+    let topics = topics.into_iter().map(|(name, partitions)| {
+        let partitions = partitions.into_iter().map(|partition| {
+            OffsetFetchResponsePartition::default()
+                .with_partition_index(partition.partition_index)
+                .with_committed_offset(partition.committed_offset)
+                .with_committed_leader_epoch(partition.committed_leader_epoch)
+                .with_metadata(partition.metadata)
+                .with_error_code(partition.error_code)
+        });
+        OffsetFetchResponseTopic::default().with_name(name).with_partitions(partitions.collect())
+    });
+    let topics = if code == 0 || version < 2 { topics.collect() } else { Vec::new() };
+    OffsetFetchResponse::default().with_topics(topics).with_error_code(code)
+}
+
+/// The group's error, and the offsets; with an error every partition that was asked for carries it.
+async fn committed<B: BrokerApi>(context: &Context<B>, group: &GroupId, wanted: Option<Wanted>) -> (i16, Committed) {
+    let partitions = wanted.as_ref().map(|topics| {
+        let named = |name: &TopicName, partition: &i32| (TopicRef::Name(name.to_string()), *partition);
+        topics.iter().flat_map(|(name, partitions)| partitions.iter().map(move |p| named(name, p))).collect()
+    });
+    let found: ItemResult<Vec<GroupOffset>> = context.broker.fetch_offsets(group_id(group), partitions).await;
+    match (found, wanted) {
+        (Ok(found), Some(wanted)) => {
+            // One answer per partition, in the order of the request.
+            let mut found = found.into_iter();
+            let answer = |(name, partitions): (TopicName, Vec<i32>)| {
+                (name, found.by_ref().take(partitions.len()).map(answered).collect())
+            };
+            (0, wanted.into_iter().map(answer).collect())
+        }
+        (Ok(found), None) => (0, by_topic(found)),
+        (Err(error), wanted) => {
+            let (code, _) = context.failure(&error);
+            let failed = |partition: i32| none(partition).with_error_code(code);
+            let topics = wanted.unwrap_or_default().into_iter();
+            (code, topics.map(|(name, partitions)| (name, partitions.into_iter().map(failed).collect())).collect())
+        }
+    }
+}
+
+/// Offsets come ordered by topic.
+fn by_topic(found: Vec<GroupOffset>) -> Committed {
+    let mut topics: Committed = Vec::new();
+    for offset in found {
+        // All offsets of a group are told by name.
+        let TopicRef::Name(name) = &offset.topic else { continue };
+        if topics.last().is_none_or(|(last, _)| **last != **name) {
+            topics.push((topic_name(name.clone()), Vec::new()));
+        }
+        if let Some((_, partitions)) = topics.last_mut() {
+            partitions.push(answered(offset));
+        }
+    }
+    topics
+}
+
+fn answered(offset: GroupOffset) -> OffsetFetchResponsePartitions {
+    let answer = none(offset.partition);
+    match offset.committed {
+        Some(committed) => answer
+            .with_committed_offset(committed.offset.0)
+            .with_committed_leader_epoch(committed.leader_epoch.map_or(-1, |epoch| epoch.0))
+            .with_metadata(Some(string(committed.metadata))),
+        None => answer,
+    }
+}
+
+/// Nothing is committed.
+fn none(partition: i32) -> OffsetFetchResponsePartitions {
+    OffsetFetchResponsePartitions::default().with_partition_index(partition).with_committed_offset(-1)
+}

@@ -1,0 +1,59 @@
+//! SyncGroup (14), versions 0–5: the leader's assignments in, a member's assignment out. KIP-345 (3), KIP-559 (5).
+
+use duolog_broker::BrokerError;
+use duolog_broker::api::{BrokerApi, GroupError, SyncReply, SyncRequest};
+use kafka_protocol::messages::{SyncGroupRequest, SyncGroupResponse};
+
+use crate::context::Context;
+use crate::shape::{INT32, Kind, Shape, field};
+use crate::translate::{group_id, instance_id, member_id, string};
+
+pub(crate) const SHAPE: Shape = Shape {
+    flexible_from: 4,
+    fields: &[
+        field(Kind::String),
+        field(INT32),
+        field(Kind::String),
+        field(Kind::String).from(3),
+        field(Kind::String).from(5),
+        field(Kind::String).from(5),
+        field(Kind::Array(&Kind::Struct(&[field(Kind::String), field(Kind::Bytes)]))),
+    ],
+};
+
+pub(crate) async fn handle<B: BrokerApi>(
+    context: Context<B>,
+    version: i16,
+    request: SyncGroupRequest,
+) -> SyncGroupResponse {
+    match synced(&context, version, request).await {
+        Ok(reply) => SyncGroupResponse::default()
+            .with_protocol_type(reply.protocol_type.map(string))
+            .with_protocol_name(reply.protocol_name.map(string))
+            .with_assignment(reply.assignment),
+        Err(error) => SyncGroupResponse::default().with_error_code(context.failure(&error).0),
+    }
+}
+
+async fn synced<B: BrokerApi>(
+    context: &Context<B>,
+    version: i16,
+    request: SyncGroupRequest,
+) -> Result<SyncReply, BrokerError> {
+    // Nullable on the wire, and yet required (KIP-559).
+    if version >= 5 && (request.protocol_type.is_none() || request.protocol_name.is_none()) {
+        return Err(GroupError::InconsistentGroupProtocol.into());
+    }
+    let assignments =
+        request.assignments.into_iter().map(|a| (member_id(&a.member_id).unwrap_or_default(), a.assignment));
+    let sync = SyncRequest {
+        group: group_id(&request.group_id),
+        member_id: member_id(&request.member_id).unwrap_or_default(),
+        instance_id: instance_id(request.group_instance_id.as_ref()),
+        generation: request.generation_id,
+        protocol_type: request.protocol_type.map(|text| text.to_string()),
+        protocol_name: request.protocol_name.map(|text| text.to_string()),
+        assignments: assignments.collect(),
+    };
+    context.broker.sync_group(sync).await
+}

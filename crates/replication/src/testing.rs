@@ -1,0 +1,92 @@
+//! What the tests reach into. A running broker uses none of it: [`Hooks::default`] changes nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use duolog_types::{BrokerGroupId, NodeId};
+use openraft::Config;
+use tonic::Request;
+
+use crate::cluster::Cluster;
+use crate::network::{self, Client};
+use crate::type_config::Member;
+use crate::wire::proto;
+
+/// Where a member is called.
+pub type AddressOf = Arc<dyn Fn(NodeId) -> (String, u16) + Send + Sync>;
+
+/// What a test changes of a node.
+#[derive(Clone, Default)]
+pub struct Hooks {
+    /// Members are called here, at the test's own proxies, instead of at the addresses that the membership records.
+    pub address_of: Option<AddressOf>,
+    /// Changes openraft's configuration before it is checked.
+    pub configure: Option<fn(&mut Config)>,
+    /// Starts with a configuration that the check would refuse.
+    pub skip_config_check: bool,
+}
+
+impl Hooks {
+    pub(crate) fn connect(&self, node: NodeId, member: &Member) -> Result<Client, String> {
+        match &self.address_of {
+            None => network::connect(&member.host, member.grpc_port),
+            Some(address_of) => {
+                let (host, port) = address_of(node);
+                network::connect(&host, port)
+            }
+        }
+    }
+}
+
+/// Ends a node as kill -9 does: nothing is handed over, flushed or marked, and every task is gone when this returns. What
+/// is left of its threads ends when the node is dropped.
+pub fn kill(node: &Cluster) {
+    if let Some(runtime) = node.take_runtime() {
+        runtime.shutdown_timeout(Duration::from_secs(5));
+    }
+}
+
+/// A way into an election.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ballot {
+    /// Asks whether a vote would be granted.
+    PreVote,
+    /// Asks for a vote, as a candidate to whom leadership was transferred: leases do not count.
+    Vote,
+    /// Tells a node to stand, as the leader of the term.
+    Transfer,
+}
+
+/// Asks `to` in the name of `from`, whose log counts. `Err` is why there was no answer of Raft itself.
+///
+/// # Errors
+/// The call was refused, or `to` cannot be reached.
+pub async fn ask(from: &Cluster, group: BrokerGroupId, to: NodeId, term: u64, ballot: Ballot) -> Result<bool, String> {
+    let shared = from.shared();
+    let replica = shared.group(group).ok_or("no such broker group")?;
+    let view = replica.members().into_iter().find(|view| view.node_id == to).ok_or("no such member")?;
+    let mut client = shared.hooks.connect(to, &view.member)?;
+    let last = replica.log().last().map(|(term, index)| proto::LogId { term: term.0, index: index.0 });
+    let vote = proto::Vote { term, node_id: shared.node_id().0, committed: ballot == Ballot::Transfer };
+    let vote_request = proto::VoteRequest { group: group.0, vote: Some(vote), last, leadership_transfer: true };
+    let refused = |status: tonic::Status| status.message().to_owned();
+    match ballot {
+        Ballot::PreVote | Ballot::Vote => {
+            let mut request = Request::new(vote_request);
+            shared.identity.sign(&mut request, to, &view.member.incarnation);
+            let reply = match ballot {
+                Ballot::PreVote => client.pre_vote(request).await,
+                _ => client.vote(request).await,
+            };
+            Ok(reply.map_err(refused)?.into_inner().granted)
+        }
+        Ballot::Transfer => {
+            let mut request = Request::new(proto::TransferRequest { group: group.0, from: Some(vote), to: to.0, last });
+            shared.identity.sign(&mut request, to, &view.member.incarnation);
+            match client.transfer_leader(request).await.map_err(refused)?.into_inner().refused {
+                refused if refused.is_empty() => Ok(true),
+                refused => Err(refused),
+            }
+        }
+    }
+}

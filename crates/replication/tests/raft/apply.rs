@@ -1,0 +1,69 @@
+//! Musts 8 and 9: what is applied, and when.
+
+use duolog_types::{FlushWish, LogIndex};
+
+use crate::common::disk::Door;
+use crate::common::nodes::body;
+use crate::common::{GROUP, Nodes};
+
+#[test]
+fn raft_must_09_apply_waits_for_the_local_flush() {
+    let nodes = Nodes::start();
+    let leader = nodes.leader();
+    nodes.write("before");
+    nodes.until_everywhere("before");
+    nodes.gate(leader).hold(Door::Flush);
+    let group = nodes.group(leader);
+    let applied = group.applied();
+    let mut answers = Vec::new();
+    let mut last = LogIndex(0);
+    for number in 0..20 {
+        let (index, answer) = nodes.append(leader, body(&format!("record {number}"), 0), FlushWish::Now);
+        let watermarks = group.watermarks();
+        nodes.until_true("committed by the followers", || watermarks.borrow().committed_next > index.0);
+        for follower in nodes.others(leader) {
+            let follower = nodes.group(follower).applied();
+            nodes.until_true("applied by a follower", || follower.borrow().is_some_and(|mark| mark.index >= index.0));
+        }
+        answers.push(answer);
+        last = index;
+    }
+    let flushed = group.log().flushed().map(|(_, index)| index.0);
+    assert!(flushed < Some(last.0), "the leader's flush is held");
+    assert_eq!(nodes.recorder(leader).texts(GROUP), ["before"], "nothing is applied that is not flushed here");
+    assert!(applied.borrow().map(|mark| mark.index) <= flushed);
+    nodes.gate(leader).release(Door::Flush);
+    for answer in answers {
+        nodes.answer(answer).unwrap();
+    }
+    assert!(applied.borrow().is_some_and(|mark| mark.index >= last.0));
+}
+
+#[test]
+fn raft_must_08_a_state_behind_its_log_catches_up_before_it_serves() {
+    let mut nodes = Nodes::start();
+    let texts: Vec<String> = (0..30).map(|number| format!("record {number}")).collect();
+    texts.iter().for_each(|text| {
+        nodes.write(text);
+    });
+    nodes.until_everywhere("record 29");
+    for id in nodes.running() {
+        nodes.kill(id);
+    }
+    for id in [1, 2, 3] {
+        nodes.start_node(id);
+        assert_eq!(nodes.recorder(id).opened_with(GROUP), 0, "the state was not made durable");
+        let caught_up = nodes.group(id).has_caught_up();
+        assert!(!caught_up || !nodes.recorder(id).texts(GROUP).is_empty(), "node {id} says it has caught up");
+    }
+    // Whoever says that it has caught up has everything that was acknowledged.
+    for id in nodes.running() {
+        nodes.until_true("caught up", || nodes.group(id).has_caught_up());
+        assert_eq!(nodes.recorder(id).texts(GROUP), texts, "node {id}");
+    }
+    nodes.write("after");
+    nodes.until_everywhere("after");
+    for id in nodes.running() {
+        assert_eq!(nodes.recorder(id).texts(GROUP)[..30], texts, "node {id}");
+    }
+}

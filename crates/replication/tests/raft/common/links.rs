@@ -1,0 +1,95 @@
+//! One proxy for each pair of nodes, so that a call of one node to another can be cut off without the reverse.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+
+/// A link of `from` to `to`.
+struct Link {
+    port: u16,
+    is_cut: watch::Sender<bool>,
+    /// Attempts to connect while it was cut.
+    refused: watch::Sender<u64>,
+}
+
+/// All links, by (from, to).
+#[derive(Clone)]
+pub struct Links(Arc<BTreeMap<(u64, u64), Link>>);
+
+impl Links {
+    /// Opens links between all nodes that listen at `ports`.
+    pub fn open(runtime: &Runtime, ports: &BTreeMap<u64, u16>) -> Self {
+        let mut links = BTreeMap::new();
+        for from in ports.keys() {
+            for (to, target) in ports {
+                let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+                let link = Link {
+                    port: listener.local_addr().unwrap().port(),
+                    is_cut: watch::channel(false).0,
+                    refused: watch::channel(0).0,
+                };
+                let target = SocketAddr::from(([127, 0, 0, 1], *target));
+                runtime.spawn(serve(listener, target, link.is_cut.subscribe(), link.refused.clone()));
+                links.insert((*from, *to), link);
+            }
+        }
+        Self(Arc::new(links))
+    }
+
+    pub fn port(&self, from: u64, to: u64) -> u16 {
+        self.0[&(from, to)].port
+    }
+
+    /// `from` cannot call `to` any more; calls under way break.
+    pub fn cut(&self, from: u64, to: u64) {
+        self.0[&(from, to)].is_cut.send_replace(true);
+    }
+
+    pub fn mend(&self, from: u64, to: u64) {
+        self.0[&(from, to)].is_cut.send_replace(false);
+    }
+
+    /// Neither calls nor is called.
+    pub fn isolate(&self, node: u64) {
+        self.each_link_of(node, Self::cut);
+    }
+
+    pub fn rejoin(&self, node: u64) {
+        self.each_link_of(node, Self::mend);
+    }
+
+    fn each_link_of(&self, node: u64, change: fn(&Self, u64, u64)) {
+        let pairs = self.0.keys().filter(|(from, to)| from != to && (*from == node || *to == node));
+        pairs.for_each(|(from, to)| change(self, *from, *to));
+    }
+
+    /// Attempts of `from` to connect to `to` while the link was cut.
+    pub fn refused(&self, from: u64, to: u64) -> watch::Receiver<u64> {
+        self.0[&(from, to)].refused.subscribe()
+    }
+}
+
+async fn serve(listener: TcpListener, target: SocketAddr, is_cut: watch::Receiver<bool>, refused: watch::Sender<u64>) {
+    loop {
+        let Ok((mut near, _)) = listener.accept().await else { return };
+        if *is_cut.borrow() {
+            refused.send_modify(|count| *count += 1);
+            continue;
+        }
+        let mut is_cut = is_cut.clone();
+        tokio::spawn(async move {
+            let Ok(mut far) = TcpStream::connect(target).await else { return };
+            near.set_nodelay(true).unwrap();
+            far.set_nodelay(true).unwrap();
+            tokio::select! {
+                _ = copy_bidirectional(&mut near, &mut far) => {}
+                _ = is_cut.wait_for(|is_cut| *is_cut) => {}
+            }
+        });
+    }
+}

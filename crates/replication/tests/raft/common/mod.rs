@@ -1,0 +1,8 @@
+//! Three nodes in one process.
+
+pub mod disk;
+pub mod links;
+pub mod nodes;
+pub mod state;
+
+pub use nodes::{GROUP, Nodes, Settings};

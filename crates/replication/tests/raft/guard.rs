@@ -1,0 +1,119 @@
+//! The power-loss guard over three nodes, and must 13: who has forgotten something does not vote.
+
+use duolog_replication::testing::{Ballot, ask};
+use duolog_types::{FlushWish, NodeId};
+
+use crate::common::disk::Door;
+use crate::common::nodes::body;
+use crate::common::{GROUP, Nodes, Settings};
+
+const LATER: FlushWish = FlushWish::WithinMs(1_000);
+/// So many pages that no power loss keeps them all.
+const BODY_BYTES: usize = 256 << 10;
+const SEED: u64 = 7;
+
+/// Leader, the follower that has an acknowledged record in its page cache only, and the one without it.
+fn acknowledge_on_two_of_three(nodes: &Nodes) -> (u64, u64, u64) {
+    let leader = nodes.leader();
+    let (holder, without) = (nodes.others(leader)[0], nodes.others(leader)[1]);
+    nodes.write("before");
+    nodes.until_everywhere("before");
+    nodes.links.cut(leader, without);
+    nodes.gate(holder).hold(Door::Flush);
+    let (index, _answer) = nodes.append(leader, body("acknowledged", BODY_BYTES), LATER);
+    nodes.until_received(leader, duolog_types::LogIndex(index.0 + 1));
+    (leader, holder, without)
+}
+
+/// Asks until the answer is Raft's own, or a refusal for another reason than the fresh start.
+fn ask_after_the_lease(nodes: &Nodes, from: u64, to: u64, ballot: Ballot) -> Result<bool, String> {
+    let term = nodes.term(from) + 1;
+    nodes.until("an answer after the lease", || {
+        let answer = nodes.runtime.block_on(ask(nodes.node(from), GROUP, NodeId(to), term, ballot));
+        (!answer.as_ref().is_err_and(|reason| reason.contains("has just started"))).then_some(answer)
+    })
+}
+
+#[test]
+fn raft_must_13_every_way_into_an_election_is_guarded_until_nothing_can_be_lost() {
+    let mut nodes = Nodes::start();
+    let (leader, holder, without) = acknowledge_on_two_of_three(&nodes);
+    let term = nodes.term(leader);
+    nodes.lose_power(holder, SEED);
+    nodes.kill(leader);
+    nodes.links.mend(leader, without);
+    nodes.start_node(holder);
+    let elections = nodes.elections();
+    let lost = nodes.group(holder).log().last() <= nodes.group(without).log().last();
+    assert!(lost, "the test is about a lost record");
+    assert_eq!(nodes.node(holder).guard().guarded(), [GROUP]);
+    // The two that run are a majority, and neither has the record: nobody may lead.
+    for ballot in [Ballot::PreVote, Ballot::Vote, Ballot::Transfer] {
+        let refused = ask_after_the_lease(&nodes, without, holder, ballot).unwrap_err();
+        assert!(refused.contains("guarded"), "{ballot:?}: {refused}");
+    }
+    let refused = nodes.links.refused(without, holder);
+    assert_eq!(*refused.borrow(), 0, "the two reach each other");
+    assert!(elections.lock().unwrap().iter().all(|(_, seen)| seen.term.0 <= term && !seen.is_self), "{elections:?}");
+    nodes.start_node(leader);
+    nodes.until_everywhere("acknowledged");
+    nodes.until_true("the guard is released", || nodes.node(holder).guard().guarded().is_empty());
+    // Free, it is good for every election again.
+    nodes.make_leader(holder);
+}
+
+#[test]
+fn a_guarded_node_is_released_under_load() {
+    let mut nodes = Nodes::start();
+    nodes.make_leader(1);
+    let leader = nodes.leader();
+    let (index, _answer) = nodes.append(leader, body("exposes", 0), LATER);
+    nodes.until_received(leader, duolog_types::LogIndex(index.0 + 1));
+    let follower = nodes.others(leader)[1];
+    nodes.until_true("written by all", || nodes.group(follower).log().written().is_some_and(|(_, i)| i >= index));
+    nodes.lose_power(follower, SEED);
+    // Always something on its way that the follower has not flushed.
+    nodes.disk(follower).set_flush_delay(std::time::Duration::from_millis(150));
+    nodes.start_node(follower);
+    assert_eq!(nodes.node(follower).guard().guarded(), [GROUP]);
+    nodes.until_true("the guard is released under load", || {
+        // One proposal for each look.
+        drop(nodes.propose(leader, body("load", 0), LATER));
+        nodes.node(follower).guard().guarded().is_empty()
+    });
+}
+
+#[test]
+fn kill_9_on_the_same_boot_needs_no_guard() {
+    let mut nodes = Nodes::start();
+    let (leader, holder, without) = acknowledge_on_two_of_three(&nodes);
+    nodes.kill(holder);
+    nodes.kill(leader);
+    nodes.start_node(holder);
+    assert_eq!(nodes.node(holder).guard().guarded(), []);
+    assert_eq!(nodes.leader(), holder, "node {without} lacks the record");
+    nodes.until_everywhere("acknowledged");
+}
+
+#[test]
+fn raft_must_13_a_restarted_node_refuses_votes_for_one_election_timeout() {
+    let mut nodes = Nodes::start_with(Settings::patient());
+    let leader = nodes.leader();
+    nodes.write("before");
+    nodes.until_everywhere("before");
+    let (candidate, restarted) = (nodes.others(leader)[0], nodes.others(leader)[1]);
+    nodes.kill(restarted);
+    nodes.kill(leader);
+    let started = std::time::Instant::now();
+    nodes.start_node(restarted);
+    let term = nodes.term(candidate) + 1;
+    for ballot in [Ballot::PreVote, Ballot::Vote] {
+        let answer = nodes.runtime.block_on(ask(nodes.node(candidate), GROUP, NodeId(restarted), term, ballot));
+        let refused = answer.expect_err("a lease of the life before may hold");
+        assert!(refused.contains("has just started"), "{ballot:?}: {refused}");
+    }
+    // Nobody can be elected without its vote, and it grants none before a lease would have ended.
+    let elected = nodes.leader();
+    let waited_ms = started.elapsed().as_millis();
+    assert!(waited_ms >= u128::from(Settings::patient().times.election_timeout_max_ms), "node {elected} after {waited_ms} ms");
+}
