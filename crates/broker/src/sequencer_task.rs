@@ -19,7 +19,7 @@ use duolog_coordinator::sequencer::{
 };
 use duolog_record::RecordBatch;
 use duolog_record::entry::EntryHeader;
-use duolog_replication::{Leadership, Proposal, outcome};
+use duolog_replication::{Leadership, Proposal, Watermarks, outcome};
 use duolog_state::run::RunBarrier;
 use duolog_state::{EntryKind, Response};
 use duolog_types::{Durability, FlushWish, LogIndex, Offset, Term, TimestampMs, TopicPartition};
@@ -358,11 +358,16 @@ fn answer_all(waiters: Vec<Waiter>) {
     }
 }
 
+/// A leader without a lease looks again after this time.
+const LEASE_LOOK: Duration = Duration::from_millis(20);
+
 /// Follows the watermarks: releases acks, moves high watermarks, wakes long polls.
 pub(crate) async fn release(runtime: Arc<GroupRuntime>) {
     let mut watermarks = runtime.group().watermarks();
     loop {
         let marks = *watermarks.borrow_and_update();
+        let leased = runtime.group().lease_is_valid(Term(marks.term));
+        let marks = if leased { marks } else { without_lease(marks) };
         let released = runtime.leader().lock().as_mut().map(|log| log.advance(marks));
         if let Some(released) = released {
             answer_all(released.waiters);
@@ -370,8 +375,24 @@ pub(crate) async fn release(runtime: Arc<GroupRuntime>) {
                 runtime.notify_changed();
             }
         }
-        if watermarks.changed().await.is_err() {
+        let open = if leased || marks.term == 0 {
+            watermarks.changed().await.is_ok()
+        } else {
+            // A time-out is a look at the lease.
+            tokio::time::timeout(LEASE_LOOK, watermarks.changed()).await.unwrap_or(Ok(())).is_ok()
+        };
+        if !open {
             return;
         }
+    }
+}
+
+/// What a leader may answer that cannot know whether another one has been elected (it was paused or cut off): only what a
+/// quorum has. Otherwise `async` topics would lose what was acknowledged long after the lease.
+fn without_lease(marks: Watermarks) -> Watermarks {
+    Watermarks {
+        appended_next: marks.appended_next.min(marks.received_next),
+        flushed_next: marks.flushed_next.min(marks.received_next),
+        ..marks
     }
 }

@@ -42,8 +42,17 @@ impl Heard {
     }
 }
 
+/// What a guarded replica must have flushed: the last entry of the latest leader as it was when this node heard that it
+/// leads. It stays while that leader does: under load a leader is always a little ahead.
+#[derive(Debug, Clone, Copy)]
+struct Goal {
+    leader_term: u64,
+    last: Option<Mark>,
+}
+
 /// Runs until no group is guarded.
 pub(crate) async fn run(shared: Arc<Shared>) {
+    let mut goals = BTreeMap::new();
     let mut tick = tokio::time::interval(ASK_INTERVAL);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -54,14 +63,18 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         tick.tick().await;
         for id in guarded {
             let Some(group) = shared.group(id) else { continue };
-            if let Err(error) = step(&shared, &group).await {
+            if let Err(error) = step(&shared, &group, &mut goals).await {
                 tracing::error!(broker_group = %id, %error, "cannot record that the guard is released");
             }
         }
     }
 }
 
-async fn step(shared: &Arc<Shared>, group: &Arc<BrokerGroup>) -> std::io::Result<()> {
+async fn step(
+    shared: &Arc<Shared>,
+    group: &Arc<BrokerGroup>,
+    goals: &mut BTreeMap<BrokerGroupId, Goal>,
+) -> std::io::Result<()> {
     let members = group.members();
     let mut leader: Option<proto::ReplicaStatusReply> = None;
     for view in &members {
@@ -74,7 +87,15 @@ async fn step(shared: &Arc<Shared>, group: &Arc<BrokerGroup>) -> std::io::Result
         }
     }
     match leader {
-        Some(status) => release_when_flushed(shared, group, &status),
+        Some(status) => {
+            let leader_term = status.vote.map_or(0, |vote| vote.term);
+            let last = status.last.map(|id| Mark { term: id.term, index: id.index });
+            let goal = goals.entry(group.id()).or_insert(Goal { leader_term, last });
+            if goal.leader_term < leader_term {
+                *goal = Goal { leader_term, last };
+            }
+            release_when_flushed(shared, group, *goal)
+        }
         None => {
             // Nobody leads. This node may stand only if no member has more: then nothing that it lost was kept elsewhere.
             let own = group.log().last().map(|(term, index)| crate::type_config::raft_log_id(term.0, index.0));
@@ -86,13 +107,11 @@ async fn step(shared: &Arc<Shared>, group: &Arc<BrokerGroup>) -> std::io::Result
 }
 
 /// Free once everything up to the leader's last entry, as it answered, is on this node's disk.
-fn release_when_flushed(shared: &Shared, group: &BrokerGroup, leader: &proto::ReplicaStatusReply) -> std::io::Result<()> {
-    let leader_term = leader.vote.map_or(0, |vote| vote.term);
-    let follows = group.leadership().borrow().term.0 == leader_term;
+fn release_when_flushed(shared: &Shared, group: &BrokerGroup, goal: Goal) -> std::io::Result<()> {
+    let follows = group.leadership().borrow().term.0 == goal.leader_term;
     let flushed = *group.progress.flushed.borrow();
-    let target = leader.last.map(|id| Mark { term: id.term, index: id.index });
     // A log that has flushed an entry of the leader's term has the leader's log up to there (log matching).
-    let caught_up = flushed.is_some_and(|mark| mark.term == leader_term) && flushed >= target;
+    let caught_up = flushed.is_some_and(|mark| mark.term == goal.leader_term) && flushed >= goal.last;
     if follows && caught_up {
         shared.guard.release(group.id())?;
         group.raft.runtime_config().elect(true);

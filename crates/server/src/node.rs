@@ -22,7 +22,7 @@ pub fn run(config: NodeConfig) -> anyhow::Result<()> {
     tracing_subscriber::fmt()
         .with_env_filter(
             tracing_subscriber::EnvFilter::try_from_default_env()
-                .unwrap_or_else(|_| "info,openraft=error,openraft::raft::raft_inner=off,h2=warn,hyper=warn,tonic=warn".into()),
+                .unwrap_or_else(|_| "info,openraft=error,openraft::raft::raft_inner=off,openraft::core::heartbeat=off,h2=warn,hyper=warn,tonic=warn".into()),
         )
         .with_ansi(false)
         .init();

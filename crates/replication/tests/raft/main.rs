@@ -8,11 +8,11 @@
 mod apply;
 // mod balance;
 mod common;
-// mod configuration;
-// mod election;
+mod configuration;
+mod election;
 mod guard;
 mod leader_restore;
-// mod loss_of_leadership;
-// mod ordering;
-// mod slow_disk;
+mod loss_of_leadership;
+mod ordering;
+mod slow_disk;
 // mod snapshot;

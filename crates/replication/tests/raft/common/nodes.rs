@@ -107,7 +107,11 @@ fn free_port() -> u16 {
 /// A body that begins with a text.
 pub fn body(text: &str, bytes: usize) -> Bytes {
     let mut body = text.as_bytes().to_vec();
-    body.resize(bytes.max(text.len()), 0);
+    if body.len() < bytes {
+        body.push(0);
+    }
+    // No zeros: what a power loss takes back reads as zeros.
+    body.resize(bytes.max(body.len()), 0xee);
     body.into()
 }
 
