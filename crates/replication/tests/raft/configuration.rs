@@ -25,7 +25,7 @@ fn raft_must_04_the_term_alone_is_the_leader_epoch() {
     nodes.kill(leader);
     nodes.leader();
     let mut leaders = BTreeMap::new();
-    for (node, seen) in elections.lock().unwrap().iter().filter(|(_, seen)| seen.leader.is_some()) {
+    for (node, seen) in elections.lock().iter().filter(|(_, seen)| seen.leader.is_some()) {
         let known = *leaders.entry(seen.term).or_insert(seen.leader);
         assert_eq!(known, seen.leader, "node {node} saw another leader of term {}", seen.term);
     }

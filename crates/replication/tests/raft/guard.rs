@@ -54,7 +54,7 @@ fn raft_must_13_every_way_into_an_election_is_guarded_until_nothing_can_be_lost(
     }
     let refused = nodes.links.refused(without, holder);
     assert_eq!(*refused.borrow(), 0, "the two reach each other");
-    assert!(elections.lock().unwrap().iter().all(|(_, seen)| seen.term.0 <= term && !seen.is_self), "{elections:?}");
+    assert!(elections.lock().iter().all(|(_, seen)| seen.term.0 <= term && !seen.is_self), "{elections:?}");
     nodes.start_node(leader);
     nodes.until_everywhere("acknowledged");
     nodes.until_true("the guard is released", || nodes.node(holder).guard().guarded().is_empty());

@@ -59,7 +59,7 @@ fn raft_must_01_a_restarted_leader_does_not_lead_its_old_term() {
     assert!(nodes.write("after").0 > index);
     nodes.until_everywhere("after");
     let old = |(_, seen): &&(u64, duolog_replication::Leadership)| seen.is_self && seen.term.0 <= term;
-    assert_eq!(elections.lock().unwrap().iter().find(old), None, "nobody leads term {term} again");
+    assert_eq!(elections.lock().iter().find(old), None, "nobody leads term {term} again");
     for id in nodes.running() {
         assert_eq!(nodes.recorder(id).texts(GROUP), ["before", "kept", "after"], "node {id}");
     }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use duolog_commit_log::{CommitLog, LogError, LogObserver, LogOptions, Recovered, SimDisk};
 use duolog_types::{FlushWish, LogIndex, Term};
@@ -91,10 +92,14 @@ fn raft_must_02_nobody_is_elected_by_votes_that_are_not_flushed() {
     let term = nodes.term(leader);
     nodes.kill(leader);
     let elections = nodes.elections();
-    // The candidate's own vote, or the mark that a log writes when it is idle; then the vote is behind it.
-    left.iter().for_each(|id| nodes.gate(*id).wait_until_somebody_waits());
-    nodes.until_true("a candidate", || left.iter().any(|id| vote_in_memory(&nodes, *id) > term));
-    assert!(elections.lock().unwrap().iter().all(|(_, seen)| !seen.is_self), "{elections:?}");
+    let candidate = nodes.until("a candidate", || left.iter().find(|id| vote_in_memory(&nodes, **id) > term));
+    nodes.gate(*candidate).wait_until_somebody_waits();
+    // An election that waits for no flush takes a few milliseconds.
+    let deadline = Instant::now() + Duration::from_millis(1_000);
+    nodes.until_true("a while", || {
+        assert!(elections.lock().iter().all(|(_, seen)| !seen.is_self), "{elections:?}");
+        Instant::now() > deadline
+    });
     left.iter().for_each(|id| nodes.gate(*id).release(Door::Flush));
     nodes.leader();
 }

@@ -2,9 +2,10 @@
 
 use std::io::{self, IoSlice};
 use std::path::Path;
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::Arc;
 
 use duolog_commit_log::{Disk, DiskFile, SimDisk};
+use parking_lot::{Condvar, Mutex};
 
 /// What may be held back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +35,7 @@ impl Gate {
     }
 
     fn set(&self, door: Door, held: bool) {
-        let mut state = self.0.0.lock().unwrap();
+        let mut state = self.0.0.lock();
         match door {
             Door::Write => state.writes_held = held,
             Door::Flush => state.flushes_held = held,
@@ -47,22 +48,21 @@ impl Gate {
             Door::Write => state.writes_held,
             Door::Flush => state.flushes_held,
         };
-        let mut state = self.0.0.lock().unwrap();
+        let mut state = self.0.0.lock();
         state.waiting += 1;
         self.0.1.notify_all();
         while held(&state) {
-            state = self.0.1.wait(state).unwrap();
+            self.0.1.wait(&mut state);
         }
         state.waiting -= 1;
     }
 
     /// Blocks until somebody stands before a held door.
     pub fn wait_until_somebody_waits(&self) {
-        let mut state = self.0.0.lock().unwrap();
+        let mut state = self.0.0.lock();
         while state.waiting == 0 {
-            let (next, timeout) = self.0.1.wait_timeout(state, super::nodes::PATIENCE).unwrap();
-            assert!(!timeout.timed_out(), "nobody came to the gate");
-            state = next;
+            let waited = self.0.1.wait_for(&mut state, super::nodes::PATIENCE);
+            assert!(!waited.timed_out(), "nobody came to the gate");
         }
     }
 }

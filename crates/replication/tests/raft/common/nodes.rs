@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -17,6 +17,7 @@ use duolog_replication::{
 use duolog_state::EntryKind;
 use duolog_types::{BrokerGroupId, FlushWish, LogIndex, NodeId};
 use openraft::raft::ClientWriteResult;
+use parking_lot::Mutex;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
@@ -361,7 +362,7 @@ impl Nodes {
             self.runtime.spawn(async move {
                 while leadership.changed().await.is_ok() {
                     let now = *leadership.borrow_and_update();
-                    elections.lock().unwrap().push((id, now));
+                    elections.lock().push((id, now));
                 }
             });
         }

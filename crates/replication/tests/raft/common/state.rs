@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use duolog_replication::{CommandResponse, EntryTap, Mark, ReplicatedState, StateFactory};
 use duolog_state::{AppliedEntry, EntryKind, Response};
 use duolog_types::{BrokerGroupId, LogIndex, Term};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 /// An applied entry: where, and how its body begins.
@@ -48,7 +49,7 @@ pub fn text_of(body: &[u8]) -> String {
 impl Recorder {
     /// Everything that was applied, in order.
     pub fn seen(&self, group: BrokerGroupId) -> Vec<Seen> {
-        self.0.lock().unwrap().get(&group).map(|recorded| recorded.file.seen.clone()).unwrap_or_default()
+        self.0.lock().get(&group).map(|recorded| recorded.file.seen.clone()).unwrap_or_default()
     }
 
     /// The texts of the applied commands, in order.
@@ -57,7 +58,7 @@ impl Recorder {
     }
 
     pub fn opened_with(&self, group: BrokerGroupId) -> usize {
-        self.0.lock().unwrap()[&group].opened_with
+        self.0.lock()[&group].opened_with
     }
 }
 
@@ -67,7 +68,7 @@ impl StateFactory for Recorder {
         let path = dir.join("state.json");
         let file: File = duolog_replication::files::read_json(&path)?.unwrap_or_default();
         let opened_with = file.seen.len();
-        self.0.lock().unwrap().insert(group, Recorded { file, opened_with });
+        self.0.lock().insert(group, Recorded { file, opened_with });
         Ok(Box::new(State { group, path, recorder: self.clone() }))
     }
 }
@@ -80,7 +81,7 @@ struct State {
 
 impl State {
     fn with<T>(&self, look: impl FnOnce(&mut File) -> T) -> T {
-        let mut all = self.recorder.0.lock().unwrap();
+        let mut all = self.recorder.0.lock();
         look(&mut all.get_mut(&self.group).expect("inserted by open").file)
     }
 }
