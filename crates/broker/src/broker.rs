@@ -27,7 +27,7 @@ use crate::hook::Hook;
 use crate::producer_ids::ProducerIds;
 use crate::runtime::GroupRuntime;
 use crate::groups::{self, Coordinator};
-use crate::{fetch, offsets, produce, producer_ids, reconcile, sequencer_task, topics, views};
+use crate::{retention, fetch, offsets, produce, producer_ids, reconcile, sequencer_task, topics, views};
 
 /// Between two looks at which nodes answer.
 const LIVENESS_INTERVAL: Duration = Duration::from_millis(500);
@@ -41,6 +41,8 @@ pub struct Settings {
     pub auto_create_topics: bool,
     /// Configured nodes: the replication factor of every topic.
     pub nodes: usize,
+    /// Between two looks at retention, in milliseconds.
+    pub retention_check_interval_ms: u64,
     /// Bytes of all RocksDB write buffers.
     pub write_buffer_bytes: usize,
     /// Bytes of all RocksDB block caches.
@@ -117,6 +119,8 @@ impl Broker {
         for (runtime, queue) in queues {
             handle.spawn(sequencer_task::run(runtime.clone(), queue));
             handle.spawn(sequencer_task::release(runtime.clone()));
+            let interval = Duration::from_millis(broker.settings().retention_check_interval_ms.max(1));
+            handle.spawn(retention::run(broker.clone(), runtime.clone(), interval));
             handle.spawn(reconcile::reconcile(broker.clone(), runtime));
         }
         handle.spawn(reconcile::follow_catalog(broker.clone()));

@@ -17,6 +17,7 @@ mod offsets;
 mod produce;
 mod producer_ids;
 mod reconcile;
+mod retention;
 mod runtime;
 mod sequencer_task;
 mod topics;

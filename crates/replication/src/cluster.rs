@@ -560,9 +560,12 @@ impl Shared {
                     Some(proto::propose_reply::Kind::NotLeader(_)) | None => Err(refused()),
                 }
             }
-            // Every command is idempotent or is answered by what is there already: a retry is safe.
-            Err(status) if status.code() == tonic::Code::Unavailable => Err(refused()),
-            Err(status) => Err(ProposeError::Unknown(status.message().to_owned())),
+            // Every command is idempotent or is answered by what is there already: a retry is safe. A connection that breaks
+            // under a call is `Unknown` or `Cancelled` to tonic; a leader that lost its term answers `Unknown` as well.
+            Err(status) => match status.code() {
+                tonic::Code::Unavailable | tonic::Code::Unknown | tonic::Code::Cancelled => Err(refused()),
+                _ => Err(ProposeError::Unknown(status.message().to_owned())),
+            },
         }
     }
 }

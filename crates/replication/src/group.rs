@@ -29,6 +29,9 @@ use crate::type_config::{CommandResponse, CommittedLeaderId, Member, Proposal, T
 use crate::watermarks::{Mark, Watermarks, quorum_received_next};
 use crate::{RaftTimes, snapshot};
 
+/// A voter that is further behind than this gets a snapshot instead of the log.
+pub const BEHIND_BYTES_MAX: u64 = 16 << 30;
+
 pub(crate) type GroupRaft = Raft<TypeConfig, StateMachine>;
 
 /// Who leads a broker group, as this node knows it.
@@ -110,7 +113,8 @@ pub(crate) fn raft_config(cluster_name: &str, times: RaftTimes, hooks: &Hooks) -
         enable_pre_vote: Some(true),
         // Segments are deleted by retention, snapshots are made when it is near.
         snapshot_policy: SnapshotPolicy::Never,
-        max_in_snapshot_log_to_keep: 0,
+        // A snapshot is no permission to purge: that is given by `purge_log` alone, never above the slowest voter.
+        max_in_snapshot_log_to_keep: u64::MAX,
         replication_lag_threshold: u64::MAX / 2,
         max_payload_entries: 1_024,
         install_snapshot_timeout: 600_000,
@@ -136,6 +140,9 @@ pub(crate) fn check_raft_config(config: &Config) -> Result<(), String> {
     }
     if config.snapshot_policy != SnapshotPolicy::Never {
         return Err("snapshot_policy must be Never: retention decides when the log may go".to_owned());
+    }
+    if config.max_in_snapshot_log_to_keep != u64::MAX {
+        return Err("max_in_snapshot_log_to_keep must be unlimited: retention decides how much of the log may go".to_owned());
     }
     Ok(())
 }
@@ -326,15 +333,19 @@ impl BrokerGroup {
         self.raft.trigger().transfer_leader(to.0).await.map_err(|fatal| ProposeError::Unknown(fatal.to_string()))
     }
 
-    /// Makes the applied state durable, tells Raft that the log below may go, and returns the next index that both allow to
-    /// delete: nothing above it may be deleted.
+    /// Makes the applied state durable and moves Raft's purge mark up to `wanted`: never above what the state holds durably,
+    /// nor, on the leader, above the slowest voter's log, unless that voter is [`BEHIND_BYTES_MAX`] behind.
     ///
     /// # Errors
     /// The state cannot be written, or the Raft core has stopped.
     pub async fn release_log_below(&self, wanted: LogIndex) -> io::Result<()> {
         self.raft.trigger().snapshot().await.map_err(io::Error::other)?;
         let durable = self.cell.make_durable()?.map_or(0, |mark| mark.index);
-        let slowest = self.slowest_voter_index().unwrap_or(u64::MAX);
+        let kept_bytes: u64 = self.log.segments().iter().map(|segment| segment.size_bytes).sum();
+        let slowest = match self.slowest_voter_index() {
+            Some(index) if kept_bytes < BEHIND_BYTES_MAX => index,
+            _ => u64::MAX,
+        };
         let upto = wanted.0.min(durable).min(slowest);
         if let Some(upto) = upto.checked_sub(1) {
             self.raft.trigger().purge_log(upto).await.map_err(io::Error::other)?;

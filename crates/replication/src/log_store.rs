@@ -296,3 +296,67 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use duolog_commit_log::{LogOptions, SimDisk};
+    use duolog_types::BrokerGroupId;
+
+    use super::*;
+
+    struct NoTap;
+
+    impl EntryTap for NoTap {
+        fn entry_appended(&self, _: Term, _: LogIndex, _: EntryKind, _: &Bytes) {}
+        fn truncated_after(&self, _: Option<LogIndex>) {}
+    }
+
+    fn store(bodies_bytes: &[usize]) -> LogStore {
+        let dir = tempfile::tempdir().unwrap();
+        let (observer, _) = ProgressObserver::new();
+        let disk = Arc::new(SimDisk::new());
+        let (log, _) = CommitLog::open(disk, dir.path(), LogOptions::default(), observer).unwrap();
+        let entries = (0..).zip(bodies_bytes).map(|(index, bytes)| LogEntry {
+            index: LogIndex(index),
+            term: Term(1),
+            kind: EntryKind::Batches.to_byte(),
+            flush: FlushWish::Now,
+            body: vec![0; *bytes].into(),
+        });
+        log.append(entries.collect(), None).unwrap();
+        let guard = Guard::open(dir.path(), &dir.path().join("boot_id"), &[BrokerGroupId(0)]).unwrap();
+        LogStore::new(log, Arc::new(NoTap), Arc::new(guard))
+    }
+
+    async fn sizes(store: &mut LogStore, start: u64, end: u64) -> Vec<usize> {
+        let size = |entry: RaftEntry| match entry.payload {
+            EntryPayload::Normal(proposal) => proposal.body.len(),
+            EntryPayload::Blank | EntryPayload::Membership(_) => 0,
+        };
+        store.limited_get_log_entries(start, end).await.unwrap().into_iter().map(size).collect()
+    }
+
+    #[tokio::test]
+    async fn raft_must_05_reads_for_replication_are_bounded_in_bytes() {
+        const KIB: usize = 1 << 10;
+        let mut store = store(&[300 * KIB, 300 * KIB, 300 * KIB, 300 * KIB, 5_000 * KIB, 10, READ_BYTES_MAX, 1, 1]);
+        for (start, end, expected) in [
+            (0, 9, vec![300 * KIB; 3]),
+            (0, 2, vec![300 * KIB; 2]),
+            (3, 9, vec![300 * KIB]),
+            // At least one, however large; and nothing with it.
+            (4, 9, vec![5_000 * KIB]),
+            (5, 9, vec![10]),
+            (6, 9, vec![READ_BYTES_MAX]),
+            (7, 9, vec![1, 1]),
+        ] {
+            assert_eq!(sizes(&mut store, start, end).await, expected, "{start}..{end}");
+        }
+        // One after the other they are the whole log.
+        let mut next = 0;
+        while next < 9 {
+            next += sizes(&mut store, next, 9).await.len() as u64;
+        }
+        assert_eq!(next, 9);
+    }
+}

@@ -75,6 +75,7 @@ fn raft_must_01_a_node_refuses_to_start_with_leader_restore() {
         (|config| config.enable_leader_restore = None, "enable_leader_restore"),
         (|config| config.enable_pre_vote = None, "enable_pre_vote"),
         (|config| config.snapshot_policy = openraft::SnapshotPolicy::LogsSinceLast(5_000), "snapshot_policy"),
+        (|config| config.max_in_snapshot_log_to_keep = 0, "max_in_snapshot_log_to_keep"),
     ] {
         nodes.hooks.configure = Some(configure);
         let refused = nodes.try_start(follower).unwrap_err().to_string();

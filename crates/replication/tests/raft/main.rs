@@ -4,9 +4,9 @@
 //! No test sleeps to let something happen: each waits for a condition. Where something must *not* happen, the test waits
 //! for later events that would have come after it.
 
-// mod admin;
+mod admin;
 mod apply;
-// mod balance;
+mod balance;
 mod common;
 mod configuration;
 mod election;
@@ -15,4 +15,4 @@ mod leader_restore;
 mod loss_of_leadership;
 mod ordering;
 mod slow_disk;
-// mod snapshot;
+mod snapshot;

@@ -359,6 +359,7 @@ impl Nodes {
         let elections = Elections::default();
         for id in self.running() {
             let (elections, mut leadership) = (elections.clone(), self.group(id).leadership());
+            leadership.mark_unchanged();
             self.runtime.spawn(async move {
                 while leadership.changed().await.is_ok() {
                     let now = *leadership.borrow_and_update();
