@@ -190,7 +190,8 @@ impl Cluster {
             .enable_all()
             .build()
             .map_err(context("starting the Raft runtime"))?;
-        let mut groups = BTreeMap::new();
+        // Recovery waits for disks, so the groups recover side by side.
+        let mut opening = Vec::new();
         for id in ids {
             let dir = options.data_dir.join("groups").join(id.to_string());
             std::fs::create_dir_all(&dir).map_err(context(format!("creating {}", dir.display())))?;
@@ -207,9 +208,15 @@ impl Cluster {
                 guard: guard.clone(),
                 hooks: hooks.clone(),
             };
-            let group = runtime
-                .block_on(BrokerGroup::open(&dir, group_options))
-                .map_err(context(format!("broker group {id} in {}", dir.display())))?;
+            let opened = runtime.spawn(async move {
+                let group = BrokerGroup::open(&dir, group_options).await;
+                group.map_err(context(format!("broker group {id} in {}", dir.display())))
+            });
+            opening.push((id, opened));
+        }
+        let mut groups = BTreeMap::new();
+        for (id, opened) in opening {
+            let group = runtime.block_on(opened).map_err(|panic| context("recovery")(io::Error::other(panic)))??;
             // A guarded node stands for no election; see `guarding`.
             group.raft.runtime_config().elect(!guard.is_guarded(id));
             groups.insert(id, group);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
@@ -15,6 +15,8 @@ struct Link {
     is_cut: watch::Sender<bool>,
     /// Attempts to connect while it was cut.
     refused: watch::Sender<u64>,
+    /// Connections that are open; each holds one.
+    open: Arc<()>,
 }
 
 /// All links, by (from, to).
@@ -32,9 +34,10 @@ impl Links {
                     port: listener.local_addr().unwrap().port(),
                     is_cut: watch::channel(false).0,
                     refused: watch::channel(0).0,
+                    open: Arc::new(()),
                 };
                 let target = SocketAddr::from(([127, 0, 0, 1], *target));
-                runtime.spawn(serve(listener, target, link.is_cut.subscribe(), link.refused.clone()));
+                runtime.spawn(serve(listener, target, link.is_cut.subscribe(), link.refused.clone(), Arc::downgrade(&link.open)));
                 links.insert((*from, *to), link);
             }
         }
@@ -45,9 +48,13 @@ impl Links {
         self.0[&(from, to)].port
     }
 
-    /// `from` cannot call `to` any more; calls under way break.
+    /// `from` cannot call `to` any more; calls under way are broken when this returns.
     pub fn cut(&self, from: u64, to: u64) {
-        self.0[&(from, to)].is_cut.send_replace(true);
+        let link = &self.0[&(from, to)];
+        link.is_cut.send_replace(true);
+        while Arc::weak_count(&link.open) > 1 {
+            std::thread::yield_now();
+        }
     }
 
     pub fn mend(&self, from: u64, to: u64) {
@@ -74,15 +81,24 @@ impl Links {
     }
 }
 
-async fn serve(listener: TcpListener, target: SocketAddr, is_cut: watch::Receiver<bool>, refused: watch::Sender<u64>) {
+async fn serve(
+    listener: TcpListener,
+    target: SocketAddr,
+    is_cut: watch::Receiver<bool>,
+    refused: watch::Sender<u64>,
+    open: Weak<()>,
+) {
     loop {
         let Ok((mut near, _)) = listener.accept().await else { return };
+        // Held before the look, so that whoever cuts the link sees it.
+        let held = open.clone();
         if *is_cut.borrow() {
             refused.send_modify(|count| *count += 1);
             continue;
         }
         let mut is_cut = is_cut.clone();
         tokio::spawn(async move {
+            let _held = held;
             let Ok(mut far) = TcpStream::connect(target).await else { return };
             near.set_nodelay(true).unwrap();
             far.set_nodelay(true).unwrap();
