@@ -119,6 +119,7 @@ impl Broker {
         for (runtime, queue) in queues {
             handle.spawn(sequencer_task::run(runtime.clone(), queue));
             handle.spawn(sequencer_task::release(runtime.clone()));
+            handle.spawn(watch_failure(broker.clone(), runtime.clone()));
             let interval = Duration::from_millis(broker.settings().retention_check_interval_ms.max(1));
             handle.spawn(retention::run(broker.clone(), runtime.clone(), interval));
             handle.spawn(reconcile::reconcile(broker.clone(), runtime));
@@ -281,6 +282,14 @@ impl Broker {
                 .map_err(|_| BrokerError::RequestTimedOut("this node's catalog is behind".to_owned()))?
                 .map_err(|_| BrokerError::LeaderNotAvailable)?;
         }
+    }
+}
+
+/// A replica that cannot go on ends the node.
+async fn watch_failure(broker: Broker, runtime: Arc<GroupRuntime>) {
+    let mut failed = runtime.subscribe_failed();
+    if let Ok(reason) = failed.wait_for(Option::is_some).await {
+        broker.cluster_handle().fail(reason.clone().unwrap_or_default());
     }
 }
 

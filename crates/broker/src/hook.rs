@@ -9,7 +9,7 @@ use duolog_replication::EntryTap;
 use duolog_state::command::{Command, PartitionCommand};
 use duolog_state::run::{LogEnds, RunBarrier, Verdict};
 use duolog_state::{EntryKind, StateError, TableReader, reader};
-use duolog_types::{LogIndex, Offset, Term, TopicPartition};
+use duolog_types::{AckPoint, LogIndex, Offset, Term, TopicPartition};
 
 use crate::leader_log::{LeaderLog, TailBatch};
 use crate::runtime::{GroupRuntime, Waiter};
@@ -57,6 +57,13 @@ impl EntryTap for Hook {
 
     fn truncated_after(&self, _: Option<LogIndex>) {
         // Only a follower's log is truncated, and its judge starts again with the next barrier.
+    }
+
+    /// By the batches' modes: an entry that is flushed now for one batch may carry another that is answered earlier.
+    fn is_answered_unflushed(&self, kind: EntryKind, body: &Bytes) -> bool {
+        kind == EntryKind::Batches
+            && EntryView::parse(body.clone())
+                .map_or(true, |view| view.slots().any(|slot| slot.durability.ack_point() != AckPoint::Committed))
     }
 }
 

@@ -13,6 +13,7 @@ const LEADER: &str = "duolog_broker_group_leader";
 const TERM: &str = "duolog_broker_group_term";
 const APPLIED: &str = "duolog_broker_group_applied_index";
 const SNAPSHOTS: &str = "duolog_broker_group_installed_snapshots_total";
+const AHEAD: &str = "duolog_broker_group_batches_ahead_total";
 const HIGH_WATERMARK: &str = "duolog_partition_high_watermark";
 const LOG_END: &str = "duolog_partition_log_end_offset";
 const EXPOSURE_RECORDS: &str = "duolog_topic_exposure_records";
@@ -46,7 +47,7 @@ impl Broker {
     }
 
     fn render_groups(&self, text: &mut String) {
-        for (name, kind) in [(WATERMARK, "gauge"), (LEADER, "gauge"), (TERM, "gauge"), (APPLIED, "gauge"), (SNAPSHOTS, "counter")] {
+        for (name, kind) in [(WATERMARK, "gauge"), (LEADER, "gauge"), (TERM, "gauge"), (APPLIED, "gauge"), (SNAPSHOTS, "counter"), (AHEAD, "counter")] {
             // Writing to a string does not fail.
             let _ = writeln!(text, "# TYPE {name} {kind}");
         }
@@ -58,6 +59,7 @@ impl Broker {
             let _ = writeln!(text, "{TERM}{{broker_group=\"{group}\"}} {}", leadership.term);
             let _ = writeln!(text, "{APPLIED}{{broker_group=\"{group}\"}} {applied}");
             let _ = writeln!(text, "{SNAPSHOTS}{{broker_group=\"{group}\"}} {}", replica.installed_snapshots());
+            let _ = writeln!(text, "{AHEAD}{{broker_group=\"{group}\"}} {}", runtime.ahead());
             if leadership.is_self {
                 let marks = *replica.watermarks().borrow();
                 for (mark, next) in [

@@ -1,5 +1,6 @@
 //! One broker group on this node as the broker uses it: the applied state, the leader's log, who waits for what.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -41,6 +42,10 @@ pub(crate) struct GroupRuntime {
     topics_changed: watch::Sender<u64>,
     sequencer: SequencerHandle,
     judge: Mutex<RunJudge>,
+    /// Batches that were taken ahead of the replicated sequence, since the start.
+    ahead: AtomicU64,
+    /// Why this replica cannot go on.
+    failed: watch::Sender<Option<String>>,
 }
 
 impl GroupRuntime {
@@ -60,6 +65,8 @@ impl GroupRuntime {
             topics_changed: watch::channel(0).0,
             sequencer,
             judge: Mutex::new(RunJudge::default()),
+            ahead: AtomicU64::new(0),
+            failed: watch::channel(None).0,
         });
         (runtime, queues)
     }
@@ -191,6 +198,24 @@ impl GroupRuntime {
     /// Where batches go to be sequenced.
     pub(crate) fn sequencer(&self) -> &SequencerHandle {
         &self.sequencer
+    }
+
+    /// Counts a batch that was taken ahead of the replicated sequence.
+    pub(crate) fn count_ahead(&self) {
+        self.ahead.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn ahead(&self) -> u64 {
+        self.ahead.load(Ordering::Relaxed)
+    }
+
+    /// This replica cannot go on: the node ends.
+    pub(crate) fn fail(&self, reason: String) {
+        self.failed.send_replace(Some(reason));
+    }
+
+    pub(crate) fn subscribe_failed(&self) -> watch::Receiver<Option<String>> {
+        self.failed.subscribe()
     }
 
     /// Which of the log's entries count, as the append hook sees it.

@@ -241,6 +241,7 @@ impl Task {
     /// Carries out what the machine wants, in order.
     async fn carry_out(&mut self, output: Output) {
         for ahead in &output.ahead {
+            self.runtime.count_ahead();
             tracing::warn!(
                 broker_group = %self.runtime.id(), partition = %ahead.partition, producer_id = %ahead.producer_id,
                 replicated = ahead.last, found = ahead.found,
@@ -248,7 +249,7 @@ impl Task {
             );
         }
         if let Some(error) = &output.failed {
-            tracing::error!(broker_group = %self.runtime.id(), %error, "the state cannot be read");
+            self.runtime.fail(format!("the state of broker group {} cannot be read: {error}", self.runtime.id()));
         }
         for proposal in output.proposals {
             match proposal {

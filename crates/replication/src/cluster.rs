@@ -239,6 +239,7 @@ impl Cluster {
         for group in shared.groups.values() {
             runtime.block_on(async { group.raft.run() });
             runtime.spawn(watch_failure(shared.clone(), group.clone()));
+            runtime.spawn(watch_core(shared.clone(), group.clone()));
         }
         runtime.block_on(listen(shared.clone()))?;
         runtime.spawn(bootstrap::run(shared.clone()));
@@ -278,6 +279,11 @@ impl Cluster {
         self.shared.groups.get(&id)
     }
 
+    /// The node cannot go on; the first reason counts.
+    pub fn fail(&self, reason: String) {
+        self.shared.fail(reason);
+    }
+
     /// Set when the node must stop: a failed disk, or an identity that the cluster refuses.
     #[must_use]
     pub fn fatal(&self) -> watch::Receiver<Option<String>> {
@@ -302,7 +308,7 @@ impl Cluster {
     /// when no leader answers.
     pub async fn leader_last(&self, group: BrokerGroupId) -> Option<(Term, LogIndex)> {
         let replica = self.group(group)?;
-        let leader = (*replica.leadership().borrow()).leader?;
+        let leader = replica.leadership().borrow().leader?;
         let member = replica.members().into_iter().find(|view| view.node_id == leader)?.member;
         let status = self.shared.ask_status(group, leader, &member).await.filter(|status| status.is_leader)?;
         Some((Term(status.vote?.term), LogIndex(status.last?.index)))
@@ -375,6 +381,13 @@ async fn watch_failure(shared: Arc<Shared>, group: Arc<BrokerGroup>) {
         let reason = reason.clone().unwrap_or_default();
         shared.guard.mark_io_error();
         shared.fail(format!("the commit log of broker group {} failed: {reason}", group.id()));
+    }
+}
+
+/// A Raft core that has stopped by itself (a full disk, damaged state) leaves a replica that does nothing: the node ends.
+async fn watch_core(shared: Arc<Shared>, group: Arc<BrokerGroup>) {
+    if let Some(reason) = group.core_failure().await {
+        shared.fail(format!("the Raft core of broker group {} has stopped: {reason}", group.id()));
     }
 }
 

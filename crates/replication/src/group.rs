@@ -256,6 +256,20 @@ impl BrokerGroup {
         *self.caught_up.borrow()
     }
 
+    /// Waits until the Raft core stops; why, unless it was asked to.
+    pub(crate) async fn core_failure(&self) -> Option<String> {
+        let mut metrics = self.raft.metrics();
+        loop {
+            if let Err(fatal) = &metrics.borrow_watched().running_state {
+                return match fatal {
+                    openraft::errors::Fatal::Stopped => None,
+                    other => Some(other.to_string()),
+                };
+            }
+            metrics.changed().await.ok()?;
+        }
+    }
+
     /// Members of the effective membership.
     #[must_use]
     pub fn members(&self) -> Vec<MemberView> {

@@ -91,6 +91,12 @@ impl Guard {
         self.file.lock().guarded.iter().map(|id| BrokerGroupId(*id)).collect()
     }
 
+    /// Whether the node has answered, or is about to, for an entry that it has not flushed.
+    #[must_use]
+    pub fn is_exposed(&self) -> bool {
+        self.file.lock().exposed
+    }
+
     /// Called before the node answers for an entry that it has not flushed.
     ///
     /// # Errors

@@ -30,6 +30,8 @@ pub trait EntryTap: Send + Sync + 'static {
     fn entry_appended(&self, term: Term, index: LogIndex, kind: EntryKind, body: &Bytes);
     /// Entries after this index were taken out again.
     fn truncated_after(&self, index: Option<LogIndex>);
+    /// Whether something in the entry may be answered before it is flushed: then the power-loss guard must know first.
+    fn is_answered_unflushed(&self, kind: EntryKind, body: &Bytes) -> bool;
 }
 
 /// Watches on a log's own progress.
@@ -269,7 +271,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             let log_entry = to_log_entry(&entry);
             let kind = EntryKind::from_byte(log_entry.kind).expect("made by to_log_entry");
             self.tap.entry_appended(log_entry.term, log_entry.index, kind, &log_entry.body);
-            unflushed |= log_entry.flush != FlushWish::Now;
+            unflushed |= !self.guard.is_exposed() && self.tap.is_answered_unflushed(kind, &log_entry.body);
             log_entries.push(log_entry);
         }
         if unflushed {
@@ -309,6 +311,9 @@ mod tests {
     impl EntryTap for NoTap {
         fn entry_appended(&self, _: Term, _: LogIndex, _: EntryKind, _: &Bytes) {}
         fn truncated_after(&self, _: Option<LogIndex>) {}
+        fn is_answered_unflushed(&self, _: EntryKind, _: &Bytes) -> bool {
+            false
+        }
     }
 
     fn store(bodies_bytes: &[usize]) -> LogStore {

@@ -175,6 +175,10 @@ fn cluster_options(config: &NodeConfig) -> ClusterOptions {
 
 fn disk(config: &NodeConfig) -> Arc<dyn Disk> {
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    if config.testing.skip_flush {
+        tracing::warn!("testing.skip_flush is on: acknowledged records are lost with the power");
+        return Arc::new(SlowDisk::never_flushing(disk));
+    }
     match config.testing.flush_delay_ms {
         0 => disk,
         ms => Arc::new(SlowDisk::new(disk, Duration::from_millis(ms))),

@@ -19,7 +19,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 pub enum TopicCommand {
     /// Creates a topic: `duolog topic create --bootstrap 127.0.0.1:9092 payments --config duolog.flush=sync`.
     Create {
-        /// Address of a node.
+        /// Addresses of nodes: HOST:PORT[,HOST:PORT…].
         #[arg(long, default_value = "127.0.0.1:9092")]
         bootstrap: String,
         /// Name of the topic.
@@ -72,8 +72,20 @@ pub fn run(command: TopicCommand) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The first of the listed nodes that takes a connection.
+async fn connect(bootstrap: &str) -> anyhow::Result<TcpStream> {
+    let mut last = None;
+    for address in bootstrap.split(',').map(str::trim).filter(|address| !address.is_empty()) {
+        match TcpStream::connect(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = Some(anyhow::Error::new(error).context(format!("cannot connect to {address}"))),
+        }
+    }
+    Err(last.unwrap_or_else(|| anyhow::anyhow!("--bootstrap {bootstrap:?}: expected HOST:PORT[,HOST:PORT…]")))
+}
+
 async fn ask(bootstrap: &str, request: &CreateTopicsRequest) -> anyhow::Result<CreateTopicsResponse> {
-    let mut stream = TcpStream::connect(bootstrap).await.with_context(|| format!("cannot connect to {bootstrap}"))?;
+    let mut stream = connect(bootstrap).await?;
     let header = RequestHeader::default()
         .with_request_api_key(ApiKey::CreateTopics as i16)
         .with_request_api_version(VERSION)

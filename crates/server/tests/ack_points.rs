@@ -24,9 +24,12 @@ const RECORDS: usize = 30;
 /// The system group's first choice.
 const LEADER: u64 = 0;
 
+/// A candidate must flush its vote well within an election time-out.
+const TIMES: &str =
+    "[raft]\nheartbeat_interval_ms = 100\nelection_timeout_min_ms = 1500\nelection_timeout_max_ms = 2000\n";
 const QUICK: &str = "";
-const SLOW: &str = "[testing]\nflush_delay_ms = 300";
-const SLOW_AND_SILENT: &str = "[testing]\nflush_delay_ms = 300\ndrop_received_marks = true";
+const SLOW: &str = "[testing]\nflush_delay_ms = 300\n";
+const SLOW_AND_SILENT: &str = "[testing]\nflush_delay_ms = 300\ndrop_received_marks = true\n";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Speed {
@@ -64,7 +67,8 @@ const CASES: [Case; 3] = [
 
 #[test]
 fn each_mode_waits_for_its_own_ack_point() {
-    let mut table = format!("ack p50 in ms, {RECORDS} records per mode, one per {RECORD_INTERVAL:?}; the slow disk adds 300 ms\n");
+    let mut table =
+        format!("ack p50 in ms, {RECORDS} records per mode, one per {RECORD_INTERVAL:?}; the slow disk adds 300 ms\n");
     writeln!(table, "{:<30} {:>11} {:>11} {:>11} {:>11}", "", MODES[0], MODES[1], MODES[2], MODES[3]).unwrap();
     let mut wrong = Vec::new();
     for case in &CASES {
@@ -91,7 +95,7 @@ fn start(case: &Case) -> Cluster {
     let mut cluster = Cluster::down(Layout { nodes: 3, broker_groups: 1, tables: "" });
     for id in 0..3 {
         let node = cluster.node_mut(id);
-        node.configure(if id == LEADER { case.leader } else { case.followers });
+        node.configure(&format!("{TIMES}{}", if id == LEADER { case.leader } else { case.followers }));
         node.start();
     }
     cluster.wait_ready();
@@ -112,7 +116,7 @@ fn leads_everything(client: &mut Client) -> bool {
 fn measure(cluster: &Cluster) -> Vec<Duration> {
     let of_mode = |mode| {
         let mut client = cluster.node(LEADER).client();
-        let produced = client.produce_steadily(mode, RECORDS, RECORD_INTERVAL);
+        let produced = client.produce_steadily(mode, 0..RECORDS, RECORD_INTERVAL);
         assert!(produced.iter().all(|produced| produced.error_code == 0), "{mode}: {produced:?}");
         let mut times: Vec<Duration> = produced.iter().map(|produced| produced.took).collect();
         times.sort_unstable();

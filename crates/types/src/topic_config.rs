@@ -104,7 +104,7 @@ pub const TOPIC_CONFIG_KEYS: &[ConfigKey] = &[
     ConfigKey { name: "duolog.replication", default: "sync", doc: "Whether an acknowledgement waits for a quorum: sync or async.", expected: "sync or async", kind: Kind::OneOf(&["sync", "async"]) },
     ConfigKey { name: "file.delete.delay.ms", default: "60000", doc: "Accepted for compatibility; segments are shared by all topics.", expected: "an integer of at least 0", kind: NOT_NEGATIVE },
     ConfigKey { name: "flush.messages", default: "9223372036854775807", doc: "1 selects flush=sync; any other explicit value selects flush=async with a flush at every n-th record.", expected: "an integer of at least 1", kind: Kind::Integer { min: 1, max: i64::MAX } },
-    ConfigKey { name: "flush.ms", default: "100", doc: "With flush=async, the longest time in milliseconds before a record is flushed.", expected: "an integer of at least 0", kind: NOT_NEGATIVE },
+    ConfigKey { name: "flush.ms", default: "100", doc: "With flush=async, the longest time in milliseconds before a record is flushed; at most a quarter of raft.election_timeout_min_ms.", expected: "an integer of at least 0", kind: NOT_NEGATIVE },
     ConfigKey { name: "index.interval.bytes", default: "4096", doc: "Accepted for compatibility; every batch is indexed.", expected: "an integer of at least 0", kind: NOT_NEGATIVE },
     ConfigKey { name: "max.compaction.lag.ms", default: "9223372036854775807", doc: "Accepted for compatibility; has a meaning only with compaction.", expected: "an integer of at least 1", kind: Kind::Integer { min: 1, max: i64::MAX } },
     ConfigKey { name: "max.message.bytes", default: "1048588", doc: "Largest record batch in bytes.", expected: "an integer from 0 to 104857600", kind: Kind::Integer { min: 0, max: 100 << 20 } },

@@ -1,4 +1,4 @@
-//! A disk whose fdatasync takes longer: for tests of what must not wait for a flush.
+//! A disk whose fdatasync takes longer, or does nothing: for tests of what must not, and what must, wait for a flush.
 
 use std::io::{self, IoSlice};
 use std::path::Path;
@@ -7,21 +7,34 @@ use std::time::Duration;
 
 use super::{Disk, DiskFile};
 
-/// Another disk, with every [`DiskFile::sync_data`] delayed. A wrapper, so that the real disk has no branch for it.
+/// What a flush does.
+#[derive(Debug, Clone, Copy)]
+enum Flush {
+    Delayed(Duration),
+    Skipped,
+}
+
+/// Another disk, with every [`DiskFile::sync_data`] delayed or skipped. A wrapper, so that the real disk has no branch for it.
 pub struct SlowDisk {
     inner: Arc<dyn Disk>,
-    flush_delay: Duration,
+    flush: Flush,
 }
 
 impl SlowDisk {
     /// Delays each flush of `inner` by `flush_delay`.
     #[must_use]
     pub fn new(inner: Arc<dyn Disk>, flush_delay: Duration) -> Self {
-        Self { inner, flush_delay }
+        Self { inner, flush: Flush::Delayed(flush_delay) }
+    }
+
+    /// The mutant: a flush says that it is done and does nothing.
+    #[must_use]
+    pub fn never_flushing(inner: Arc<dyn Disk>) -> Self {
+        Self { inner, flush: Flush::Skipped }
     }
 
     fn wrap(&self, inner: Arc<dyn DiskFile>) -> Arc<dyn DiskFile> {
-        Arc::new(SlowFile { inner, flush_delay: self.flush_delay })
+        Arc::new(SlowFile { inner, flush: self.flush })
     }
 }
 
@@ -61,7 +74,7 @@ impl Disk for SlowDisk {
 
 struct SlowFile {
     inner: Arc<dyn DiskFile>,
-    flush_delay: Duration,
+    flush: Flush,
 }
 
 impl DiskFile for SlowFile {
@@ -74,8 +87,13 @@ impl DiskFile for SlowFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        std::thread::sleep(self.flush_delay);
-        self.inner.sync_data()
+        match self.flush {
+            Flush::Delayed(delay) => {
+                std::thread::sleep(delay);
+                self.inner.sync_data()
+            }
+            Flush::Skipped => Ok(()),
+        }
     }
 
     fn allocate(&self, position_bytes: u64, length_bytes: u64) -> io::Result<()> {

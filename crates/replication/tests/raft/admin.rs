@@ -26,7 +26,10 @@ fn raft_must_14_an_emptied_node_is_refused_under_its_old_identity() {
     nodes.start_node(3);
     let fatal = nodes.node(3).fatal();
     let reason = nodes.until("it is told to stop", || fatal.borrow().clone());
-    assert!(reason.contains("must not return under its old identity") && reason.contains("duolog cluster replace"), "{reason}");
+    assert!(
+        reason.contains("must not return under its old identity") && reason.contains("duolog cluster replace"),
+        "{reason}"
+    );
     // Nor does the leader feed it: later writes go on without it.
     for number in 0..20 {
         nodes.node(1);
@@ -45,17 +48,22 @@ fn an_emptied_node_is_replaced_by_a_new_one() {
     nodes.until_everywhere("before");
     nodes.kill(3);
     nodes.start_node(4);
-    let member = nodes.until("node 4 announces itself", || match ask(&nodes, 1, &AdminRequest::Announced { node: 4 }) {
-        AdminReply::Announced { member } => member,
-        other => panic!("{other:?}"),
-    });
+    let member =
+        nodes.until("node 4 announces itself", || match ask(&nodes, 1, &AdminRequest::Announced { node: 4 }) {
+            AdminReply::Announced { member } => member,
+            other => panic!("{other:?}"),
+        });
     let replace = AdminRequest::ReplaceHere { old: 3, new: 4, member: member.clone() };
     let done = ask(&nodes, 1, &replace);
-    assert!(matches!(&done, AdminReply::Done { lines } if lines.len() == 1 && lines[0].contains("took the place of 3")), "{done:?}");
+    assert!(
+        matches!(&done, AdminReply::Done { lines } if lines.len() == 1 && lines[0].contains("took the place of 3")),
+        "{done:?}"
+    );
     nodes.write("after");
     nodes.until_everywhere("after");
     assert_eq!(nodes.recorder(4).texts(GROUP), ["before", "after"]);
-    let voters: BTreeSet<u64> = nodes.group(1).members().iter().filter(|view| view.voter).map(|view| view.node_id.0).collect();
+    let voters: BTreeSet<u64> =
+        nodes.group(1).members().iter().filter(|view| view.voter).map(|view| view.node_id.0).collect();
     assert_eq!(voters, BTreeSet::from([1, 2, 4]));
     // Asked again, there is nothing left to do; the new one votes: with it alone there is a majority.
     assert!(matches!(ask(&nodes, 1, &replace), AdminReply::Done { lines } if lines[0].contains("already")));
@@ -71,9 +79,8 @@ fn an_emptied_node_is_replaced_by_a_new_one() {
 #[test]
 fn raft_must_14_a_mark_of_another_term_never_counts() {
     let voters = [BTreeSet::from([1, 2, 3])];
-    let marks = |follower_term| {
-        BTreeMap::from([(1, Mark { term: 7, index: 9 }), (2, Mark { term: follower_term, index: 9 })])
-    };
+    let marks =
+        |follower_term| BTreeMap::from([(1, Mark { term: 7, index: 9 }), (2, Mark { term: follower_term, index: 9 })]);
     assert_eq!(quorum_received_next(&voters, &marks(7), 7), 10);
     assert_eq!(quorum_received_next(&voters, &marks(6), 7), 0);
     assert_eq!(quorum_received_next(&voters, &marks(8), 7), 0);
@@ -91,9 +98,8 @@ fn raft_must_14_received_starts_anew_with_each_term() {
     for number in 0..50 {
         (last, _) = nodes.append(1, body(&format!("lost {number}"), 0), FlushWish::Now);
     }
-    let new = nodes.until("another leader", || {
-        [2, 3].into_iter().find(|id| nodes.group(*id).leadership().borrow().is_self)
-    });
+    let new =
+        nodes.until("another leader", || [2, 3].into_iter().find(|id| nodes.group(*id).leadership().borrow().is_self));
     let third = 5 - new;
     // Of the three only the new leader writes: the old one's tail, of another term, and the third one's log count nothing.
     nodes.until_true("its first entry is committed", || {
@@ -102,9 +108,12 @@ fn raft_must_14_received_starts_anew_with_each_term() {
     });
     nodes.gate(third).hold(Door::Write);
     nodes.links.rejoin(1);
-    nodes.until_true("the old leader follows", || nodes.group(1).leadership().borrow().leader.is_some_and(|id| id.0 == new));
+    nodes.until_true("the old leader follows", || {
+        nodes.group(1).leadership().borrow().leader.is_some_and(|id| id.0 == new)
+    });
     let (index, answer) = nodes.append(new, body("after", 0), FlushWish::Now);
     nodes.answer(answer).unwrap();
+    nodes.until_received(new, LogIndex(index.0 + 1));
     let watermarks = *nodes.group(new).watermarks().borrow();
     assert!(index < last, "the test is about a longer tail of an older term");
     assert_eq!(watermarks.received_next, index.0 + 1, "never more than the leader itself has: {watermarks:?}");

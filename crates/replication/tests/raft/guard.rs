@@ -115,5 +115,8 @@ fn raft_must_13_a_restarted_node_refuses_votes_for_one_election_timeout() {
     // Nobody can be elected without its vote, and it grants none before a lease would have ended.
     let elected = nodes.leader();
     let waited_ms = started.elapsed().as_millis();
-    assert!(waited_ms >= u128::from(Settings::patient().times.election_timeout_max_ms), "node {elected} after {waited_ms} ms");
+    assert!(
+        waited_ms >= u128::from(Settings::patient().times.election_timeout_max_ms),
+        "node {elected} after {waited_ms} ms"
+    );
 }

@@ -23,7 +23,10 @@ fn kill_a_leader_without_its_log(nodes: &mut Nodes) -> (u64, u64, u64) {
     let (index, _answer) = nodes.append(leader, body("kept", 0), FlushWish::Now);
     let watermarks = nodes.group(leader).watermarks();
     nodes.until_true("committed by the followers", || watermarks.borrow().committed_next > index.0);
-    assert!(nodes.group(leader).log().written().is_some_and(|(_, written)| written < index), "the leader has not written it");
+    assert!(
+        nodes.group(leader).log().written().is_some_and(|(_, written)| written < index),
+        "the leader has not written it"
+    );
     nodes.kill(leader);
     (leader, term, index.0)
 }
@@ -47,7 +50,10 @@ fn raft_must_01_with_leader_restore_replicas_diverge() {
     let texts = nodes.until("applied everywhere", || {
         nodes.running().into_iter().map(|id| at(id).map(|seen| seen.text)).collect::<Option<Vec<_>>>()
     });
-    assert!(texts.contains(&"kept".to_owned()) && texts.contains(&"overwritten".to_owned()), "no divergence: {texts:?}");
+    assert!(
+        texts.contains(&"kept".to_owned()) && texts.contains(&"overwritten".to_owned()),
+        "no divergence: {texts:?}"
+    );
 }
 
 #[test]

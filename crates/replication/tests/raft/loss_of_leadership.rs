@@ -17,7 +17,8 @@ fn proposal(text: &str) -> Proposal {
 fn depose(nodes: &Nodes) -> (u64, u64, Vec<crate::common::nodes::Answer>) {
     let old = nodes.leader();
     nodes.links.isolate(old);
-    let waiting = (0..20).map(|number| nodes.append(old, body(&format!("waiting {number}"), 0), FlushWish::Now).1).collect();
+    let waiting =
+        (0..20).map(|number| nodes.append(old, body(&format!("waiting {number}"), 0), FlushWish::Now).1).collect();
     let new = nodes.until("another leader", || {
         nodes.others(old).into_iter().find(|id| nodes.group(*id).leadership().borrow().is_self)
     });

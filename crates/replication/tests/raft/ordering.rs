@@ -73,7 +73,10 @@ fn raft_must_02_a_vote_is_on_disk_before_it_counts() {
                 let after = nodes.disk(id).fork();
                 after.power_loss(seed);
                 let found = vote_term(&recovered(after, &nodes.data_dir(id)));
-                assert!(found >= term, "round {round}, node {id}: vote of term {found}, elected in {term}, seed {seed}");
+                assert!(
+                    found >= term,
+                    "round {round}, node {id}: vote of term {found}, elected in {term}, seed {seed}"
+                );
             }
         }
         nodes.start_node(leader);
@@ -117,11 +120,16 @@ fn raft_must_02_votes_appends_and_truncations_keep_their_order() {
     for round in 0..6 {
         nodes.make_leader(1 + round % 3);
         let leader = nodes.leader();
-        let answers: Vec<_> = (0..40).map(|_| nodes.propose(leader, body("load", 2_000), FlushWish::WithinMs(20))).collect();
+        let answers: Vec<_> =
+            (0..40).map(|_| nodes.propose(leader, body("load", 2_000), FlushWish::WithinMs(20))).collect();
         for id in nodes.running() {
             for seed in 0..4 {
                 let after = nodes.disk(id).fork();
-                if seed % 2 == 0 { after.kill() } else { after.power_loss(seed) };
+                if seed % 2 == 0 {
+                    after.kill()
+                } else {
+                    after.power_loss(seed)
+                };
                 let found = recovered(after, &nodes.data_dir(id));
                 let last_term = found.last.map_or(0, |(term, _)| term.0);
                 // An entry of a term comes after the vote for its leader.

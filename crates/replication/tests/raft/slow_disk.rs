@@ -87,7 +87,8 @@ fn raft_must_11_no_election_while_every_flush_takes_300_ms() {
                 (reached, sent.elapsed().as_millis())
             }));
         }
-        let latencies: Vec<_> = futures_util::future::join_all(latencies).await.into_iter().map(Result::unwrap).collect();
+        let latencies: Vec<_> =
+            futures_util::future::join_all(latencies).await.into_iter().map(Result::unwrap).collect();
         (answers, latencies)
     });
     let count = answers.len();

@@ -4,8 +4,8 @@ use duolog_commit_log::LogError;
 use duolog_replication::BrokerGroup;
 use duolog_types::{FlushWish, LogIndex};
 
-use crate::common::nodes::{Settings, body};
-use crate::common::{GROUP, Nodes};
+use crate::common::nodes::body;
+use crate::common::{GROUP, Nodes, Settings};
 
 const RECORD_BYTES: usize = 4 << 10;
 
@@ -19,8 +19,9 @@ fn small_segments() -> Settings {
 
 /// Writes so many records, and waits for the last.
 fn load(nodes: &Nodes, leader: u64, name: &str, count: u64) -> LogIndex {
-    let answers: Vec<_> =
-        (0..count).map(|number| nodes.propose(leader, body(&format!("{name} {number}"), RECORD_BYTES), FlushWish::WithinMs(20))).collect();
+    let answers: Vec<_> = (0..count)
+        .map(|number| nodes.propose(leader, body(&format!("{name} {number}"), RECORD_BYTES), FlushWish::WithinMs(20)))
+        .collect();
     let applied = answers.into_iter().map(|answer| nodes.answer(answer).unwrap().0);
     applied.max().expect("at least one record")
 }
@@ -54,7 +55,9 @@ fn raft_must_06_a_purge_is_a_mark_and_deletes_nothing() {
         release(&nodes, &group, last.0 + 1);
         group.log().purged().is_some_and(|(_, index)| index.0 + 1 == last.0)
     });
-    let paths = |segments: Vec<duolog_commit_log::SegmentInfo>| -> Vec<_> { segments.into_iter().map(|info| info.path).collect() };
+    let paths = |segments: Vec<duolog_commit_log::SegmentInfo>| -> Vec<_> {
+        segments.into_iter().map(|info| info.path).collect()
+    };
     assert_eq!(paths(group.log().segments()), paths(segments), "segments are retention's");
     assert_purged_but_readable(&nodes, 1, LogIndex(last.0 - 1));
     nodes.write("after");
@@ -75,7 +78,11 @@ fn raft_must_06_the_mark_stays_below_the_slowest_voter() {
     for number in 0..20 {
         release(&nodes, &group, last.0 + 1);
         nodes.write(&format!("after {number}"));
-        assert!(group.log().purged().is_none_or(|(_, index)| index <= has), "node 3 has {has}: {:?}", group.log().purged());
+        assert!(
+            group.log().purged().is_none_or(|(_, index)| index <= has),
+            "node 3 has {has}: {:?}",
+            group.log().purged()
+        );
     }
     nodes.write("after");
     nodes.start_node(3);

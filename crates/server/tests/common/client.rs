@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -126,10 +127,12 @@ impl Client {
         Ok(produced(&response, begin))
     }
 
-    /// `count` records, one per `interval`, whether the former are answered or not. Answers come in order.
-    pub fn produce_steadily(&mut self, topic: &str, count: usize, interval: Duration) -> Vec<Produced> {
+    /// Records with the values of a range, one per `interval`, whether the former are answered or not. Answers come in
+    /// order; an answer's time counts from the moment when its record was due.
+    pub fn produce_steadily(&mut self, topic: &str, values: Range<usize>, interval: Duration) -> Vec<Produced> {
         let mut receiver = self.second();
-        let begin = Instant::now() + interval;
+        let begin = Instant::now();
+        let (first, count) = (values.start, values.len());
         let due = |i: usize| begin + interval * i as u32;
         std::thread::scope(|scope| {
             let received = scope.spawn(move || -> Vec<Produced> {
@@ -142,7 +145,8 @@ impl Client {
             for i in 0..count {
                 // The pace, not a condition.
                 std::thread::sleep(due(i).saturating_duration_since(Instant::now()));
-                self.send(PRODUCE_VERSION, &produce_request(topic, &i.to_string())).expect("the connection stays");
+                self.send(PRODUCE_VERSION, &produce_request(topic, &(first + i).to_string()))
+                    .expect("the connection stays");
             }
             received.join().expect("the answers are received")
         })

@@ -37,7 +37,13 @@ impl Links {
                     open: Arc::new(()),
                 };
                 let target = SocketAddr::from(([127, 0, 0, 1], *target));
-                runtime.spawn(serve(listener, target, link.is_cut.subscribe(), link.refused.clone(), Arc::downgrade(&link.open)));
+                runtime.spawn(serve(
+                    listener,
+                    target,
+                    link.is_cut.subscribe(),
+                    link.refused.clone(),
+                    Arc::downgrade(&link.open),
+                ));
                 links.insert((*from, *to), link);
             }
         }

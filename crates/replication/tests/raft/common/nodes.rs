@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -60,7 +60,8 @@ impl Default for Settings {
 impl Settings {
     /// Slow to elect: for what must happen before anybody else stands.
     pub fn patient() -> Self {
-        let times = RaftTimes { heartbeat_interval_ms: 50, election_timeout_min_ms: 1_200, election_timeout_max_ms: 1_600 };
+        let times =
+            RaftTimes { heartbeat_interval_ms: 50, election_timeout_min_ms: 1_200, election_timeout_max_ms: 1_600 };
         Self { times, ..Self::default() }
     }
 }
@@ -402,7 +403,9 @@ impl Nodes {
     /// Waits until every running node has applied a text.
     pub fn until_everywhere(&self, text: &str) {
         for id in self.running() {
-            self.until_true(&format!("{text:?} on node {id}"), || self.recorder(id).texts(GROUP).iter().any(|t| t == text));
+            self.until_true(&format!("{text:?} on node {id}"), || {
+                self.recorder(id).texts(GROUP).iter().any(|t| t == text)
+            });
         }
     }
 

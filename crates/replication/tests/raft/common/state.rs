@@ -129,4 +129,7 @@ pub struct NoTap;
 impl EntryTap for NoTap {
     fn entry_appended(&self, _: Term, _: LogIndex, _: EntryKind, _: &Bytes) {}
     fn truncated_after(&self, _: Option<LogIndex>) {}
+    fn is_answered_unflushed(&self, _: EntryKind, _: &Bytes) -> bool {
+        true
+    }
 }

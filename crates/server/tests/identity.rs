@@ -1,0 +1,148 @@
+//! Who may use a data directory, and who may take part in a cluster, over real processes.
+
+mod common;
+
+use std::fs;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use common::{Cluster, Layout, duolog, wait_for};
+
+const LIMIT: Duration = Duration::from_secs(60);
+const ONE: Layout = Layout { nodes: 1, broker_groups: 1, tables: "" };
+
+/// Rewrites the config of a node that is down.
+fn edit_config(cluster: &Cluster, id: u64, from: &str, to: &str) {
+    let path = cluster.node(id).config();
+    let text = fs::read_to_string(&path).expect("node.toml");
+    assert!(text.contains(from), "{text}");
+    fs::write(&path, text.replacen(from, to, 1)).expect("node.toml");
+}
+
+/// Starts a node that must end by itself with an error, and checks what it says.
+fn is_refused(cluster: &mut Cluster, id: u64, sentences: &[&str]) {
+    let node = cluster.node_mut(id);
+    let before = node.output().len();
+    node.start();
+    let status = node.wait_for_end();
+    let said = node.output()[before..].to_owned();
+    assert!(!status.success(), "node {id} ended with {status}: {said}");
+    for sentence in sentences {
+        assert!(said.contains(sentence), "{sentence:?} is missing: {said}");
+    }
+}
+
+#[test]
+fn a_second_process_on_the_same_directory_is_refused() {
+    let mut cluster = Cluster::start(ONE);
+    cluster.add(1, &[]);
+    let (first, second) = (cluster.node(0).data(), cluster.node(1).data());
+    edit_config(&cluster, 1, &format!("data_dir = {second:?}"), &format!("data_dir = {first:?}"));
+    edit_config(&cluster, 1, "node_id = 1", "node_id = 0");
+    edit_config(&cluster, 1, "id = 1", "id = 0");
+    let path = first.display().to_string();
+    is_refused(&mut cluster, 1, &[&path, "is in use by another process", "choose another data_dir"]);
+    assert!(cluster.node(0).is_healthy(), "the first process was not disturbed");
+}
+
+#[test]
+fn an_unknown_key_is_named_with_its_line() {
+    let mut cluster = Cluster::down(ONE);
+    edit_config(&cluster, 0, "[listen]", "flush_everything = true\n[listen]");
+    let text = fs::read_to_string(cluster.node(0).config()).expect("node.toml");
+    let line = text.lines().position(|line| line.starts_with("flush_everything")).expect("just written") + 1;
+    is_refused(
+        &mut cluster,
+        0,
+        &["node.toml", &format!("line {line}"), "unknown field `flush_everything`", "expected"],
+    );
+}
+
+#[test]
+fn a_directory_of_another_node_is_refused() {
+    let mut cluster = Cluster::start(ONE);
+    assert!(cluster.node_mut(0).terminate().success());
+    edit_config(&cluster, 0, "node_id = 0", "node_id = 5");
+    edit_config(&cluster, 0, "[[nodes]]\nid = 0", "[[nodes]]\nid = 5");
+    is_refused(&mut cluster, 0, &["belongs to node 0, but this is node 5", "check node_id and data_dir"]);
+}
+
+/// An emptied node is refused under its old identity; under a new one it takes the place of the old, under load.
+#[test]
+fn a_node_that_lost_its_disk_is_replaced_by_a_new_one() {
+    const TOPIC: &str = "load";
+    let tables = "[log]\nsegment_size_bytes = 1048576\n";
+    let mut cluster = Cluster::start(Layout { nodes: 3, broker_groups: 4, tables });
+    cluster.node(0).client().create_topic(TOPIC, &[]);
+
+    cluster.node_mut(2).kill();
+    fs::remove_dir_all(cluster.node(2).data()).expect("the directory of a node that is down");
+    is_refused(
+        &mut cluster,
+        2,
+        &["must not return under its old identity", "duolog cluster replace --old 2 --new NEW_ID"],
+    );
+
+    cluster.add(3, &[0, 1]);
+    cluster.node_mut(3).start();
+    wait_for("the others lead every broker group", LIMIT, || [0, 1].iter().all(|id| cluster.node(*id).is_healthy()));
+    let (stop, cluster_ref) = (AtomicBool::new(false), &cluster);
+    let acknowledged = std::thread::scope(|scope| {
+        let load = scope.spawn(|| produce_until(cluster_ref, TOPIC, &stop));
+        let end = Instant::now() + LIMIT;
+        let address = cluster_ref.node(0).grpc_address();
+        // The new node makes itself known, and leaders settle: the command says when it must be run again.
+        let output = loop {
+            let output = duolog(&["cluster", "replace", "--node", &address, "--old", "2", "--new", "3"]);
+            if output.status.success() || Instant::now() > end {
+                break output;
+            }
+        };
+        stop.store(true, Ordering::Relaxed);
+        assert!(output.status.success(), "{output:?}");
+        assert!(String::from_utf8_lossy(&output.stdout).contains("done: node 2 is no member any more"), "{output:?}");
+        load.join().expect("the load ends")
+    });
+    assert!(acknowledged.len() > 10, "there was hardly any load: {} records", acknowledged.len());
+
+    cluster.wait_ready();
+    wait_for("the replicas of all broker groups are equal", LIMIT, || {
+        let hashes = [0, 1, 3].map(|id| cluster.node(id).get("/debug/state-hash"));
+        let same = |hash: &Option<(u16, String)>| matches!(hash, Some((200, _))) && *hash == hashes[0];
+        hashes.iter().all(same)
+    });
+    let voters = &cluster.node(3).cluster_status()["groups"];
+    for group in voters.as_array().expect("groups") {
+        let replicas = group["replicas"].as_array().expect("replicas");
+        let ids: Vec<Option<u64>> = replicas.iter().map(|replica| replica["node_id"].as_u64()).collect();
+        assert_eq!(ids, [Some(0), Some(1), Some(3)], "{group}");
+    }
+    let leader = cluster.node(3).client().leader(TOPIC).expect("a leader");
+    let stored = cluster.node(leader).client().fetch_all(TOPIC);
+    let lost: Vec<&String> = acknowledged.iter().filter(|value| !stored.contains(value)).collect();
+    assert!(lost.is_empty(), "acknowledged and not there: {lost:?}");
+}
+
+/// One record after the other, wherever the leader is. Gives the values that were acknowledged.
+fn produce_until(cluster: &Cluster, topic: &str, stop: &AtomicBool) -> Vec<String> {
+    let mut acknowledged = Vec::new();
+    let mut client = None;
+    for i in 0.. {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let value = i.to_string();
+        let connected = client.get_or_insert_with(|| {
+            let leader = cluster.node(0).client().leader(topic).unwrap_or(0);
+            cluster.node(leader).client()
+        });
+        let produced: io::Result<_> = connected.produce(topic, &value);
+        match produced {
+            Ok(produced) if produced.error_code == 0 => acknowledged.push(value),
+            // Leadership moves.
+            _ => client = None,
+        }
+    }
+    acknowledged
+}
