@@ -117,6 +117,11 @@ fn read(cluster: &Cluster) -> Vec<String> {
     cluster.node(leader).client().fetch_all(TOPIC)
 }
 
+/// The broker group as a node sees it; null while the node does not answer.
+fn group(cluster: &Cluster, asked: u64) -> serde_json::Value {
+    cluster.node(asked).cluster_status().map_or(serde_json::Value::Null, |status| status["groups"][0].clone())
+}
+
 fn leader(cluster: &Cluster, asked: u64) -> Option<u64> {
     group(cluster, asked)["leader"].as_u64()
 }
@@ -125,17 +130,12 @@ fn term(cluster: &Cluster, asked: u64) -> u64 {
     group(cluster, asked)["term"].as_u64().expect("a term")
 }
 
-fn group(cluster: &Cluster, asked: u64) -> serde_json::Value {
-    cluster.node(asked).cluster_status()["groups"][0].clone()
-}
-
 fn replicas(cluster: &Cluster, asked: u64) -> Vec<serde_json::Value> {
-    group(cluster, asked)["replicas"].as_array().expect("the replicas").clone()
+    group(cluster, asked)["replicas"].as_array().cloned().unwrap_or_default()
 }
 
 fn is_guarded(cluster: &Cluster, asked: u64) -> bool {
-    let own = |replica: &&serde_json::Value| replica["node_id"] == asked;
-    replicas(cluster, asked).iter().find(own).expect("a member").get("guarded") == Some(&true.into())
+    replicas(cluster, asked).iter().any(|replica| replica["node_id"] == asked && replica["guarded"] == true)
 }
 
 /// Whether one of the nodes is ready, or one of them leads, as far as it knows itself.
@@ -147,7 +147,7 @@ fn leads(cluster: &Cluster, ids: &[u64]) -> bool {
 fn wait_until_flushed_everywhere(cluster: &Cluster) {
     wait_for("every replica has flushed and applied everything", LEADER_LIMIT, || {
         let replicas = replicas(cluster, A);
-        let last = &replicas[0]["last_index"];
+        let Some(last) = replicas.first().map(|replica| &replica["last_index"]) else { return false };
         let next = last.as_u64().map(|last| last + 1);
         replicas.iter().all(|replica| {
             &replica["last_index"] == last

@@ -112,7 +112,7 @@ fn a_node_that_lost_its_disk_is_replaced_by_a_new_one() {
         let same = |hash: &Option<(u16, String)>| matches!(hash, Some((200, _))) && *hash == hashes[0];
         hashes.iter().all(same)
     });
-    let voters = &cluster.node(3).cluster_status()["groups"];
+    let voters = &cluster.node(3).cluster_status().expect("a status")["groups"];
     for group in voters.as_array().expect("groups") {
         let replicas = group["replicas"].as_array().expect("replicas");
         let ids: Vec<Option<u64>> = replicas.iter().map(|replica| replica["node_id"].as_u64()).collect();

@@ -146,3 +146,103 @@ async fn pull_back_offset(coordinator: &Coordinator, term: Term, pull_back: Pull
     let tables = coordinator.runtime.tables();
     reader::committed_offset(&*tables, &group, partition).map_err(storage)?.ok_or_else(unknown)
 }
+
+#[cfg(test)]
+mod tests {
+    //! A partition of two terms: the records 0 to 9 are of term 1, 10 to 14 of term 3. Where must a consumer go on?
+
+    use duolog_record::BatchBuilder;
+    use duolog_record::entry::{BatchMeta, EntryBuilder, EntryHeader};
+    use duolog_state::command::PartitionCommand;
+    use duolog_state::run::RunBarrier;
+    use duolog_state::{AppliedEntry, Machine, MemoryTables};
+    use duolog_types::{Durability, LogIndex, TimestampMs, TopicConfig, TopicId};
+
+    use super::*;
+
+    const TP: TopicPartition = TopicPartition { topic: TopicId([3; 16]), partition: 0 };
+
+    fn batch_of_term(term: u64, base_offset: i64, records: usize) -> [(Term, EntryKind, bytes::Bytes); 2] {
+        let (term, run) = (Term(term), 0);
+        let mut batch = BatchBuilder::new();
+        for _ in 0..records {
+            batch.push(TimestampMs(1), None, Some(b"value")).unwrap();
+        }
+        let mut entry = EntryBuilder::new(EntryHeader { run_term: term, run, number: 0 });
+        let durability = Durability::default();
+        let meta = BatchMeta { partition: TP, base_offset: Offset(base_offset), durability, flags: 0 };
+        entry.push(meta, &batch.build().unwrap());
+        let barrier = (term, EntryKind::RunBarrier, RunBarrier { term, run }.encode());
+        [barrier, (term, EntryKind::Batches, entry.finish())]
+    }
+
+    fn tables() -> MemoryTables {
+        let upsert = Command::Partitions(PartitionCommand::UpsertTopic {
+            topic_id: TP.topic,
+            catalog_version: 1,
+            partitions: vec![0],
+            config: TopicConfig::default(),
+        });
+        let mut entries = vec![(Term(1), EntryKind::Command, upsert.encode())];
+        entries.extend(batch_of_term(1, 0, 10));
+        entries.extend(batch_of_term(3, 10, 5));
+        let log: Vec<_> = (0..)
+            .map(LogIndex)
+            .zip(entries)
+            .map(|(index, (term, kind, body))| AppliedEntry { index, term, kind, body })
+            .collect();
+        let mut machine = Machine::open(MemoryTables::new()).unwrap();
+        machine.apply(&log).unwrap();
+        machine.tables().clone()
+    }
+
+    #[test]
+    fn an_offset_goes_back_to_where_its_epoch_ends() {
+        let tables = tables();
+        assert_eq!(reader::log_end(&tables, TP).unwrap(), Some(Offset(15)));
+        for (offset, epoch, expected) in [
+            (10, Some(1), None),
+            (11, Some(1), Some((10, Some(1)))),
+            // Everything of term 2 is lost.
+            (12, Some(2), Some((10, Some(1)))),
+            (15, Some(3), None),
+            (16, Some(3), Some((15, Some(3)))),
+            // The leader has written nothing of term 4 yet.
+            (15, Some(4), None),
+            (16, Some(4), Some((15, Some(3)))),
+            // Nobody but a newer leader knows.
+            (99, Some(5), None),
+            (5, Some(0), Some((0, None))),
+            (15, None, None),
+            (16, None, Some((15, Some(3)))),
+        ] {
+            let committed = CommittedOffset {
+                offset: Offset(offset),
+                leader_epoch: epoch.map(LeaderEpoch),
+                metadata: String::new(),
+                commit_timestamp: TimestampMs(1),
+            };
+            let found = beyond_end(&tables, TP, &committed, Term(4)).unwrap();
+            let expected = expected.map(|(to, epoch): (i64, Option<i32>)| (Offset(to), epoch.map(LeaderEpoch)));
+            assert_eq!(found, expected, "offset {offset}, epoch {epoch:?}");
+            let elsewhere = TopicPartition { partition: 1, ..TP };
+            assert_eq!(beyond_end(&tables, elsewhere, &committed, Term(4)).unwrap(), None);
+        }
+    }
+
+    #[test]
+    fn a_check_holds_for_a_term_of_the_partition_and_of_the_coordinator() {
+        let checked = CheckedOffsets::default();
+        let (group, other) = (GroupId("g".into()), GroupId("h".into()));
+        checked.insert(Term(2), &group, TP, Term(7));
+        assert!(checked.contains(Term(2), &group, TP, Term(7)));
+        assert!(!checked.contains(Term(2), &group, TP, Term(8)));
+        assert!(!checked.contains(Term(3), &group, TP, Term(7)));
+        assert!(!checked.contains(Term(2), &other, TP, Term(7)));
+        checked.insert(Term(3), &other, TP, Term(7));
+        assert!(!checked.contains(Term(3), &group, TP, Term(7)));
+        // A late answer of an earlier term changes nothing.
+        checked.insert(Term(2), &group, TP, Term(7));
+        assert!(checked.contains(Term(3), &other, TP, Term(7)));
+    }
+}

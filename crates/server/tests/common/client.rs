@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use duolog_record::{BatchBuilder, split_batches};
+use duolog_record::{BatchBuilder, RecordBatch};
 use duolog_types::TimestampMs;
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
@@ -164,7 +164,7 @@ impl Client {
             .with_topics(vec![topic]);
         let response = self.call(FETCH_VERSION, &request)?;
         let partition = &response.responses[0].partitions[0];
-        let batches = split_batches(partition.records.clone().unwrap_or_default()).map_err(io::Error::other)?;
+        let batches = batches(partition.records.clone().unwrap_or_default())?;
         let mut values = Vec::new();
         for batch in &batches {
             batch.check_crc().map_err(io::Error::other)?;
@@ -190,6 +190,19 @@ impl Client {
             values.extend(fetched.values);
         }
     }
+}
+
+/// The stored batches that a fetch gave, whole ones.
+fn batches(mut records: Bytes) -> io::Result<Vec<RecordBatch>> {
+    let mut batches = Vec::new();
+    while let Some(length) = records.get(8..12) {
+        let size = 12 + u32::from_be_bytes(length.try_into().expect("four bytes")) as usize;
+        if size > records.len() {
+            break;
+        }
+        batches.push(RecordBatch::parse(records.split_to(size)).map_err(io::Error::other)?);
+    }
+    Ok(batches)
 }
 
 fn text(text: &str) -> StrBytes {

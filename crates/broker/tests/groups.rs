@@ -1,0 +1,223 @@
+//! Consumer groups of a real node that stops and comes back: log, Raft and state on disk, called where front ends call.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use duolog_broker::api::{
+    BrokerApi, GroupError, GroupId, HeartbeatRequest, JoinReply, JoinRequest, LeaveRequest, LeavingMember, MemberId,
+    MemberProtocol, NewTopic, OffsetCommits, PartitionOffset, SyncRequest, TopicRef,
+};
+use duolog_broker::{Broker, BrokerError, Settings};
+use duolog_commit_log::{LogOptions, RealDisk};
+use duolog_replication::{ClusterOptions, NodeAddress, RaftTimes};
+use duolog_types::{LeaderEpoch, NodeId, Offset};
+use tokio::runtime::Runtime;
+
+/// How long anything may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+struct Node {
+    broker: Broker,
+    runtime: Runtime,
+}
+
+impl Node {
+    /// Starts a node on its own and waits until it serves.
+    fn start(data_dir: &Path) -> Self {
+        let settings = Settings {
+            num_partitions: 1,
+            auto_create_topics: false,
+            nodes: 1,
+            retention_check_interval_ms: 300_000,
+            write_buffer_bytes: 8 << 20,
+            block_cache_bytes: 8 << 20,
+            group_initial_rebalance_delay_ms: 0,
+            broker_configs: Vec::new(),
+        };
+        let own = NodeAddress { id: NodeId(0), host: "127.0.0.1".to_owned(), grpc_port: 1, kafka_port: 1 };
+        let options = ClusterOptions {
+            cluster_name: "test".to_owned(),
+            node_id: NodeId(0),
+            data_dir: data_dir.to_owned(),
+            broker_groups: 3,
+            boot_id_path: "/proc/sys/kernel/random/boot_id".into(),
+            grpc_listen: ([127, 0, 0, 1], 0).into(),
+            nodes: vec![own],
+            log: LogOptions { segment_size_bytes: 16 << 20, allocation_step_bytes: 1 << 20, ..LogOptions::default() },
+            disk: Arc::new(RealDisk),
+            times: RaftTimes { heartbeat_interval_ms: 50, election_timeout_min_ms: 250, election_timeout_max_ms: 400 },
+            drop_received_marks: false,
+        };
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let broker = Broker::start(settings, options, runtime.handle()).unwrap();
+        let begun = Instant::now();
+        while !broker.is_ready() {
+            assert!(begun.elapsed() < PATIENCE, "the node is not ready");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Self { broker, runtime }
+    }
+
+    fn stop(self) {
+        self.broker.stop().unwrap();
+        self.runtime.shutdown_timeout(PATIENCE);
+    }
+
+    fn create_topic(&self, name: &str) {
+        let topic = NewTopic {
+            name: name.to_owned(),
+            partitions: Some(2),
+            replication_factor: None,
+            has_manual_assignment: false,
+            configs: Vec::new(),
+        };
+        let created = self.runtime.block_on(self.broker.create_topics(vec![topic], 30_000, false));
+        assert!(created[0].is_ok(), "{created:?}");
+    }
+
+    fn join(&self, group: &str) -> JoinReply {
+        let request = JoinRequest {
+            group: GroupId(group.to_owned()),
+            member_id: None,
+            instance_id: None,
+            client_id: "client".to_owned(),
+            client_host: "/127.0.0.1".to_owned(),
+            session_timeout_ms: 30_000,
+            rebalance_timeout_ms: 30_000,
+            protocol_type: "consumer".to_owned(),
+            protocols: vec![MemberProtocol { name: "range".to_owned(), metadata: Bytes::from_static(b"topics") }],
+            uuid: String::new(),
+            requires_member_id: false,
+            supports_skipping_assignment: true,
+        };
+        self.runtime.block_on(self.broker.join_group(request)).unwrap()
+    }
+
+    fn sync(&self, group: &str, joined: &JoinReply, assignment: &'static [u8]) -> Bytes {
+        let request = SyncRequest {
+            group: GroupId(group.to_owned()),
+            member_id: joined.member_id.clone(),
+            instance_id: None,
+            generation: joined.generation,
+            protocol_type: Some("consumer".to_owned()),
+            protocol_name: Some("range".to_owned()),
+            assignments: vec![(joined.member_id.clone(), Bytes::from_static(assignment))],
+        };
+        self.runtime.block_on(self.broker.sync_group(request)).unwrap().assignment
+    }
+
+    fn beat(&self, group: &str, member_id: &MemberId, generation: i32) -> Result<(), BrokerError> {
+        let (group, member_id) = (GroupId(group.to_owned()), member_id.clone());
+        let request = HeartbeatRequest { group, member_id, instance_id: None, generation };
+        self.runtime.block_on(self.broker.heartbeat(request))
+    }
+
+    fn leave(&self, group: &str, member_id: &MemberId) -> Vec<Result<(), BrokerError>> {
+        let members = vec![LeavingMember { member_id: Some(member_id.clone()), instance_id: None }];
+        let request = LeaveRequest { group: GroupId(group.to_owned()), members };
+        self.runtime.block_on(self.broker.leave_group(request)).unwrap()
+    }
+
+    /// Commits as a member, or as a client without group management.
+    fn commit(
+        &self,
+        group: &str,
+        member: Option<&JoinReply>,
+        partitions: &[(&str, i32, i64)],
+    ) -> Vec<Result<(), BrokerError>> {
+        let partitions = partitions.iter().map(|(topic, partition, offset)| PartitionOffset {
+            topic: TopicRef::Name((*topic).to_owned()),
+            partition: *partition,
+            offset: Offset(*offset),
+            leader_epoch: Some(LeaderEpoch(1)),
+            metadata: format!("at {offset}"),
+        });
+        let request = OffsetCommits {
+            group: GroupId(group.to_owned()),
+            member_id: member.map(|joined| joined.member_id.clone()),
+            instance_id: None,
+            generation: member.map_or(-1, |joined| joined.generation),
+            partitions: partitions.collect(),
+        };
+        self.runtime.block_on(self.broker.commit_offsets(request))
+    }
+
+    /// Offset and metadata per partition that has a committed offset.
+    fn committed(&self, group: &str, wanted: Option<&[(&str, i32)]>) -> Vec<(String, i32, i64, String)> {
+        let named = |(topic, partition): &(&str, i32)| (TopicRef::Name((*topic).to_owned()), *partition);
+        let wanted = wanted.map(|wanted| wanted.iter().map(named).collect());
+        let found = self.runtime.block_on(self.broker.fetch_offsets(GroupId(group.to_owned()), wanted)).unwrap();
+        let committed = found.into_iter().filter_map(|found| {
+            let TopicRef::Name(name) = found.topic else { panic!("offsets come by name") };
+            found.committed.map(|committed| (name, found.partition, committed.offset.0, committed.metadata))
+        });
+        committed.collect()
+    }
+
+    fn pulled_back(&self) -> u64 {
+        let metrics = self.broker.render_metrics();
+        let lines = metrics.lines().filter(|line| line.starts_with("duolog_group_offsets_pulled_back_total{"));
+        lines.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
+    }
+}
+
+#[test]
+fn a_group_outlives_its_coordinator_without_a_rebalance() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(dir.path());
+    node.create_topic("t");
+    let joined = node.join("g");
+    assert_eq!((joined.generation, &joined.leader, joined.members.len()), (1, &joined.member_id, 1));
+    assert!(joined.member_id.0.starts_with("client-"), "{joined:?}");
+    assert_eq!(node.sync("g", &joined, b"mine"), Bytes::from_static(b"mine"));
+    // The same partition twice: the later one counts.
+    let commits = [("t", 0, 5), ("no", 0, 1), ("t", 2, 1), ("t", 0, 0), ("t", 1, 0)];
+    let unknown = |partition| BrokerError::UnknownPartition { topic: "t".to_owned(), partition };
+    let expected =
+        [Ok(()), Err(BrokerError::UnknownTopic("no".to_owned())), Err(unknown(2)), Ok(()), Ok(())];
+    assert_eq!(node.commit("g", Some(&joined), &commits), expected);
+    assert_eq!(node.commit("g", None, &[("t", 0, 0)]), [Err(GroupError::UnknownMemberId.into())]);
+    assert_eq!(node.commit("alone", None, &[("t", 1, 0)]), [Ok(())]);
+    node.stop();
+
+    let node = Node::start(dir.path());
+    assert_eq!(node.beat("g", &joined.member_id, 1), Ok(()));
+    assert_eq!(node.beat("g", &joined.member_id, 2), Err(GroupError::IllegalGeneration.into()));
+    assert_eq!(node.sync("g", &joined, b"ignored"), Bytes::from_static(b"mine"));
+    let at = |partition| ("t".to_owned(), partition, 0, "at 0".to_owned());
+    assert_eq!(node.committed("g", None), [at(0), at(1)]);
+    assert_eq!(node.committed("g", Some(&[("t", 1), ("no", 0), ("t", 7), ("t", 0)])), [at(1), at(0)]);
+    assert_eq!(node.committed("alone", None), [at(1)]);
+    assert_eq!(node.committed("unknown", Some(&[("t", 0)])), []);
+    assert_eq!(node.leave("g", &joined.member_id), [Ok(())]);
+    assert_eq!(node.beat("g", &joined.member_id, 1), Err(GroupError::UnknownMemberId.into()));
+    assert_eq!(node.join("g").generation, 3, "the empty group is a generation too");
+    assert_eq!(node.pulled_back(), 0);
+    node.stop();
+}
+
+#[test]
+fn an_offset_beyond_the_log_end_is_pulled_back_when_it_is_first_fetched() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(dir.path());
+    node.create_topic("t");
+    assert_eq!(node.commit("g", None, &[("t", 0, 7), ("t", 1, 0)]), [Ok(()), Ok(())]);
+    let expected = [("t".to_owned(), 0, 0, "at 7".to_owned()), ("t".to_owned(), 1, 0, "at 0".to_owned())];
+    assert_eq!(node.committed("g", None), expected);
+    assert_eq!(node.committed("g", None), expected);
+    assert_eq!(node.pulled_back(), 1);
+    node.stop();
+}
+
+#[test]
+fn an_id_that_is_no_kafka_string_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(dir.path());
+    node.create_topic("t");
+    let id = "x".repeat(70_000);
+    assert_eq!(node.commit(&id, None, &[("t", 0, 0)]), [Err(GroupError::InvalidGroupId.into())]);
+    assert_eq!(node.beat(&id, &MemberId("m".to_owned()), 1), Err(GroupError::InvalidGroupId.into()));
+    node.stop();
+}
