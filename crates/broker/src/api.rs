@@ -7,14 +7,15 @@ use std::future::Future;
 
 use bytes::Bytes;
 use duolog_types::{
-    BrokerGroupId, ConfigValue, Durability, LeaderEpoch, NodeId, Offset, ProducerEpoch, ProducerId, TimestampMs, TopicConfig,
-    TopicId,
+    BrokerGroupId, ConfigValue, Durability, LeaderEpoch, NodeId, Offset, ProducerEpoch, ProducerId, TimestampMs,
+    TopicConfig, TopicId,
 };
 
 use crate::error::BrokerError;
 
 pub use duolog_coordinator::groups::{
-    GroupError, HeartbeatRequest, JoinReply, JoinRequest, JoinedMember, LeaveRequest, LeavingMember, SyncReply, SyncRequest,
+    GroupError, HeartbeatRequest, JoinReply, JoinRequest, JoinedMember, LeaveRequest, LeavingMember, SyncReply,
+    SyncRequest,
 };
 pub use duolog_record::group::{CommittedOffset, GroupId, InstanceId, MemberId, MemberProtocol};
 
@@ -335,7 +336,11 @@ pub trait BrokerApi: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Vec<ItemResult<CreatedTopic>>> + Send;
 
     /// Deletes topics. Results in order.
-    fn delete_topics(&self, topics: Vec<TopicRef>, timeout_ms: i32) -> impl Future<Output = Vec<ItemResult<TopicView>>> + Send;
+    fn delete_topics(
+        &self,
+        topics: Vec<TopicRef>,
+        timeout_ms: i32,
+    ) -> impl Future<Output = Vec<ItemResult<TopicView>>> + Send;
 
     /// Changes a topic's configs; answered once every hosting group has committed them.
     fn alter_topic_config(
@@ -374,7 +379,10 @@ pub trait BrokerApi: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = ItemResult<Option<EpochEnd>>> + Send;
 
     /// A new producer id, or the next epoch of a known one (KIP-360). Not for transactional producers.
-    fn init_producer_id(&self, known: Option<ProducerIdentity>) -> impl Future<Output = ItemResult<ProducerIdentity>> + Send;
+    fn init_producer_id(
+        &self,
+        known: Option<ProducerIdentity>,
+    ) -> impl Future<Output = ItemResult<ProducerIdentity>> + Send;
 
     /// The node that coordinates a consumer group.
     fn find_group_coordinator(&self, group_id: &str) -> ItemResult<NodeView>;

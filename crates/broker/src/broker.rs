@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use duolog_coordinator::groups::{GroupConfig, HeartbeatRequest, JoinReply, JoinRequest, LeaveRequest, SyncReply, SyncRequest};
+use duolog_coordinator::groups::{
+    GroupConfig, HeartbeatRequest, JoinReply, JoinRequest, LeaveRequest, SyncReply, SyncRequest,
+};
 use duolog_record::group::GroupId;
 use duolog_replication::{Cluster, ClusterOptions, ProposeError, StartError};
 use duolog_state::Response;
@@ -17,17 +19,17 @@ use tokio::time::Instant;
 
 use crate::api::{
     BrokerApi, BrokerConfigValue, ClusterView, ConfigChange, CreatedTopic, EpochCheck, EpochEnd, Fetch, Fetched,
-    FoundOffset, GroupOffset, ItemResult, JoinRefusal, NewTopic, NodeView, OffsetCommits, OffsetQuery, ProducePartition,
-    Produced, ProducerIdentity, TopicRef, TopicView,
+    FoundOffset, GroupOffset, ItemResult, JoinRefusal, NewTopic, NodeView, OffsetCommits, OffsetQuery,
+    ProducePartition, Produced, ProducerIdentity, TopicRef, TopicView,
 };
 use crate::backend::{RocksFactory, StateSink};
 use crate::catalog::{Catalog, Located};
 use crate::error::BrokerError;
+use crate::groups::{self, Coordinator};
 use crate::hook::Hook;
 use crate::producer_ids::ProducerIds;
 use crate::runtime::GroupRuntime;
-use crate::groups::{self, Coordinator};
-use crate::{retention, fetch, offsets, produce, producer_ids, reconcile, sequencer_task, topics, views};
+use crate::{fetch, offsets, produce, producer_ids, reconcile, retention, sequencer_task, topics, views};
 
 /// Between two looks at which nodes answer.
 const LIVENESS_INTERVAL: Duration = Duration::from_millis(500);
@@ -76,7 +78,11 @@ impl Broker {
     ///
     /// # Errors
     /// See [`StartError`].
-    pub fn start(settings: Settings, options: ClusterOptions, handle: &tokio::runtime::Handle) -> Result<Self, StartError> {
+    pub fn start(
+        settings: Settings,
+        options: ClusterOptions,
+        handle: &tokio::runtime::Handle,
+    ) -> Result<Self, StartError> {
         let own_id = options.node_id;
         let mut runtimes = BTreeMap::new();
         let mut queues = Vec::new();
@@ -147,7 +153,8 @@ impl Broker {
     /// Whether this node takes part in a cluster and every broker group has a leader whose catalog this node has.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        let takes_part = |runtime: &GroupRuntime| runtime.leadership().leader.is_some() && runtime.group().has_caught_up();
+        let takes_part =
+            |runtime: &GroupRuntime| runtime.leadership().leader.is_some() && runtime.group().has_caught_up();
         self.catalog().initialized && self.0.runtimes.values().all(|runtime| takes_part(runtime))
     }
 

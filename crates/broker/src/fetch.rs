@@ -209,12 +209,20 @@ fn locate(
     Ok(rows
         .iter()
         .take_while(|batch| batch.end_offset() <= high_watermark)
-        .map(|batch| Piece { index: batch.row.index, start: batch.row.start, end: batch.row.start + batch.row.size_bytes })
+        .map(|batch| Piece {
+            index: batch.row.index,
+            start: batch.row.start,
+            end: batch.row.start + batch.row.size_bytes,
+        })
         .collect())
 }
 
 /// The bytes of the visible tail batches of a partition from `offset` on, each as one piece; for look-ups by time.
-pub(crate) fn tail_batches(runtime: &GroupRuntime, partition: TopicPartition, offset: Offset) -> ItemResult<Vec<Bytes>> {
+pub(crate) fn tail_batches(
+    runtime: &GroupRuntime,
+    partition: TopicPartition,
+    offset: Offset,
+) -> ItemResult<Vec<Bytes>> {
     let tail = {
         let leader = runtime.leader().lock();
         leader.as_ref().ok_or_else(|| runtime.not_leader())?.visible_from(partition, offset)

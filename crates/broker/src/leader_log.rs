@@ -202,7 +202,9 @@ impl<W> LeaderLog<W> {
             return released;
         }
         self.marks = marks;
-        for (queue, next) in [(&mut self.unreceived, marks.received_next), (&mut self.uncommitted, marks.committed_next)] {
+        for (queue, next) in
+            [(&mut self.unreceived, marks.received_next), (&mut self.uncommitted, marks.committed_next)]
+        {
             while queue.front().is_some_and(|(index, _)| index.0 < next) {
                 let (_, partitions) = queue.pop_front().expect("looked at");
                 for partition in partitions {

@@ -47,7 +47,14 @@ impl Broker {
     }
 
     fn render_groups(&self, text: &mut String) {
-        for (name, kind) in [(WATERMARK, "gauge"), (LEADER, "gauge"), (TERM, "gauge"), (APPLIED, "gauge"), (SNAPSHOTS, "counter"), (AHEAD, "counter")] {
+        for (name, kind) in [
+            (WATERMARK, "gauge"),
+            (LEADER, "gauge"),
+            (TERM, "gauge"),
+            (APPLIED, "gauge"),
+            (SNAPSHOTS, "counter"),
+            (AHEAD, "counter"),
+        ] {
             // Writing to a string does not fail.
             let _ = writeln!(text, "# TYPE {name} {kind}");
         }

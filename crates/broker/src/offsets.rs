@@ -46,7 +46,9 @@ pub(crate) async fn list_offset(
         OffsetQuery::AtOrAfter(time) => {
             let queue = reader::find_batch_by_time(&*tables, tp, time).map_err(storage)?;
             let from_queue = match queue {
-                Some(batch) if batch.end_offset() <= high_watermark => at_or_after(queue_batch(&runtime, &batch)?, time)?,
+                Some(batch) if batch.end_offset() <= high_watermark => {
+                    at_or_after(queue_batch(&runtime, &batch)?, time)?
+                }
                 _ => None,
             };
             let found = match from_queue {

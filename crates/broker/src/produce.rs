@@ -43,8 +43,9 @@ async fn produce_one(broker: &Broker, wanted: ProducePartition, deadline: Instan
     let batch = checked(wanted.records, config)?;
     let now = now();
     check_timestamp(&batch, config, now)?;
-    let log_start_offset =
-        reader::partition_row(&*runtime.tables(), place.partition).map_err(storage)?.map_or(Offset(0), |row| row.log_start);
+    let log_start_offset = reader::partition_row(&*runtime.tables(), place.partition)
+        .map_err(storage)?
+        .map_or(Offset(0), |row| row.log_start);
     let (reply, answer) = oneshot::channel();
     let request = SequenceRequest {
         partition: place.partition,
@@ -84,7 +85,9 @@ fn checked(records: Bytes, config: &TopicConfig) -> ItemResult<RecordBatch> {
         (None, _) => return Err(BrokerError::InvalidRecord("a produce request without records".to_owned())),
         (Some(_), more) => {
             let found = more + 1;
-            return Err(BrokerError::InvalidRecord(format!("one record batch per partition is expected, found {found}")));
+            return Err(BrokerError::InvalidRecord(format!(
+                "one record batch per partition is expected, found {found}"
+            )));
         }
     };
     let limit = config.max_message_bytes();
@@ -136,7 +139,7 @@ mod tests {
     fn batch(timestamp: i64) -> RecordBatch {
         let mut builder = BatchBuilder::new();
         builder.push(TimestampMs(timestamp), None, Some(b"value")).unwrap();
-        builder.build()
+        builder.build().unwrap()
     }
 
     #[test]

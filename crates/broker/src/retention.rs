@@ -43,12 +43,15 @@ fn overdue(broker: &Broker, runtime: &GroupRuntime) -> Result<Vec<Command>, Stat
             Some(ms) => {
                 let keep_from = TimestampMs(now().0.saturating_sub(ms));
                 // Nothing that young: everything goes.
-                reader::find_batch_by_time(&*tables, partition, keep_from)?.map_or(state.log_end, |batch| batch.base_offset)
+                reader::find_batch_by_time(&*tables, partition, keep_from)?
+                    .map_or(state.log_end, |batch| batch.base_offset)
             }
             None => Offset(0),
         };
         let by_size = match state.config.retention_bytes().and_then(|bytes| u64::try_from(bytes).ok()) {
-            Some(bytes) => reader::find_batch_by_size(&*tables, partition, bytes)?.map_or(Offset(0), |batch| batch.base_offset),
+            Some(bytes) => {
+                reader::find_batch_by_size(&*tables, partition, bytes)?.map_or(Offset(0), |batch| batch.base_offset)
+            }
             None => Offset(0),
         };
         let offset = by_time.max(by_size);
@@ -81,7 +84,10 @@ fn first_wanted(broker: &Broker, runtime: &GroupRuntime) -> Result<LogIndex, Sta
     Ok(wanted)
 }
 
-fn first_index(tables: &dyn duolog_state::TableReader, partition: TopicPartition) -> Result<Option<LogIndex>, StateError> {
+fn first_index(
+    tables: &dyn duolog_state::TableReader,
+    partition: TopicPartition,
+) -> Result<Option<LogIndex>, StateError> {
     let start = reader::partition_row(tables, partition)?.map_or(Offset(0), |row| row.log_start);
     Ok(reader::scan_batches(tables, partition, start, 1)?.first().map(|batch| batch.row.index))
 }

@@ -14,8 +14,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use duolog_coordinator::sequencer::{
-    Answer, Output, ProduceItem, ProduceRefusal, Proposal as SequencerProposal, ProposedEntry, Reply, Sequencer, TableState,
-    WaiterId,
+    Answer, Output, ProduceItem, ProduceRefusal, Proposal as SequencerProposal, ProposedEntry, Reply, Sequencer,
+    TableState, WaiterId,
 };
 use duolog_record::RecordBatch;
 use duolog_record::entry::EntryHeader;
@@ -318,7 +318,8 @@ impl Task {
             Answer::Refused(refusal) => {
                 // A leader that was paused judges by an old state: a final answer would end the producer.
                 let leads = self.leading.is_some_and(|term| self.runtime.group().lease_is_valid(term));
-                let error = if leads { refused(&self.runtime, refusal) } else { refused_without_lease(&self.runtime, refusal) };
+                let error =
+                    if leads { refused(&self.runtime, refusal) } else { refused_without_lease(&self.runtime, refusal) };
                 let _ = waiting.reply.send(Err(error));
             }
         }

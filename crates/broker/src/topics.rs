@@ -49,7 +49,8 @@ fn check(broker: &Broker, topic: NewTopic) -> ItemResult<Checked> {
     check_name(&topic.name)?;
     if topic.has_manual_assignment {
         return Err(BrokerError::InvalidReplicaAssignment(
-            "a manual assignment of replicas is not possible: a partition has the replicas of its broker group".to_owned(),
+            "a manual assignment of replicas is not possible: a partition has the replicas of its broker group"
+                .to_owned(),
         ));
     }
     let partitions = match topic.partitions {
@@ -167,9 +168,12 @@ async fn wait_hosted(broker: &Broker, id: TopicId, version: u64, deadline: Insta
             if known {
                 break;
             }
-            tokio::time::timeout_at(deadline, topics.changed()).await.map_err(|_| {
-                BrokerError::RequestTimedOut(format!("broker group {group} does not know the topic yet; it will"))
-            })?.map_err(storage)?;
+            tokio::time::timeout_at(deadline, topics.changed())
+                .await
+                .map_err(|_| {
+                    BrokerError::RequestTimedOut(format!("broker group {group} does not know the topic yet; it will"))
+                })?
+                .map_err(storage)?;
         }
     }
     Ok(())

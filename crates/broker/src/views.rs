@@ -17,11 +17,7 @@ pub(crate) fn cluster(broker: &Broker) -> ClusterView {
         .map(|view| NodeView { id: view.node_id, host: view.member.host, kafka_port: view.member.kafka_port })
         .collect();
     nodes.sort_by_key(|node| node.id);
-    ClusterView {
-        cluster_id: identity.cluster_id.unwrap_or_default(),
-        nodes,
-        controller: system.leadership().leader,
-    }
+    ClusterView { cluster_id: identity.cluster_id.unwrap_or_default(), nodes, controller: system.leadership().leader }
 }
 
 /// A topic with its partitions' leaders.

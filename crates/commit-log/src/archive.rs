@@ -66,8 +66,7 @@ impl Archives {
 
     fn add(&mut self, path: PathBuf, summary: &SegmentSummary) {
         let segment = Arc::new(Segment::new(path, summary.sequence, summary.salt, None));
-        let archive =
-            Archive { segment, first: summary.first, count: summary.count, size_bytes: summary.end_bytes };
+        let archive = Archive { segment, first: summary.first, count: summary.count, size_bytes: summary.end_bytes };
         self.files.insert(summary.first, archive);
     }
 
@@ -207,8 +206,7 @@ impl ArchiveWriter {
         if self.written_bytes + self.buffer_bytes > 0 {
             return;
         }
-        let header =
-            SegmentHeader { salt: self.salt, sequence: 0, previous_end: None, purged: None, vote: None };
+        let header = SegmentHeader { salt: self.salt, sequence: 0, previous_end: None, purged: None, vote: None };
         let record =
             RecordHeader { index: self.first, ..RecordHeader::plain(RecordKind::SegmentHeader, NOTHING_FLUSHED) };
         self.push(record, header.encode_body().into());
@@ -237,7 +235,9 @@ impl ArchiveWriter {
 
 impl Drop for ArchiveWriter {
     fn drop(&mut self) {
-        if self.file.is_some() && let Err(error) = self.shared.disk.remove(&self.temporary) {
+        if self.file.is_some()
+            && let Err(error) = self.shared.disk.remove(&self.temporary)
+        {
             tracing::debug!(%error, "an unfinished archive stays until the next start");
         }
     }

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::entry::LogId;
 use crate::error::LogError;
 use crate::format::Extent;
 use crate::index_file;
-use crate::entry::LogId;
 use crate::shared::{FlushCallback, FlushState, InFlight, SealedSegment, Shared, Urgency, answer, lesser};
 
 /// One flush: what was written when it began, and who waits for it.

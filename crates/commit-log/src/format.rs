@@ -72,15 +72,8 @@ pub(crate) enum RecordKind {
 }
 
 impl RecordKind {
-    const ALL: [Self; 7] = [
-        Self::SegmentHeader,
-        Self::Entry,
-        Self::Vote,
-        Self::TruncateAfter,
-        Self::TruncateAll,
-        Self::Purge,
-        Self::Mark,
-    ];
+    const ALL: [Self; 7] =
+        [Self::SegmentHeader, Self::Entry, Self::Vote, Self::TruncateAfter, Self::TruncateAll, Self::Purge, Self::Mark];
 
     fn code(self) -> u8 {
         match self {

@@ -56,12 +56,7 @@ pub(crate) fn path_of(segment: &Path) -> PathBuf {
     path.into()
 }
 
-pub(crate) fn write(
-    disk: &dyn Disk,
-    segment: &Path,
-    summary: &SegmentSummary,
-    rows: &[Row],
-) -> Result<(), LogError> {
+pub(crate) fn write(disk: &dyn Disk, segment: &Path, summary: &SegmentSummary, rows: &[Row]) -> Result<(), LogError> {
     let mut table = Vec::with_capacity(rows.len() * ROW_BYTES);
     for row in rows {
         table.put_u64_le(row.position_bytes);

@@ -16,7 +16,9 @@ use crate::error::LogError;
 use crate::format::record_bytes;
 use crate::options::{LogObserver, LogOptions, Recovered};
 use crate::recovery;
-use crate::shared::{Command, FlushCallback, FlushState, Front, InFlight, Phase, Queued, Shared, Space, Urgency, answer};
+use crate::shared::{
+    Command, FlushCallback, FlushState, Front, InFlight, Phase, Queued, Shared, Space, Urgency, answer,
+};
 use crate::tail::Tail;
 use crate::{flusher, writer};
 
@@ -96,7 +98,10 @@ impl CommitLog {
         );
         let handle = Handle { shared: shared.clone(), threads: Mutex::new(Vec::new()) };
         let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
-            thread::Builder::new().name(name.to_owned()).spawn(run).map_err(|e| LogError::io("start a thread for", dir, e))
+            thread::Builder::new()
+                .name(name.to_owned())
+                .spawn(run)
+                .map_err(|e| LogError::io("start a thread for", dir, e))
         };
         let flusher = spawn("log-flusher", Box::new(move || flusher::run(&shared)))?;
         handle.threads.lock().push(flusher);

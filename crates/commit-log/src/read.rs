@@ -75,7 +75,9 @@ impl CommitLog {
         let end = {
             let front = self.shared().front.lock();
             check_alive(&front)?;
-            if let Some((_, purged)) = front.purged.filter(|(_, purged)| range.start <= *purged && range.start < range.end) {
+            if let Some((_, purged)) =
+                front.purged.filter(|(_, purged)| range.start <= *purged && range.start < range.end)
+            {
                 return Err(LogError::Purged { index: range.start, purged });
             }
             range.end.min(front.next_index())
@@ -119,9 +121,7 @@ impl CommitLog {
                 check_range(index, &range, body_bytes)?;
                 Ok(Some(entry.body.slice(range.start as usize..range.end as usize)))
             }
-            Some(Place::File(segment, row)) => {
-                if_not_deleted(segment.read_slice(disk, index, row, range))
-            }
+            Some(Place::File(segment, row)) => if_not_deleted(segment.read_slice(disk, index, row, range)),
             None => self.in_archives(index, |segment, row| segment.read_slice(disk, index, row, range.clone())),
         }
     }
@@ -129,9 +129,7 @@ impl CommitLog {
     fn read_at(&self, index: LogIndex) -> Result<Option<LogEntry>, LogError> {
         match self.place(index)? {
             Some(Place::Memory(entry)) => Ok(Some(entry)),
-            Some(Place::File(segment, row)) => {
-                if_not_deleted(segment.read_entry(&*self.shared().disk, index, row))
-            }
+            Some(Place::File(segment, row)) => if_not_deleted(segment.read_entry(&*self.shared().disk, index, row)),
             None => Ok(None),
         }
     }

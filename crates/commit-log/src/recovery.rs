@@ -28,7 +28,9 @@ use crate::archive::{Archives, TEMPORARY_SUFFIX, remove_if_there};
 use crate::disk::{Disk, DiskFile};
 use crate::entry::LogId;
 use crate::error::LogError;
-use crate::format::{Extent, Invalid, Position, RECORD_HEADER_BYTES, RecordHeader, RecordKind, SegmentHeader, record_bytes};
+use crate::format::{
+    Extent, Invalid, Position, RECORD_HEADER_BYTES, RecordHeader, RecordKind, SegmentHeader, record_bytes,
+};
 use crate::index_file::{self, SegmentSummary};
 use crate::options::{Recovered, TornTail};
 use crate::scan::{self, Scan, ScannedRecord};
@@ -144,16 +146,20 @@ fn split_superseded(found: Vec<Found>) -> (Vec<Found>, Vec<Found>) {
             Some((after, segment.sequence))
         })
         .collect();
-    found.into_iter().partition(|segment| {
-        !follows.iter().any(|(after, sequence)| (*after..*sequence).contains(&segment.sequence))
-    })
+    found
+        .into_iter()
+        .partition(|segment| !follows.iter().any(|(after, sequence)| (*after..*sequence).contains(&segment.sequence)))
 }
 
 /// Reads the segments and finds where the valid prefix ends. Those after its end are read too: what they say was
 /// flushed was flushed.
 fn read_prefix(disk: &dyn Disk, live: &mut [Found]) -> Result<Prefix, LogError> {
-    let mut prefix =
-        Prefix { count: 0, end: Position { sequence: 0, bytes: 0 }, invalid: None, flushed: Position { sequence: 0, bytes: 0 } };
+    let mut prefix = Prefix {
+        count: 0,
+        end: Position { sequence: 0, bytes: 0 },
+        invalid: None,
+        flushed: Position { sequence: 0, bytes: 0 },
+    };
     let mut last_crc = None;
     for at in 0..live.len() {
         let next = live.get(at + 1).and_then(|next| next.header.as_ref());
@@ -222,7 +228,10 @@ fn read_content(
     let limit_bytes = follower.map(|(end, _)| end);
     let mut scan = scan::scan(&segment.file, &segment.path, header, record, limit_bytes)?;
     if let Some(summary) = summary {
-        let end = Position { sequence: segment.sequence, bytes: limit_bytes.unwrap_or(summary.end_bytes).min(summary.end_bytes) };
+        let end = Position {
+            sequence: segment.sequence,
+            bytes: limit_bytes.unwrap_or(summary.end_bytes).min(summary.end_bytes),
+        };
         scan.flushed = scan.flushed.max(end);
     }
     Ok(Content::Scanned(scan))
@@ -368,8 +377,7 @@ fn rewrite(
         remove_if_there(&**disk, &index_file::path_of(&segment.path))?;
         remove_if_there(&**disk, &segment.path)?;
     }
-    let rewritten_bytes =
-        tail.iter().map(|record| record_bytes(record.body.len())).sum();
+    let rewritten_bytes = tail.iter().map(|record| record_bytes(record.body.len())).sum();
     let last = replay.last(&**disk)?;
     let recovered = Recovered { torn: None, vote: replay.vote, purged: replay.purged, last, rewritten_bytes };
     Ok(Opened { recovered, table: replay.table, archives: Archives::default(), active, flushed })
@@ -389,7 +397,8 @@ fn read_tail_record(segment: &Found, scanned: &ScannedRecord) -> Result<TailReco
 fn check_first(dir: &Path, replay: &Replay, tail: &[TailRecord]) -> Result<(), LogError> {
     let of_kind = |kind| tail.iter().map(|record| &record.scanned.header).filter(move |header| header.kind == kind);
     let first = replay.table.first().or_else(|| of_kind(RecordKind::Entry).next().map(|header| header.index));
-    let purged = of_kind(RecordKind::Purge).map(|header| header.index).chain(replay.purged.map(|(_, index)| index)).max();
+    let purged =
+        of_kind(RecordKind::Purge).map(|header| header.index).chain(replay.purged.map(|(_, index)| index)).max();
     let first_max = purged.map_or(0, |purged| purged.0 + 1);
     match first {
         Some(first) if first.0 > first_max => Err(corrupt(dir, 0, Invalid::MissingSegment)),

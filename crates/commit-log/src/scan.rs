@@ -8,7 +8,9 @@ use duolog_types::{LogIndex, Term};
 
 use crate::disk::DiskFile;
 use crate::error::LogError;
-use crate::format::{Invalid, Position, RECORD_HEADER_BYTES, RecordHeader, RecordKind, SegmentHeader, VERSION, record_bytes};
+use crate::format::{
+    Invalid, Position, RECORD_HEADER_BYTES, RecordHeader, RecordKind, SegmentHeader, VERSION, record_bytes,
+};
 use crate::index_file::Row;
 use crate::segment::corrupt;
 

@@ -99,10 +99,16 @@ pub(crate) enum Urgency {
 
 pub(crate) enum Command {
     /// With the tail cache's ticket of the last entry.
-    Append { entries: Vec<LogEntry>, ticket: u64 },
+    Append {
+        entries: Vec<LogEntry>,
+        ticket: u64,
+    },
     Vote(Bytes),
     /// Removes entries from here on; `kept` is the last one left.
-    Truncate { from: LogIndex, kept: Option<LogId> },
+    Truncate {
+        from: LogIndex,
+        kept: Option<LogId>,
+    },
     Purge(LogId),
     /// Nothing to write: flush what came before.
     Barrier,
@@ -132,7 +138,10 @@ pub(crate) struct FlushState {
 pub(crate) enum InFlight {
     Idle,
     /// A flush is under way. `cut` is the lowest last entry that a truncation left meanwhile.
-    Flushing { cut: Option<Option<LogId>>, bytes: u64 },
+    Flushing {
+        cut: Option<Option<LogId>>,
+        bytes: u64,
+    },
 }
 
 /// A sealed segment with what its sidecar will hold.

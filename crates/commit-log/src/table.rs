@@ -62,9 +62,9 @@ impl Found {
             FoundRow::Loaded(row) => Ok(row),
             FoundRow::ToLoad { number, count } => {
                 let rows = self.segment.rows(disk, count)?;
-                rows.get(number).copied().ok_or_else(|| {
-                    crate::segment::corrupt(&self.segment.path, 0, crate::format::Invalid::Field)
-                })
+                rows.get(number)
+                    .copied()
+                    .ok_or_else(|| crate::segment::corrupt(&self.segment.path, 0, crate::format::Invalid::Field))
             }
         }
     }

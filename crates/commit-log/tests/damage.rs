@@ -145,7 +145,12 @@ fn a_damaged_sealed_entry_is_not_served() {
 }
 
 fn killed_log_on(disk: SimDisk) -> (SimDisk, PathBuf, Vec<u8>, usize) {
-    let options = LogOptions { flush_delay_ms_max: 3_600_000, idle_mark_after_ms: 3_600_000, segment_size_bytes: 1 << 20, ..small() };
+    let options = LogOptions {
+        flush_delay_ms_max: 3_600_000,
+        idle_mark_after_ms: 3_600_000,
+        segment_size_bytes: 1 << 20,
+        ..small()
+    };
     let (log, _) = open_with(&disk, options).unwrap();
     append_and_wait(&log, 0..10, 1);
     let path = segment_files(&disk).pop().unwrap();

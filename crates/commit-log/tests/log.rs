@@ -16,7 +16,13 @@ const NEVER: FlushWish = FlushWish::WithinMs(u32::MAX);
 
 /// Nothing is flushed by time or marked.
 fn quiet() -> LogOptions {
-    LogOptions { flush_delay_ms_max: 3_600_000, idle_mark_after_ms: 3_600_000, allocation_step_bytes: 1 << 20, queue_bytes_max: 1 << 20, ..LogOptions::default() }
+    LogOptions {
+        flush_delay_ms_max: 3_600_000,
+        idle_mark_after_ms: 3_600_000,
+        allocation_step_bytes: 1 << 20,
+        queue_bytes_max: 1 << 20,
+        ..LogOptions::default()
+    }
 }
 
 fn indexes(entries: &[LogEntry]) -> Vec<u64> {
@@ -120,7 +126,8 @@ fn a_failed_flush_or_write_kills_the_log() {
     for break_disk in [(|disk: &SimDisk| disk.fail_sync(0)) as fn(&SimDisk), |disk| disk.fail_write(0)] {
         let disk = SimDisk::new();
         let (sender, receiver) = mpsc::channel();
-        let (log, _) = CommitLog::open(Arc::new(disk.process()), Path::new(DIR), quiet(), Arc::new(Watch(sender))).unwrap();
+        let (log, _) =
+            CommitLog::open(Arc::new(disk.process()), Path::new(DIR), quiet(), Arc::new(Watch(sender))).unwrap();
         append_and_wait(&log, 0..3, 1);
         break_disk(&disk);
         let (done, waited) = mpsc::channel();
@@ -178,7 +185,12 @@ fn purge_beyond_the_last_entry_empties_the_log_for_raft_only() {
     assert!(matches!(log.truncate_after(Some(LogIndex(3))), Err(LogError::Purged { .. })));
     log.purge(LogIndex(500), Term(3));
     for reopened in [false, true] {
-        let log = if reopened { disk.kill(); open(&disk).0 } else { log.clone() };
+        let log = if reopened {
+            disk.kill();
+            open(&disk).0
+        } else {
+            log.clone()
+        };
         assert_eq!((log.first_index(), log.last()), (None, Some((Term(3), LogIndex(500)))));
         assert_eq!(log.read_any(LogIndex(9)).unwrap().unwrap().body, "body 9 of 1");
         assert_eq!(log.read_any(LogIndex(10)).unwrap(), None);
@@ -256,7 +268,10 @@ fn the_real_disk_does_it_too() {
         assert_eq!(recovered.last.map(|(_, i)| i.0 + 1).unwrap_or(0), round * 100);
         append_and_wait(&log, round * 100..round * 100 + 100, round + 1);
         for i in 0..(round + 1) * 100 {
-            assert_eq!(log.read_any(LogIndex(i)).unwrap().unwrap().body, Bytes::from(format!("body {i} of {}", i / 100 + 1)));
+            assert_eq!(
+                log.read_any(LogIndex(i)).unwrap().unwrap().body,
+                Bytes::from(format!("body {i} of {}", i / 100 + 1))
+            );
         }
         // Once by dropping, as after a crash.
         if round != 1 {

@@ -108,8 +108,16 @@ fn requests_of_strangers_are_refused() {
     check(&mut w, join("x", "x-1"), GroupError::UnknownMemberId);
     check(&mut w, JoinRequest { session_timeout_ms: 5_999, ..join("c", "") }, GroupError::InvalidSessionTimeout);
     check(&mut w, JoinRequest { session_timeout_ms: 1_800_001, ..join("c", "") }, GroupError::InvalidSessionTimeout);
-    check(&mut w, JoinRequest { protocols: protocols(&["sticky"]), ..join("c", "") }, GroupError::InconsistentGroupProtocol);
-    check(&mut w, JoinRequest { protocol_type: "connect".into(), ..join("c", "") }, GroupError::InconsistentGroupProtocol);
+    check(
+        &mut w,
+        JoinRequest { protocols: protocols(&["sticky"]), ..join("c", "") },
+        GroupError::InconsistentGroupProtocol,
+    );
+    check(
+        &mut w,
+        JoinRequest { protocol_type: "connect".into(), ..join("c", "") },
+        GroupError::InconsistentGroupProtocol,
+    );
     check(&mut w, JoinRequest { group: Default::default(), ..join("c", "") }, GroupError::InvalidGroupId);
     assert_eq!(w.beat("x-1", 1), Err(GroupError::UnknownMemberId));
     assert_eq!(w.beat("a-1", 2), Err(GroupError::IllegalGeneration));
@@ -117,8 +125,14 @@ fn requests_of_strangers_are_refused() {
     for (request, error) in [
         (sync("x-1", 1, &[]), GroupError::UnknownMemberId),
         (sync("a-1", 0, &[]), GroupError::IllegalGeneration),
-        (SyncRequest { protocol_type: Some("connect".into()), ..sync("a-1", 1, &[]) }, GroupError::InconsistentGroupProtocol),
-        (SyncRequest { protocol_name: Some("sticky".into()), ..sync("a-1", 1, &[]) }, GroupError::InconsistentGroupProtocol),
+        (
+            SyncRequest { protocol_type: Some("connect".into()), ..sync("a-1", 1, &[]) },
+            GroupError::InconsistentGroupProtocol,
+        ),
+        (
+            SyncRequest { protocol_name: Some("sticky".into()), ..sync("a-1", 1, &[]) },
+            GroupError::InconsistentGroupProtocol,
+        ),
     ] {
         let to = w.sync(request);
         assert_eq!(w.refused(to), error);
@@ -158,7 +172,8 @@ fn a_static_member_restarts_without_a_rebalance() {
         let mut w = World::new();
         w.stable(vec![join_static("s", "1"), join_static("t", "1")]);
         w.log = Log::Waits;
-        let back = w.join(JoinRequest { supports_skipping_assignment: supports_skipping, ..join_static(instance, "2") });
+        let back =
+            w.join(JoinRequest { supports_skipping_assignment: supports_skipping, ..join_static(instance, "2") });
         assert!(w.parked(back), "answered once its new id is committed");
         w.commit_next();
         let (reply, is_leader) = (w.joined(back), instance == "s");
@@ -285,12 +300,10 @@ fn a_client_that_never_got_its_id_is_dropped_after_five_minutes() {
 fn the_leader_leaves_and_another_takes_its_place() {
     let mut w = World::new();
     w.stable(two());
-    assert_eq!(w.leave(&[("a-1", ""), ("x-1", ""), ("", "none"), ("", "")]), [
-        Ok(()),
-        Err(GroupError::UnknownMemberId),
-        Err(GroupError::UnknownMemberId),
-        Err(GroupError::UnknownMemberId)
-    ]);
+    assert_eq!(
+        w.leave(&[("a-1", ""), ("x-1", ""), ("", "none"), ("", "")]),
+        [Ok(()), Err(GroupError::UnknownMemberId), Err(GroupError::UnknownMemberId), Err(GroupError::UnknownMemberId)]
+    );
     let b = w.join(join("b", "b-1"));
     assert_eq!((w.joined(b).generation, w.joined(b).leader), (2, id("b-1")));
     w.sync_all(&[id("b-1")], 2);

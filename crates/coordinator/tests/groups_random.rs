@@ -17,11 +17,22 @@ const FIRST_STATIC: usize = 3;
 
 #[derive(Debug, Clone)]
 enum Step {
-    Join { client: usize, preference: usize, requires_id: bool, forgets_id: bool },
+    Join {
+        client: usize,
+        preference: usize,
+        requires_id: bool,
+        forgets_id: bool,
+    },
     Sync(usize),
-    Beat { client: usize, generation_delta: i32 },
+    Beat {
+        client: usize,
+        generation_delta: i32,
+    },
     Leave(usize),
-    CommitOffsets { client: usize, generation_delta: i32 },
+    CommitOffsets {
+        client: usize,
+        generation_delta: i32,
+    },
     Delete,
     /// Everybody joins or joins again, time passes, everybody syncs, everything is committed: what clients strive for.
     Settle,
@@ -108,7 +119,8 @@ impl Run {
             Step::Beat { client, generation_delta } => {
                 let known = self.clients[client].clone();
                 let instance = Self::instance(client).map(|i| i.0);
-                let _ = self.world.beat_static(&known.member_id, instance.as_deref(), known.generation + generation_delta);
+                let _ =
+                    self.world.beat_static(&known.member_id, instance.as_deref(), known.generation + generation_delta);
             }
             Step::Leave(client) => {
                 let known = std::mem::take(&mut self.clients[client]);

@@ -88,11 +88,7 @@ pub(crate) type Pending = Pin<Box<dyn Future<Output = Result<Answer, CloseReason
 /// # Errors
 /// Whatever Kafka closes a connection for: an unknown API, a version that is not served, bytes that are no request.
 /// Kafka answers none of them either, since the client could not know in which version to read the answer.
-pub(crate) fn dispatch<B: BrokerApi>(
-    context: &Context<B>,
-    peer: IpAddr,
-    frame: Bytes,
-) -> Result<Pending, CloseReason> {
+pub(crate) fn dispatch<B: BrokerApi>(context: &Context<B>, peer: IpAddr, frame: Bytes) -> Result<Pending, CloseReason> {
     let head = Head::read(&frame).ok_or_else(|| CloseReason("request is shorter than a request head".to_owned()))?;
     let (index, api) = TABLE
         .iter()
@@ -337,12 +333,14 @@ mod tests {
     fn check_groups() {
         check(|version| {
             let protocol = JoinGroupRequestProtocol::default().with_name("range".into()).with_metadata("m".into());
-            let request = JoinGroupRequest::default().with_group_id(GroupId("g".into())).with_protocols(vec![protocol; 2]);
+            let request =
+                JoinGroupRequest::default().with_group_id(GroupId("g".into())).with_protocols(vec![protocol; 2]);
             let request = if version >= 5 { request.with_group_instance_id(Some("i".into())) } else { request };
             if version >= 8 { request.with_reason(Some("why".into())) } else { request }
         });
         check(|version| {
-            let assignment = SyncGroupRequestAssignment::default().with_member_id("m".into()).with_assignment("a".into());
+            let assignment =
+                SyncGroupRequestAssignment::default().with_member_id("m".into()).with_assignment("a".into());
             let request = SyncGroupRequest::default().with_assignments(vec![assignment; 2]);
             if version >= 5 { request.with_protocol_name(Some("range".into())) } else { request }
         });

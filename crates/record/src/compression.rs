@@ -152,9 +152,8 @@ fn unsnap_block(block: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), Bat
         return Err(snappy("block claims more bytes than it can hold"));
     }
     out.resize(start + length, 0);
-    let written = snap::raw::Decoder::new()
-        .decompress(block, &mut out[start..])
-        .map_err(|error| snappy(&error.to_string()))?;
+    let written =
+        snap::raw::Decoder::new().decompress(block, &mut out[start..]).map_err(|error| snappy(&error.to_string()))?;
     out.truncate(start + written);
     Ok(())
 }
@@ -193,7 +192,11 @@ mod tests {
         for codec in Compression::ALL {
             let bomb = compressed(codec, &zeros);
             assert_eq!(codec.decompress(&bomb, LIMIT).unwrap(), zeros, "{codec}");
-            assert_eq!(codec.decompress(&bomb, LIMIT - 1), Err(BatchError::OutputTooLarge { limit: LIMIT - 1 }), "{codec}");
+            assert_eq!(
+                codec.decompress(&bomb, LIMIT - 1),
+                Err(BatchError::OutputTooLarge { limit: LIMIT - 1 }),
+                "{codec}"
+            );
         }
     }
 

@@ -68,9 +68,8 @@ impl<'a> BatchView<'a> {
     /// # Errors
     /// [`BatchError::Truncated`] when there are fewer than 61 bytes.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, BatchError> {
-        let header = bytes
-            .first_chunk()
-            .ok_or(BatchError::Truncated { expected: BATCH_HEADER_BYTES, found: bytes.len() })?;
+        let header =
+            bytes.first_chunk().ok_or(BatchError::Truncated { expected: BATCH_HEADER_BYTES, found: bytes.len() })?;
         Ok(Self { header })
     }
 

@@ -54,7 +54,8 @@ mod tests {
 
     #[test]
     fn values_have_their_protocol_buffers_bytes() {
-        for (value, expected) in [(0, &[0][..]), (-1, &[1]), (1, &[2]), (63, &[126]), (64, &[128, 1]), (-65, &[129, 1])] {
+        for (value, expected) in [(0, &[0][..]), (-1, &[1]), (1, &[2]), (63, &[126]), (64, &[128, 1]), (-65, &[129, 1])]
+        {
             let mut out = Vec::new();
             write_i32(&mut out, value);
             assert_eq!(out, expected, "{value}");

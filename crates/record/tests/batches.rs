@@ -152,13 +152,10 @@ fn records_are_found_by_timestamp() {
     for codec in Compression::ALL {
         let batch = stamped(codec, &[10, 30, 20, 30]);
         let found = |ts| first_record_at_or_after(&batch, TimestampMs(ts), LIMIT).unwrap().map(|(o, t)| (o.0, t.0));
-        assert_eq!([found(-1), found(10), found(11), found(30), found(31)].map(|f| f.map(|f| f.0)), [
-            Some(0),
-            Some(0),
-            Some(1),
-            Some(1),
-            None
-        ]);
+        assert_eq!(
+            [found(-1), found(10), found(11), found(30), found(31)].map(|f| f.map(|f| f.0)),
+            [Some(0), Some(0), Some(1), Some(1), None]
+        );
         assert_eq!(max_timestamp_record(&batch, LIMIT), Ok(Some((Offset(1), TimestampMs(30)))));
         let summary = validate_records(&batch, LIMIT).unwrap();
         assert_eq!((summary.min_timestamp.0, summary.max_timestamp.0, summary.max_timestamp_index), (10, 30, 1));

@@ -4,7 +4,9 @@ mod common;
 
 use bytes::Bytes;
 use common::{LIMIT, codec, filled, records, stamped};
-use duolog_record::entry::{BatchMeta, ENTRY_HEADER_BYTES, EntryBuilder, EntryError, EntryHeader, EntryView, SLOT_BYTES};
+use duolog_record::entry::{
+    BatchMeta, ENTRY_HEADER_BYTES, EntryBuilder, EntryError, EntryHeader, EntryView, SLOT_BYTES,
+};
 use duolog_record::{BatchBuilder, Compression, TimestampKind};
 use duolog_types::{
     Durability, LeaderEpoch, Offset, ProducerEpoch, ProducerId, Term, TimestampMs, TopicId, TopicPartition,
@@ -72,7 +74,10 @@ fn an_entry_without_batches_is_one_too() {
 fn the_layout_is_the_documented_one() {
     let body = entry();
     let (header, table) = body.split_at(ENTRY_HEADER_BYTES);
-    assert_eq!(header, [1, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 77]);
+    assert_eq!(
+        header,
+        [1, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 77]
+    );
     assert_eq!(table[..16], [1; 16]);
     assert_eq!(table[16..20], 1u32.to_be_bytes());
     assert_eq!(table[20..28], 100i64.to_be_bytes());

@@ -239,13 +239,15 @@ async fn replace_here(shared: &Arc<Shared>, old: u64, new: u64, member: &Member)
         if has(old).is_none() {
             return Err(format!("node {old} is not a member of broker group {}", group.id()));
         }
-        group
-            .raft
-            .add_learner(new, member.clone(), true)
-            .await
-            .map_err(|error| format!("broker group {}: adding node {new} as learner: {}", group.id(), raft_error(&error)))?;
-        let voters: BTreeSet<u64> =
-            members.iter().filter(|view| view.voter && view.node_id.0 != old).map(|view| view.node_id.0).chain([new]).collect();
+        group.raft.add_learner(new, member.clone(), true).await.map_err(|error| {
+            format!("broker group {}: adding node {new} as learner: {}", group.id(), raft_error(&error))
+        })?;
+        let voters: BTreeSet<u64> = members
+            .iter()
+            .filter(|view| view.voter && view.node_id.0 != old)
+            .map(|view| view.node_id.0)
+            .chain([new])
+            .collect();
         group
             .raft
             .change_membership(ChangeMembers::ReplaceAllVoters(voters), false)

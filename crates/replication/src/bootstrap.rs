@@ -23,7 +23,8 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     let mut told = String::new();
     loop {
         tick.tick().await;
-        let missing = shared.groups().filter(|group| group.log().vote().is_none() && group.log().last().is_none()).count();
+        let missing =
+            shared.groups().filter(|group| group.log().vote().is_none() && group.log().last().is_none()).count();
         if missing == 0 {
             return;
         }
@@ -55,7 +56,9 @@ async fn probe(shared: &Shared, node: &NodeAddress) -> Result<proto::ProbeReply,
     let reply = client
         .probe(request)
         .await
-        .map_err(|status| format!("node {} at {}:{} does not answer: {}", node.id, node.host, node.grpc_port, status.message()))?
+        .map_err(|status| {
+            format!("node {} at {}:{} does not answer: {}", node.id, node.host, node.grpc_port, status.message())
+        })?
         .into_inner();
     if reply.node_id != node.id.0 {
         return Err(format!(
@@ -122,14 +125,14 @@ fn join(shared: &Arc<Shared>, peer: &proto::ProbeReply) -> Result<(), String> {
     if peer.members.iter().any(|member| member.node_id == own.node_id.0) {
         Err("a member of the cluster; waiting for its leaders".to_owned())
     } else {
-        Err(format!(
-            "not a member yet; let it in with: duolog cluster replace --old OLD_ID --new {}",
-            own.node_id
-        ))
+        Err(format!("not a member yet; let it in with: duolog cluster replace --old OLD_ID --new {}", own.node_id))
     }
 }
 
-async fn initialize(shared: &Arc<Shared>, replies: &BTreeMap<duolog_types::NodeId, proto::ProbeReply>) -> Result<(), String> {
+async fn initialize(
+    shared: &Arc<Shared>,
+    replies: &BTreeMap<duolog_types::NodeId, proto::ProbeReply>,
+) -> Result<(), String> {
     let known = replies.values().map(|reply| reply.cluster_id.clone()).find(|id| !id.is_empty());
     let cluster_id = known.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
     shared.identity.adopt(&cluster_id)?;
@@ -139,7 +142,8 @@ async fn initialize(shared: &Arc<Shared>, replies: &BTreeMap<duolog_types::NodeI
             adopt(shared, node, &cluster_id).await?;
         }
         let incarnation = replies.get(&node.id).map(|reply| reply.incarnation.clone()).unwrap_or_default();
-        let member = Member { host: node.host.clone(), grpc_port: node.grpc_port, kafka_port: node.kafka_port, incarnation };
+        let member =
+            Member { host: node.host.clone(), grpc_port: node.grpc_port, kafka_port: node.kafka_port, incarnation };
         members.insert(node.id.0, member);
     }
     for group in shared.groups() {

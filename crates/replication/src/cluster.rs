@@ -182,7 +182,8 @@ impl Cluster {
         let lock = lock(&options.data_dir)?;
         let identity = Arc::new(Identity::open(&options.data_dir, &options.cluster_name, options.node_id)?);
         let ids: Vec<BrokerGroupId> = (0..options.broker_groups).map(BrokerGroupId).collect();
-        let guard = Guard::open(&options.data_dir, &options.boot_id_path, &ids).map_err(context("the power-loss guard"))?;
+        let guard =
+            Guard::open(&options.data_dir, &options.boot_id_path, &ids).map_err(context("the power-loss guard"))?;
         let guard = Arc::new(guard);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -354,9 +355,8 @@ impl Drop for Cluster {
 
 async fn listen(shared: Arc<Shared>) -> Result<(), StartError> {
     let address = shared.options.grpc_listen;
-    let listener = tokio::net::TcpListener::bind(address)
-        .await
-        .map_err(|source| StartError::Listen { address, source })?;
+    let listener =
+        tokio::net::TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })?;
     let service = proto::cluster_server::ClusterServer::new(ClusterService(shared))
         .max_decoding_message_size(wire::MESSAGE_BYTES_MAX)
         .max_encoding_message_size(wire::MESSAGE_BYTES_MAX);
@@ -505,7 +505,12 @@ impl Shared {
     }
 
     /// Asks a member for the state of its replica.
-    pub(crate) async fn ask_status(&self, group: BrokerGroupId, node: NodeId, member: &Member) -> Option<proto::ReplicaStatusReply> {
+    pub(crate) async fn ask_status(
+        &self,
+        group: BrokerGroupId,
+        node: NodeId,
+        member: &Member,
+    ) -> Option<proto::ReplicaStatusReply> {
         if node == self.node_id() {
             return self.group(group).map(|group| self.replica_status(&group));
         }

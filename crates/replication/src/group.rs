@@ -133,7 +133,9 @@ pub(crate) fn raft_config(cluster_name: &str, times: RaftTimes, hooks: &Hooks) -
 /// Refuses to start with settings that lose acknowledged writes.
 pub(crate) fn check_raft_config(config: &Config) -> Result<(), String> {
     if config.enable_leader_restore != Some(false) {
-        return Err("enable_leader_restore must be off: with it a restarted leader can overwrite committed entries".to_owned());
+        return Err(
+            "enable_leader_restore must be off: with it a restarted leader can overwrite committed entries".to_owned()
+        );
     }
     if config.enable_pre_vote != Some(true) {
         return Err("enable_pre_vote must be on: without it a returning node disturbs a healthy leader".to_owned());
@@ -142,7 +144,9 @@ pub(crate) fn check_raft_config(config: &Config) -> Result<(), String> {
         return Err("snapshot_policy must be Never: retention decides when the log may go".to_owned());
     }
     if config.max_in_snapshot_log_to_keep != u64::MAX {
-        return Err("max_in_snapshot_log_to_keep must be unlimited: retention decides how much of the log may go".to_owned());
+        return Err(
+            "max_in_snapshot_log_to_keep must be unlimited: retention decides how much of the log may go".to_owned()
+        );
     }
     Ok(())
 }
@@ -153,8 +157,8 @@ impl BrokerGroup {
         let scratch = dir.join("snapshot");
         snapshot::clean_scratch(&scratch)?;
         let (observer, progress) = ProgressObserver::new();
-        let (log, recovered) = CommitLog::open(options.disk, &dir.join("log"), options.log, observer.clone())
-            .map_err(io::Error::other)?;
+        let (log, recovered) =
+            CommitLog::open(options.disk, &dir.join("log"), options.log, observer.clone()).map_err(io::Error::other)?;
         if let Some(torn) = &recovered.torn {
             tracing::warn!(broker_group = %options.id, ?torn, "cut a torn tail off the log");
         }
@@ -326,7 +330,11 @@ impl BrokerGroup {
     ///
     /// # Errors
     /// See [`ProposeError`].
-    pub async fn propose_command(&self, command: Bytes, flush: FlushWish) -> Result<(LogIndex, CommandResponse), ProposeError> {
+    pub async fn propose_command(
+        &self,
+        command: Bytes,
+        flush: FlushWish,
+    ) -> Result<(LogIndex, CommandResponse), ProposeError> {
         let leadership = *self.leadership.borrow();
         if !leadership.is_self {
             return Err(ProposeError::NotLeader { leader: leadership.leader });

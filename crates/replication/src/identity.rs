@@ -205,7 +205,8 @@ impl Identity {
                 file.incarnation
             )));
         }
-        let node_id = text(FROM).parse().map_err(|_| Status::invalid_argument("a call between nodes names its sender"))?;
+        let node_id =
+            text(FROM).parse().map_err(|_| Status::invalid_argument("a call between nodes names its sender"))?;
         Ok(Caller { node_id: NodeId(node_id), incarnation: text(FROM_INCARNATION) })
     }
 }

@@ -151,11 +151,9 @@ pub(crate) fn from_log_entry(entry: LogEntry) -> Result<RaftEntry, io::Error> {
                 .map_err(|e| io::Error::other(format!("membership of entry {}: {e}", entry.index)))?;
             EntryPayload::Membership(membership)
         }
-        EntryKind::Batches | EntryKind::Command | EntryKind::RunBarrier => EntryPayload::Normal(crate::Proposal {
-            kind,
-            flush: entry.flush,
-            body: entry.body,
-        }),
+        EntryKind::Batches | EntryKind::Command | EntryKind::RunBarrier => {
+            EntryPayload::Normal(crate::Proposal { kind, flush: entry.flush, body: entry.body })
+        }
     };
     Ok(RaftEntry { log_id, payload })
 }

@@ -31,9 +31,9 @@ type Answer = Result<(AppendEntriesResponse<TypeConfig>, usize), Status>;
 
 impl ClusterService {
     fn group(&self, id: u32) -> Result<Arc<BrokerGroup>, Status> {
-        self.0
-            .group(BrokerGroupId(id))
-            .ok_or_else(|| Status::not_found(format!("this node has no broker group {id}; check broker_groups in node.toml")))
+        self.0.group(BrokerGroupId(id)).ok_or_else(|| {
+            Status::not_found(format!("this node has no broker group {id}; check broker_groups in node.toml"))
+        })
     }
 
     /// Checks who calls, against the membership that this node knows.

@@ -182,7 +182,9 @@ pub(crate) struct Arrived {
 }
 
 /// Reads a snapshot's header: which group it is for.
-pub(crate) async fn receive_header(stream: &mut Streaming<proto::SnapshotChunk>) -> Result<proto::SnapshotHeader, Status> {
+pub(crate) async fn receive_header(
+    stream: &mut Streaming<proto::SnapshotChunk>,
+) -> Result<proto::SnapshotHeader, Status> {
     match stream.message().await?.and_then(|chunk| chunk.kind) {
         Some(proto::snapshot_chunk::Kind::Header(header)) => Ok(header),
         _ => Err(Status::invalid_argument("a snapshot begins with its header")),

@@ -21,7 +21,8 @@ use crate::files;
 use crate::log_store::{LogProgress, to_log_entry};
 use crate::snapshot::{SnapshotHandle, SnapshotPoint, SnapshotSource};
 use crate::type_config::{
-    CommandResponse, CommittedLeaderId, Member, RaftLogId, RaftMembership, StoredMembership, TypeConfig, raft_log_id, term_of,
+    CommandResponse, CommittedLeaderId, Member, RaftLogId, RaftMembership, StoredMembership, TypeConfig, raft_log_id,
+    term_of,
 };
 use crate::watermarks::Mark;
 use crate::wire;
@@ -331,9 +332,7 @@ pub(crate) struct SnapshotBuilder {
 impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
     type SnapshotData = SnapshotHandle;
 
-    async fn build_snapshot(
-        &mut self,
-    ) -> Result<Snapshot<CommittedLeaderId, u64, Member, SnapshotHandle>, io::Error> {
+    async fn build_snapshot(&mut self) -> Result<Snapshot<CommittedLeaderId, u64, Member, SnapshotHandle>, io::Error> {
         let mut inner = self.cell.inner.lock();
         let durable = inner.state.make_durable()?;
         let meta = SnapshotMeta {

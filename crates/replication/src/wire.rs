@@ -3,9 +3,7 @@
 use bytes::Bytes;
 use duolog_commit_log::LogEntry;
 use duolog_types::{FlushWish, LogIndex, Term};
-use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest, VoteRequest, VoteResponse,
-};
+use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest, VoteRequest, VoteResponse};
 use tonic::Status;
 
 use crate::log_store::{from_log_entry, to_log_entry};
@@ -164,7 +162,9 @@ pub(crate) fn transfer_to_wire(group: u32, request: &TransferLeaderRequest<TypeC
     }
 }
 
-pub(crate) fn transfer_from_wire(request: &proto::TransferRequest) -> Result<TransferLeaderRequest<TypeConfig>, Status> {
+pub(crate) fn transfer_from_wire(
+    request: &proto::TransferRequest,
+) -> Result<TransferLeaderRequest<TypeConfig>, Status> {
     Ok(TransferLeaderRequest::new(
         vote_from_wire(request.from.as_ref())?,
         request.to,

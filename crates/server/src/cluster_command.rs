@@ -76,10 +76,14 @@ async fn status(node: &str, json: bool) -> anyhow::Result<()> {
     }
     let id = status.cluster_id.as_deref().unwrap_or("not initialized yet");
     println!("cluster {} ({id}), as node {} sees it", status.cluster_name, status.node_id);
-    println!("{:<6} {:<6} {:<7} {:<22} {:<9} {:>12} {:>12} {:>12}", "group", "term", "node", "address", "role", "last", "flushed", "applied");
+    println!(
+        "{:<6} {:<6} {:<7} {:<22} {:<9} {:>12} {:>12} {:>12}",
+        "group", "term", "node", "address", "role", "last", "flushed", "applied"
+    );
     for group in &status.groups {
         for replica in &group.replicas {
-            let role = match (group.leader == Some(replica.node_id), replica.reachable, replica.guarded, replica.voter) {
+            let role = match (group.leader == Some(replica.node_id), replica.reachable, replica.guarded, replica.voter)
+            {
                 (_, false, ..) => "silent",
                 (true, ..) => "leader",
                 (_, _, true, _) => "guarded",
@@ -118,7 +122,9 @@ async fn replace(node: &str, old: u64, new: u64) -> anyhow::Result<()> {
         }
     }
     let member = member.with_context(|| {
-        format!("no node knows node {new}: start it first, with a config that lists the other nodes, and an empty data_dir")
+        format!(
+            "no node knows node {new}: start it first, with a config that lists the other nodes, and an empty data_dir"
+        )
     })?;
     println!("replacing node {old} by node {new} at {member}");
     let request = AdminRequest::ReplaceHere { old, new, member };
@@ -137,7 +143,10 @@ async fn replace(node: &str, old: u64, new: u64) -> anyhow::Result<()> {
         }
     }
     if done < status.groups.len() {
-        bail!("{done} of {} broker groups were changed; run the command again when every group has a leader", status.groups.len());
+        bail!(
+            "{done} of {} broker groups were changed; run the command again when every group has a leader",
+            status.groups.len()
+        );
     }
     println!("done: node {old} is no member any more; its id is never used again");
     Ok(())

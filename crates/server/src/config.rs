@@ -130,7 +130,12 @@ impl Default for Broker {
 
 impl Default for Memory {
     fn default() -> Self {
-        Self { write_buffer_bytes: 48 << 20, block_cache_bytes: 32 << 20, log_tail_bytes: 48 << 20, connection_bytes: 32 << 20 }
+        Self {
+            write_buffer_bytes: 48 << 20,
+            block_cache_bytes: 32 << 20,
+            log_tail_bytes: 48 << 20,
+            connection_bytes: 32 << 20,
+        }
     }
 }
 
@@ -143,35 +148,127 @@ pub struct Key {
 
 /// Every key, in the order of the file.
 pub const KEYS: &[Key] = &[
-    Key { name: "cluster_name", default: "required", doc: "Name of the cluster. Nodes of different names never form one cluster." },
+    Key {
+        name: "cluster_name",
+        default: "required",
+        doc: "Name of the cluster. Nodes of different names never form one cluster.",
+    },
     Key { name: "node_id", default: "required", doc: "This node's id; Kafka's broker id. Never reused in a cluster." },
-    Key { name: "data_dir", default: "required", doc: "Directory for everything that the node keeps. Used by one process at a time." },
-    Key { name: "broker_groups", default: "4", doc: "Broker groups: the system group and groups for data. With 1 the system group holds everything. Must be the same on every node, and never changes." },
-    Key { name: "boot_id_path", default: "/proc/sys/kernel/random/boot_id", doc: "File whose content changes with every boot of the machine; the power-loss guard rests on it." },
+    Key {
+        name: "data_dir",
+        default: "required",
+        doc: "Directory for everything that the node keeps. Used by one process at a time.",
+    },
+    Key {
+        name: "broker_groups",
+        default: "4",
+        doc: "Broker groups: the system group and groups for data. With 1 the system group holds everything. Must be the same on every node, and never changes.",
+    },
+    Key {
+        name: "boot_id_path",
+        default: "/proc/sys/kernel/random/boot_id",
+        doc: "File whose content changes with every boot of the machine; the power-loss guard rests on it.",
+    },
     Key { name: "listen.kafka", default: "required", doc: "Address and port for Kafka clients." },
-    Key { name: "listen.http", default: "required", doc: "Address and port for `/health`, `/metrics` and `/debug/state-hash`." },
-    Key { name: "listen.grpc", default: "required", doc: "Address and port for calls between nodes and for `duolog cluster …`." },
-    Key { name: "nodes.id", default: "required", doc: "In each `[[nodes]]`: a node's id. Every node lists all nodes, itself included." },
-    Key { name: "nodes.host", default: "required", doc: "In each `[[nodes]]`: its host, for other nodes and for clients." },
+    Key {
+        name: "listen.http",
+        default: "required",
+        doc: "Address and port for `/health`, `/metrics` and `/debug/state-hash`.",
+    },
+    Key {
+        name: "listen.grpc",
+        default: "required",
+        doc: "Address and port for calls between nodes and for `duolog cluster …`.",
+    },
+    Key {
+        name: "nodes.id",
+        default: "required",
+        doc: "In each `[[nodes]]`: a node's id. Every node lists all nodes, itself included.",
+    },
+    Key {
+        name: "nodes.host",
+        default: "required",
+        doc: "In each `[[nodes]]`: its host, for other nodes and for clients.",
+    },
     Key { name: "nodes.kafka_port", default: "required", doc: "In each `[[nodes]]`: its port for Kafka clients." },
-    Key { name: "nodes.http_port", default: "0", doc: "In each `[[nodes]]`: its HTTP port; for people, not used by the nodes." },
+    Key {
+        name: "nodes.http_port",
+        default: "0",
+        doc: "In each `[[nodes]]`: its HTTP port; for people, not used by the nodes.",
+    },
     Key { name: "nodes.grpc_port", default: "required", doc: "In each `[[nodes]]`: its port for calls between nodes." },
-    Key { name: "log.segment_size_bytes", default: "1073741824", doc: "Size of a segment of the commit log, in bytes." },
-    Key { name: "log.flush_bytes", default: "8388608", doc: "The log is flushed when this many bytes wait for a flush, whatever the topics' flush modes." },
+    Key {
+        name: "log.segment_size_bytes",
+        default: "1073741824",
+        doc: "Size of a segment of the commit log, in bytes.",
+    },
+    Key {
+        name: "log.flush_bytes",
+        default: "8388608",
+        doc: "The log is flushed when this many bytes wait for a flush, whatever the topics' flush modes.",
+    },
     Key { name: "raft.heartbeat_interval_ms", default: "50", doc: "Milliseconds between two heartbeats of a leader." },
     Key { name: "raft.election_timeout_min_ms", default: "250", doc: "Shortest election time-out in milliseconds." },
-    Key { name: "raft.election_timeout_max_ms", default: "400", doc: "Longest election time-out in milliseconds; also a leader's lease." },
-    Key { name: "broker.num_partitions", default: "4", doc: "Partitions of a topic that does not say (Kafka's `num.partitions`)." },
-    Key { name: "broker.auto_create_topics_enable", default: "true", doc: "Whether topics are created on first use (Kafka's `auto.create.topics.enable`)." },
-    Key { name: "broker.group_initial_rebalance_delay_ms", default: "3000", doc: "How long the first rebalance of an empty consumer group waits for more members, in milliseconds (Kafka's `group.initial.rebalance.delay.ms`)." },
-    Key { name: "broker.retention_check_interval_ms", default: "300000", doc: "Milliseconds between two looks at what retention allows to delete (Kafka's `log.retention.check.interval.ms`)." },
-    Key { name: "memory.write_buffer_bytes", default: "50331648", doc: "Write buffers of all state stores together, in bytes." },
-    Key { name: "memory.block_cache_bytes", default: "33554432", doc: "Block cache of all state stores together, in bytes." },
-    Key { name: "memory.log_tail_bytes", default: "50331648", doc: "Recent log entries kept in memory for consumers and followers, over all broker groups, in bytes." },
-    Key { name: "memory.connection_bytes", default: "33554432", doc: "Requests of all connections that are being read or answered, in bytes." },
-    Key { name: "testing.flush_delay_ms", default: "0", doc: "Test only: every fdatasync of the commit log takes this much longer, in milliseconds." },
-    Key { name: "testing.drop_received_marks", default: "false", doc: "Test only: this node tells leaders nothing before its flush." },
-    Key { name: "testing.skip_flush", default: "false", doc: "Test only: fdatasync does nothing. Loses acknowledged records with the power." },
+    Key {
+        name: "raft.election_timeout_max_ms",
+        default: "400",
+        doc: "Longest election time-out in milliseconds; also a leader's lease.",
+    },
+    Key {
+        name: "broker.num_partitions",
+        default: "4",
+        doc: "Partitions of a topic that does not say (Kafka's `num.partitions`).",
+    },
+    Key {
+        name: "broker.auto_create_topics_enable",
+        default: "true",
+        doc: "Whether topics are created on first use (Kafka's `auto.create.topics.enable`).",
+    },
+    Key {
+        name: "broker.group_initial_rebalance_delay_ms",
+        default: "3000",
+        doc: "How long the first rebalance of an empty consumer group waits for more members, in milliseconds (Kafka's `group.initial.rebalance.delay.ms`).",
+    },
+    Key {
+        name: "broker.retention_check_interval_ms",
+        default: "300000",
+        doc: "Milliseconds between two looks at what retention allows to delete (Kafka's `log.retention.check.interval.ms`).",
+    },
+    Key {
+        name: "memory.write_buffer_bytes",
+        default: "50331648",
+        doc: "Write buffers of all state stores together, in bytes.",
+    },
+    Key {
+        name: "memory.block_cache_bytes",
+        default: "33554432",
+        doc: "Block cache of all state stores together, in bytes.",
+    },
+    Key {
+        name: "memory.log_tail_bytes",
+        default: "50331648",
+        doc: "Recent log entries kept in memory for consumers and followers, over all broker groups, in bytes.",
+    },
+    Key {
+        name: "memory.connection_bytes",
+        default: "33554432",
+        doc: "Requests of all connections that are being read or answered, in bytes.",
+    },
+    Key {
+        name: "testing.flush_delay_ms",
+        default: "0",
+        doc: "Test only: every fdatasync of the commit log takes this much longer, in milliseconds.",
+    },
+    Key {
+        name: "testing.drop_received_marks",
+        default: "false",
+        doc: "Test only: this node tells leaders nothing before its flush.",
+    },
+    Key {
+        name: "testing.skip_flush",
+        default: "false",
+        doc: "Test only: fdatasync does nothing. Loses acknowledged records with the power.",
+    },
 ];
 
 /// The documentation of the config file, in Markdown.
@@ -279,22 +376,24 @@ grpc_port = 7070
     #[test]
     fn every_documented_default_is_the_real_one() {
         let config = NodeConfig::parse(GOOD).unwrap();
-        let real = |name: &str| -> Option<String> { Some(match name {
-            "broker_groups" => config.broker_groups.to_string(),
-            "log.segment_size_bytes" => config.log.segment_size_bytes.to_string(),
-            "log.flush_bytes" => config.log.flush_bytes.to_string(),
-            "raft.heartbeat_interval_ms" => config.raft.heartbeat_interval_ms.to_string(),
-            "raft.election_timeout_min_ms" => config.raft.election_timeout_min_ms.to_string(),
-            "raft.election_timeout_max_ms" => config.raft.election_timeout_max_ms.to_string(),
-            "broker.num_partitions" => config.broker.num_partitions.to_string(),
-            "memory.write_buffer_bytes" => config.memory.write_buffer_bytes.to_string(),
-            "memory.block_cache_bytes" => config.memory.block_cache_bytes.to_string(),
-            "memory.log_tail_bytes" => config.memory.log_tail_bytes.to_string(),
-            "memory.connection_bytes" => config.memory.connection_bytes.to_string(),
-            "broker.group_initial_rebalance_delay_ms" => config.broker.group_initial_rebalance_delay_ms.to_string(),
-            "broker.retention_check_interval_ms" => config.broker.retention_check_interval_ms.to_string(),
-            _ => return None,
-        }) };
+        let real = |name: &str| -> Option<String> {
+            Some(match name {
+                "broker_groups" => config.broker_groups.to_string(),
+                "log.segment_size_bytes" => config.log.segment_size_bytes.to_string(),
+                "log.flush_bytes" => config.log.flush_bytes.to_string(),
+                "raft.heartbeat_interval_ms" => config.raft.heartbeat_interval_ms.to_string(),
+                "raft.election_timeout_min_ms" => config.raft.election_timeout_min_ms.to_string(),
+                "raft.election_timeout_max_ms" => config.raft.election_timeout_max_ms.to_string(),
+                "broker.num_partitions" => config.broker.num_partitions.to_string(),
+                "memory.write_buffer_bytes" => config.memory.write_buffer_bytes.to_string(),
+                "memory.block_cache_bytes" => config.memory.block_cache_bytes.to_string(),
+                "memory.log_tail_bytes" => config.memory.log_tail_bytes.to_string(),
+                "memory.connection_bytes" => config.memory.connection_bytes.to_string(),
+                "broker.group_initial_rebalance_delay_ms" => config.broker.group_initial_rebalance_delay_ms.to_string(),
+                "broker.retention_check_interval_ms" => config.broker.retention_check_interval_ms.to_string(),
+                _ => return None,
+            })
+        };
         for key in KEYS {
             if let Some(real) = real(key.name) {
                 assert_eq!(key.default, real, "{}", key.name);

@@ -101,7 +101,8 @@ fn settings(config: &NodeConfig) -> Settings {
         retention_check_interval_ms: config.broker.retention_check_interval_ms,
         write_buffer_bytes: config.memory.write_buffer_bytes,
         block_cache_bytes: config.memory.block_cache_bytes,
-        group_initial_rebalance_delay_ms: u32::try_from(config.broker.group_initial_rebalance_delay_ms).unwrap_or(u32::MAX),
+        group_initial_rebalance_delay_ms: u32::try_from(config.broker.group_initial_rebalance_delay_ms)
+            .unwrap_or(u32::MAX),
         broker_configs: broker_configs(config),
     }
 }

@@ -238,7 +238,8 @@ pub(crate) fn scan(store: &Store, rows: &mut Rows<'_>, from: &[u8], limit: usize
 /// The position that a checkpoint holds, read from its files.
 fn applied_of(directory: &Path) -> Result<Option<Applied>, StoreError> {
     let failed = |error| StoreError::rocks(directory, "open the checkpoint", error);
-    let db = DB::open_cf_for_read_only(&Options::default(), directory, [TableId::Meta.name()], false).map_err(failed)?;
+    let db =
+        DB::open_cf_for_read_only(&Options::default(), directory, [TableId::Meta.name()], false).map_err(failed)?;
     let meta = db.cf_handle(TableId::Meta.name()).expect("opened above");
     db.get_cf(meta, keys::APPLIED)
         .map_err(failed)?

@@ -49,8 +49,8 @@ pub fn decode<T: Versioned>(bytes: &[u8]) -> Result<T, StateError> {
         return Err(StateError::UnknownVersion { what: T::NAME, found: version, expected: T::VERSION });
     }
     let config = bincode::config::standard().with_limit::<VALUE_BYTES_MAX>();
-    let (value, used) = bincode::serde::decode_from_slice(body, config)
-        .map_err(|error| undecodable::<T>(&error.to_string()))?;
+    let (value, used) =
+        bincode::serde::decode_from_slice(body, config).map_err(|error| undecodable::<T>(&error.to_string()))?;
     if used != body.len() {
         return Err(undecodable::<T>(&format!("{} bytes follow the value", body.len() - used)));
     }

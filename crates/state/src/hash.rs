@@ -63,8 +63,7 @@ mod tests {
     fn the_hash_sees_table_key_value_and_their_borders() {
         let reference = hash_of(&[(TableId::Topics, "ab", "c")]);
         assert_eq!(reference, hash_of(&[(TableId::Topics, "ab", "c")]));
-        for other in
-            [hash_of(&[]), hash_of(&[(TableId::Topics, "a", "bc")]), hash_of(&[(TableId::Groups, "ab", "c")])]
+        for other in [hash_of(&[]), hash_of(&[(TableId::Topics, "a", "bc")]), hash_of(&[(TableId::Groups, "ab", "c")])]
         {
             assert_ne!(reference, other);
         }

@@ -12,4 +12,6 @@ pub use ids::{
     BrokerGroupId, Incarnation, LeaderEpoch, LogIndex, NodeId, Offset, ProducerEpoch, ProducerId, Term, TimestampMs,
     TopicId, TopicPartition,
 };
-pub use topic_config::{ConfigKey, ConfigError, ConfigSource, ConfigValue, TimestampType, TopicConfig, TOPIC_CONFIG_KEYS};
+pub use topic_config::{
+    ConfigError, ConfigKey, ConfigSource, ConfigValue, TOPIC_CONFIG_KEYS, TimestampType, TopicConfig,
+};

@@ -63,7 +63,6 @@ enum Kind {
     ListOf(&'static [&'static str]),
 }
 
-
 /// A known topic config.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConfigKey {
@@ -97,31 +96,181 @@ const NOT_NEGATIVE: Kind = Kind::Integer { min: 0, max: i64::MAX };
 
 /// Every topic config that is accepted, in the order in which it is described.
 pub const TOPIC_CONFIG_KEYS: &[ConfigKey] = &[
-    ConfigKey { name: "cleanup.policy", default: "delete", doc: "What happens to old records. Compaction comes later, so only delete is accepted.", expected: "delete", kind: Kind::ListOf(&["delete"]) },
-    ConfigKey { name: "compression.type", default: "producer", doc: "Batches are kept as the producer compressed them.", expected: "producer", kind: Kind::OneOf(&["producer"]) },
-    ConfigKey { name: "delete.retention.ms", default: "86400000", doc: "Accepted for compatibility; has a meaning only with compaction.", expected: "an integer of at least 0", kind: NOT_NEGATIVE },
-    ConfigKey { name: "duolog.flush", default: "sync", doc: "Whether an acknowledgement waits for the disk: sync or async.", expected: "sync or async", kind: Kind::OneOf(&["sync", "async"]) },
-    ConfigKey { name: "duolog.replication", default: "sync", doc: "Whether an acknowledgement waits for a quorum: sync or async.", expected: "sync or async", kind: Kind::OneOf(&["sync", "async"]) },
-    ConfigKey { name: "file.delete.delay.ms", default: "60000", doc: "Accepted for compatibility; segments are shared by all topics.", expected: "an integer of at least 0", kind: NOT_NEGATIVE },
-    ConfigKey { name: "flush.messages", default: "9223372036854775807", doc: "1 selects flush=sync; any other explicit value selects flush=async with a flush at every n-th record.", expected: "an integer of at least 1", kind: Kind::Integer { min: 1, max: i64::MAX } },
-    ConfigKey { name: "flush.ms", default: "100", doc: "With flush=async, the longest time in milliseconds before a record is flushed; at most a quarter of raft.election_timeout_min_ms.", expected: "an integer of at least 0", kind: NOT_NEGATIVE },
-    ConfigKey { name: "index.interval.bytes", default: "4096", doc: "Accepted for compatibility; every batch is indexed.", expected: "an integer of at least 0", kind: NOT_NEGATIVE },
-    ConfigKey { name: "max.compaction.lag.ms", default: "9223372036854775807", doc: "Accepted for compatibility; has a meaning only with compaction.", expected: "an integer of at least 1", kind: Kind::Integer { min: 1, max: i64::MAX } },
-    ConfigKey { name: "max.message.bytes", default: "1048588", doc: "Largest record batch in bytes.", expected: "an integer from 0 to 104857600", kind: Kind::Integer { min: 0, max: 100 << 20 } },
-    ConfigKey { name: "message.timestamp.after.max.ms", default: "3600000", doc: "How far in the future a record's timestamp may lie, in milliseconds.", expected: "an integer of at least 0", kind: NOT_NEGATIVE },
-    ConfigKey { name: "message.timestamp.before.max.ms", default: "9223372036854775807", doc: "How far in the past a record's timestamp may lie, in milliseconds.", expected: "an integer of at least 0", kind: NOT_NEGATIVE },
-    ConfigKey { name: "message.timestamp.type", default: "CreateTime", doc: "Whose clock stamps records: the producer's or the leader's.", expected: "CreateTime or LogAppendTime", kind: Kind::OneOf(&["CreateTime", "LogAppendTime"]) },
-    ConfigKey { name: "min.cleanable.dirty.ratio", default: "0.5", doc: "Accepted for compatibility; has a meaning only with compaction.", expected: "a number from 0 to 1", kind: Kind::Ratio },
-    ConfigKey { name: "min.compaction.lag.ms", default: "0", doc: "Accepted for compatibility; has a meaning only with compaction.", expected: "an integer of at least 0", kind: NOT_NEGATIVE },
-    ConfigKey { name: "min.insync.replicas", default: "2", doc: "1 selects replication=async, 2 and more select replication=sync; reported as what the mode means.", expected: "an integer of at least 1", kind: Kind::Integer { min: 1, max: i32::MAX as i64 } },
-    ConfigKey { name: "preallocate", default: "false", doc: "Accepted for compatibility; segments are always allocated ahead.", expected: "true or false", kind: Kind::Boolean },
-    ConfigKey { name: "retention.bytes", default: "-1", doc: "Bytes that are kept per partition; −1 means without limit.", expected: "an integer of at least -1", kind: ANY_I64 },
-    ConfigKey { name: "retention.ms", default: "604800000", doc: "Milliseconds that records are kept; −1 means for ever.", expected: "an integer of at least -1", kind: ANY_I64 },
-    ConfigKey { name: "segment.bytes", default: "1073741824", doc: "Accepted for compatibility; segments are shared by all topics.", expected: "an integer of at least 14", kind: Kind::Integer { min: 14, max: i64::MAX } },
-    ConfigKey { name: "segment.index.bytes", default: "10485760", doc: "Accepted for compatibility; segments are shared by all topics.", expected: "an integer of at least 4", kind: Kind::Integer { min: 4, max: i64::MAX } },
-    ConfigKey { name: "segment.jitter.ms", default: "0", doc: "Accepted for compatibility; segments are shared by all topics.", expected: "an integer of at least 0", kind: NOT_NEGATIVE },
-    ConfigKey { name: "segment.ms", default: "604800000", doc: "Accepted for compatibility; segments are shared by all topics.", expected: "an integer of at least 1", kind: Kind::Integer { min: 1, max: i64::MAX } },
-    ConfigKey { name: "unclean.leader.election.enable", default: "false", doc: "Always false: a leader has everything that was committed.", expected: "false", kind: Kind::OneOf(&["false"]) },
+    ConfigKey {
+        name: "cleanup.policy",
+        default: "delete",
+        doc: "What happens to old records. Compaction comes later, so only delete is accepted.",
+        expected: "delete",
+        kind: Kind::ListOf(&["delete"]),
+    },
+    ConfigKey {
+        name: "compression.type",
+        default: "producer",
+        doc: "Batches are kept as the producer compressed them.",
+        expected: "producer",
+        kind: Kind::OneOf(&["producer"]),
+    },
+    ConfigKey {
+        name: "delete.retention.ms",
+        default: "86400000",
+        doc: "Accepted for compatibility; has a meaning only with compaction.",
+        expected: "an integer of at least 0",
+        kind: NOT_NEGATIVE,
+    },
+    ConfigKey {
+        name: "duolog.flush",
+        default: "sync",
+        doc: "Whether an acknowledgement waits for the disk: sync or async.",
+        expected: "sync or async",
+        kind: Kind::OneOf(&["sync", "async"]),
+    },
+    ConfigKey {
+        name: "duolog.replication",
+        default: "sync",
+        doc: "Whether an acknowledgement waits for a quorum: sync or async.",
+        expected: "sync or async",
+        kind: Kind::OneOf(&["sync", "async"]),
+    },
+    ConfigKey {
+        name: "file.delete.delay.ms",
+        default: "60000",
+        doc: "Accepted for compatibility; segments are shared by all topics.",
+        expected: "an integer of at least 0",
+        kind: NOT_NEGATIVE,
+    },
+    ConfigKey {
+        name: "flush.messages",
+        default: "9223372036854775807",
+        doc: "1 selects flush=sync; any other explicit value selects flush=async with a flush at every n-th record.",
+        expected: "an integer of at least 1",
+        kind: Kind::Integer { min: 1, max: i64::MAX },
+    },
+    ConfigKey {
+        name: "flush.ms",
+        default: "100",
+        doc: "With flush=async, the longest time in milliseconds before a record is flushed; at most a quarter of raft.election_timeout_min_ms.",
+        expected: "an integer of at least 0",
+        kind: NOT_NEGATIVE,
+    },
+    ConfigKey {
+        name: "index.interval.bytes",
+        default: "4096",
+        doc: "Accepted for compatibility; every batch is indexed.",
+        expected: "an integer of at least 0",
+        kind: NOT_NEGATIVE,
+    },
+    ConfigKey {
+        name: "max.compaction.lag.ms",
+        default: "9223372036854775807",
+        doc: "Accepted for compatibility; has a meaning only with compaction.",
+        expected: "an integer of at least 1",
+        kind: Kind::Integer { min: 1, max: i64::MAX },
+    },
+    ConfigKey {
+        name: "max.message.bytes",
+        default: "1048588",
+        doc: "Largest record batch in bytes.",
+        expected: "an integer from 0 to 104857600",
+        kind: Kind::Integer { min: 0, max: 100 << 20 },
+    },
+    ConfigKey {
+        name: "message.timestamp.after.max.ms",
+        default: "3600000",
+        doc: "How far in the future a record's timestamp may lie, in milliseconds.",
+        expected: "an integer of at least 0",
+        kind: NOT_NEGATIVE,
+    },
+    ConfigKey {
+        name: "message.timestamp.before.max.ms",
+        default: "9223372036854775807",
+        doc: "How far in the past a record's timestamp may lie, in milliseconds.",
+        expected: "an integer of at least 0",
+        kind: NOT_NEGATIVE,
+    },
+    ConfigKey {
+        name: "message.timestamp.type",
+        default: "CreateTime",
+        doc: "Whose clock stamps records: the producer's or the leader's.",
+        expected: "CreateTime or LogAppendTime",
+        kind: Kind::OneOf(&["CreateTime", "LogAppendTime"]),
+    },
+    ConfigKey {
+        name: "min.cleanable.dirty.ratio",
+        default: "0.5",
+        doc: "Accepted for compatibility; has a meaning only with compaction.",
+        expected: "a number from 0 to 1",
+        kind: Kind::Ratio,
+    },
+    ConfigKey {
+        name: "min.compaction.lag.ms",
+        default: "0",
+        doc: "Accepted for compatibility; has a meaning only with compaction.",
+        expected: "an integer of at least 0",
+        kind: NOT_NEGATIVE,
+    },
+    ConfigKey {
+        name: "min.insync.replicas",
+        default: "2",
+        doc: "1 selects replication=async, 2 and more select replication=sync; reported as what the mode means.",
+        expected: "an integer of at least 1",
+        kind: Kind::Integer { min: 1, max: i32::MAX as i64 },
+    },
+    ConfigKey {
+        name: "preallocate",
+        default: "false",
+        doc: "Accepted for compatibility; segments are always allocated ahead.",
+        expected: "true or false",
+        kind: Kind::Boolean,
+    },
+    ConfigKey {
+        name: "retention.bytes",
+        default: "-1",
+        doc: "Bytes that are kept per partition; −1 means without limit.",
+        expected: "an integer of at least -1",
+        kind: ANY_I64,
+    },
+    ConfigKey {
+        name: "retention.ms",
+        default: "604800000",
+        doc: "Milliseconds that records are kept; −1 means for ever.",
+        expected: "an integer of at least -1",
+        kind: ANY_I64,
+    },
+    ConfigKey {
+        name: "segment.bytes",
+        default: "1073741824",
+        doc: "Accepted for compatibility; segments are shared by all topics.",
+        expected: "an integer of at least 14",
+        kind: Kind::Integer { min: 14, max: i64::MAX },
+    },
+    ConfigKey {
+        name: "segment.index.bytes",
+        default: "10485760",
+        doc: "Accepted for compatibility; segments are shared by all topics.",
+        expected: "an integer of at least 4",
+        kind: Kind::Integer { min: 4, max: i64::MAX },
+    },
+    ConfigKey {
+        name: "segment.jitter.ms",
+        default: "0",
+        doc: "Accepted for compatibility; segments are shared by all topics.",
+        expected: "an integer of at least 0",
+        kind: NOT_NEGATIVE,
+    },
+    ConfigKey {
+        name: "segment.ms",
+        default: "604800000",
+        doc: "Accepted for compatibility; segments are shared by all topics.",
+        expected: "an integer of at least 1",
+        kind: Kind::Integer { min: 1, max: i64::MAX },
+    },
+    ConfigKey {
+        name: "unclean.leader.election.enable",
+        default: "false",
+        doc: "Always false: a leader has everything that was committed.",
+        expected: "false",
+        kind: Kind::OneOf(&["false"]),
+    },
 ];
 
 /// Whether a value was set on the topic or is the default.
@@ -407,76 +556,5 @@ fn edit_distance(a: &str, b: &str) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn config(pairs: &[(&str, &str)]) -> Result<TopicConfig, ConfigError> {
-        TopicConfig::new(pairs.iter().copied())
-    }
-
-    #[test]
-    fn each_way_to_name_a_mode_selects_it() {
-        for (pairs, expected) in [
-            (&[][..], "sync/sync"),
-            (&[("duolog.flush", "async")][..], "sync/async"),
-            (&[("duolog.replication", "async")][..], "async/sync"),
-            (&[("flush.messages", "1")][..], "sync/sync"),
-            (&[("flush.messages", "1000")][..], "sync/async"),
-            (&[("min.insync.replicas", "1")][..], "async/sync"),
-            (&[("min.insync.replicas", "3")][..], "sync/sync"),
-            (&[("min.insync.replicas", "1"), ("flush.messages", "9223372036854775807")][..], "async/async"),
-            (&[("min.insync.replicas", "1"), ("duolog.replication", "async")][..], "async/sync"),
-        ] {
-            assert_eq!(config(pairs).unwrap().durability().to_string(), expected, "{pairs:?}");
-        }
-    }
-
-    #[test]
-    fn a_contradiction_is_refused_with_both_sides() {
-        let error = config(&[("duolog.flush", "async"), ("flush.messages", "1")]).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "duolog.flush=async contradicts flush.messages=1: duolog.flush=async asks for flush async, flush.messages=1 for flush sync"
-        );
-        config(&[("duolog.replication", "sync"), ("min.insync.replicas", "1")]).unwrap_err();
-    }
-
-    #[test]
-    fn bad_keys_and_values_say_what_was_expected() {
-        assert_eq!(
-            config(&[("retention.mss", "1")]).unwrap_err().to_string(),
-            "unknown topic config retention.mss; did you mean retention.ms?"
-        );
-        assert_eq!(
-            config(&[("retention.ms", "abc")]).unwrap_err().to_string(),
-            "invalid value \"abc\" for retention.ms: expected an integer of at least -1"
-        );
-        config(&[("cleanup.policy", "compact")]).unwrap_err();
-        config(&[("duolog.flush", "maybe")]).unwrap_err();
-    }
-
-    #[test]
-    fn an_alteration_sets_and_deletes() {
-        let before = config(&[("duolog.flush", "async"), ("retention.ms", "5")]).unwrap();
-        let after = before.altered([("duolog.flush", None), ("flush.ms", Some("7"))]).unwrap();
-        assert_eq!(after.durability().to_string(), "sync/sync");
-        assert_eq!(after.retention_ms(), Some(5));
-        assert_eq!(after.flush_wish(), FlushWish::Now);
-        before.altered([("no.such.key", None)]).unwrap_err();
-    }
-
-    #[test]
-    fn every_default_is_accepted_by_its_own_key() {
-        for key in TOPIC_CONFIG_KEYS {
-            check(key.name, key.default).unwrap();
-        }
-    }
-
-    #[test]
-    fn min_insync_replicas_is_reported_as_what_the_mode_means() {
-        let described = config(&[("duolog.replication", "async")]).unwrap().describe();
-        let value = |name: &str| described.iter().find(|v| v.key.name == name).unwrap().value.clone();
-        assert_eq!(value("min.insync.replicas"), "1");
-        assert_eq!(value("flush.messages"), "1");
-    }
-}
+#[path = "topic_config_tests.rs"]
+mod tests;

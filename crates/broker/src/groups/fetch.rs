@@ -58,9 +58,8 @@ pub(crate) async fn fetch(
         answers.push((GroupOffset { topic, partition, committed: None }, index));
     }
     loss::check(broker, &coordinator, term, &group, &mut found).await?;
-    let filled = answers.into_iter().map(|(answer, index)| GroupOffset {
-        committed: index.map(|index| found[index].committed.clone()),
-        ..answer
-    });
+    let filled = answers
+        .into_iter()
+        .map(|(answer, index)| GroupOffset { committed: index.map(|index| found[index].committed.clone()), ..answer });
     Ok(filled.collect())
 }

@@ -170,7 +170,8 @@ mod tests {
         }
         let mut entry = EntryBuilder::new(EntryHeader { run_term: term, run, number: 0 });
         let durability = Durability::default();
-        let meta = BatchMeta { partition: TP, base_offset: Offset(base_offset), durability, flags: 0 };
+        let base_offset = Offset(base_offset);
+        let meta = BatchMeta { partition: TP, base_offset, durability, flags: 0, log_append_time: None };
         entry.push(meta, &batch.build().unwrap());
         let barrier = (term, EntryKind::RunBarrier, RunBarrier { term, run }.encode());
         [barrier, (term, EntryKind::Batches, entry.finish())]

@@ -117,8 +117,7 @@ impl DiskFile for RealFile {
 
 /// One call; interrupted ones are repeated.
 fn pwritev(file: &File, slices: &[IoSlice<'_>], position_bytes: u64) -> io::Result<usize> {
-    let position =
-        libc::off_t::try_from(position_bytes).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
+    let position = libc::off_t::try_from(position_bytes).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
     let count = libc::c_int::try_from(slices.len()).expect("at most IOV_MAX slices");
     loop {
         // SAFETY: IoSlice has the layout of iovec by its documentation, and the slices outlive the call.

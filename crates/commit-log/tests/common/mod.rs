@@ -55,7 +55,8 @@ pub fn append_and_wait(log: &CommitLog, indexes: std::ops::Range<u64>, term: u64
 }
 
 pub fn segment_files(disk: &SimDisk) -> Vec<PathBuf> {
-    let mut paths: Vec<PathBuf> = disk.paths().into_iter().filter(|p| p.extension().is_some_and(|e| e == "segment")).collect();
+    let mut paths: Vec<PathBuf> =
+        disk.paths().into_iter().filter(|p| p.extension().is_some_and(|e| e == "segment")).collect();
     paths.sort_by_key(|p| p.file_stem().unwrap().to_str().unwrap().split_once('-').unwrap().1.to_owned());
     paths
 }
@@ -216,10 +217,15 @@ impl History {
         let found = Model::of(log, self.index_max).map_err(|error| error.to_string())?;
         let flushed = self.flushed.load(Ordering::SeqCst).max(1);
         if !self.states[flushed - 1..].contains(&found) {
-            let short = |m: &Model| (m.entries.keys().copied().collect::<Vec<_>>(), m.last, m.purged, m.vote.as_ref().map(Bytes::len));
+            let short = |m: &Model| {
+                (m.entries.keys().copied().collect::<Vec<_>>(), m.last, m.purged, m.vote.as_ref().map(Bytes::len))
+            };
             return Err(format!(
                 "found {:?}\nexpected one of {} states from {:?}\nto {:?}",
-                short(&found), self.states.len() - flushed + 1, short(&self.states[flushed - 1]), short(self.now())
+                short(&found),
+                self.states.len() - flushed + 1,
+                short(&self.states[flushed - 1]),
+                short(self.now())
             ));
         }
         self.states = vec![found];

@@ -104,7 +104,8 @@ impl Group {
 
     /// The snapshot to be replicated, with these assignments.
     pub fn snapshot(&self, assignment: impl Fn(&GroupMember) -> Bytes) -> GroupMetadata {
-        let members = self.members.values().map(|m| GroupMember { assignment: assignment(&m.durable), ..m.durable.clone() });
+        let members =
+            self.members.values().map(|m| GroupMember { assignment: assignment(&m.durable), ..m.durable.clone() });
         GroupMetadata {
             group: self.id.clone(),
             state: if self.members.is_empty() { GroupState::Empty } else { GroupState::Stable },
@@ -252,11 +253,7 @@ impl Group {
     }
 
     pub fn sync_reply(&self, assignment: Bytes) -> SyncReply {
-        SyncReply {
-            protocol_type: self.protocol_type.clone(),
-            protocol_name: self.protocol_name.clone(),
-            assignment,
-        }
+        SyncReply { protocol_type: self.protocol_type.clone(), protocol_name: self.protocol_name.clone(), assignment }
     }
 
     /// The earliest time at which something happens by itself.

@@ -26,9 +26,7 @@ impl Group {
                 id.clone()
             }
             // An administrator names a static member by its instance id alone.
-            (None, Some(instance)) => {
-                self.static_members.get(instance).cloned().ok_or(GroupError::UnknownMemberId)?
-            }
+            (None, Some(instance)) => self.static_members.get(instance).cloned().ok_or(GroupError::UnknownMemberId)?,
             (None, None) => return Err(GroupError::UnknownMemberId),
         };
         self.remove(turn, &id);

@@ -49,7 +49,10 @@ impl Group {
 }
 
 /// The answer per partition if the rest is committed, and the rest.
-fn split_by_size(request: OffsetCommitRequest, bytes_max: usize) -> (CommitResults, Vec<(TopicPartition, CommittedOffset)>) {
+fn split_by_size(
+    request: OffsetCommitRequest,
+    bytes_max: usize,
+) -> (CommitResults, Vec<(TopicPartition, CommittedOffset)>) {
     let mut results = Vec::new();
     let mut offsets = Vec::new();
     for commit in request.partitions {

@@ -37,7 +37,8 @@ impl Group {
             return Err(GroupError::IllegalGeneration);
         }
         let differs = |said: &Option<String>, ours: &Option<String>| said.is_some() && said != ours;
-        if differs(&request.protocol_type, &self.protocol_type) || differs(&request.protocol_name, &self.protocol_name) {
+        if differs(&request.protocol_type, &self.protocol_type) || differs(&request.protocol_name, &self.protocol_name)
+        {
             return Err(GroupError::InconsistentGroupProtocol);
         }
         match self.phase {

@@ -57,10 +57,8 @@ impl InFlightEntry {
 
     /// Tells everyone who was not told what to wait for that nobody knows.
     pub(super) fn refuse(self, replies: &mut Vec<Reply>) {
-        let unknown = |waiting: Waiting| Reply {
-            waiter: waiting.waiter,
-            answer: Answer::Refused(ProduceRefusal::Unknown),
-        };
+        let unknown =
+            |waiting: Waiting| Reply { waiter: waiting.waiter, answer: Answer::Refused(ProduceRefusal::Unknown) };
         replies.extend(self.waiting.into_iter().map(unknown));
     }
 }

@@ -338,7 +338,9 @@ impl Sequencer {
                     output.refuse(item.waiter, ProduceRefusal::NotLeading);
                 }
             }
-            Verdict::Ahead { last } | Verdict::Overlap { last } => output.refuse(item.waiter, out_of_order(&claim, last)),
+            Verdict::Ahead { last } | Verdict::Overlap { last } => {
+                output.refuse(item.waiter, out_of_order(&claim, last))
+            }
             Verdict::Duplicate(original) => {
                 // What was refused before it is kept after all.
                 self.refused.forget(key);

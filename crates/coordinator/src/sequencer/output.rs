@@ -4,7 +4,9 @@ use bytes::Bytes;
 use duolog_record::entry::EntryHeader;
 use duolog_state::StateError;
 use duolog_state::run::RunBarrier;
-use duolog_types::{AckPoint, FlushWish, LogIndex, Offset, ProducerEpoch, ProducerId, Term, TimestampMs, TopicPartition};
+use duolog_types::{
+    AckPoint, FlushWish, LogIndex, Offset, ProducerEpoch, ProducerId, Term, TimestampMs, TopicPartition,
+};
 
 use super::WaiterId;
 

@@ -11,8 +11,8 @@ use duolog_state::command::PartitionCommand;
 use duolog_state::run::{PendingEnds, RunBarrier, RunJudge, Verdict};
 use duolog_state::{AppliedEntry, Command, EntryKind, Machine, MemoryTables, Response, reader};
 use duolog_types::{
-    Durability, FlushWish, LogIndex, Offset, ProducerEpoch, ProducerId, Term, TimestampMs, TopicConfig,
-    TopicId, TopicPartition,
+    Durability, FlushWish, LogIndex, Offset, ProducerEpoch, ProducerId, Term, TimestampMs, TopicConfig, TopicId,
+    TopicPartition,
 };
 
 pub const TOPIC: TopicId = TopicId([5; 16]);

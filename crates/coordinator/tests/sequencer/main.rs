@@ -8,16 +8,12 @@ mod cluster;
 
 use std::collections::BTreeMap;
 
-use duolog_coordinator::sequencer::{
-    Answer, ProduceItem, ProduceRefusal, Produced, Proposal, WaiterId,
-};
+use duolog_coordinator::sequencer::{Answer, ProduceItem, ProduceRefusal, Produced, Proposal, WaiterId};
 use duolog_record::entry::EntryView;
 use duolog_state::command::PartitionCommand;
 use duolog_state::run::RunBarrier;
 use duolog_state::{Command, EntryKind, reader};
-use duolog_types::{
-    AckPoint, FlushWish, LogIndex, Offset, ProducerEpoch, Term, TimestampMs, limits,
-};
+use duolog_types::{AckPoint, FlushWish, LogIndex, Offset, ProducerEpoch, Term, TimestampMs, limits};
 use proptest::prelude::*;
 
 use cluster::*;
@@ -283,14 +279,24 @@ fn flush_messages_asks_for_a_flush_at_every_nth_record() {
 /// One step of a random schedule.
 #[derive(Debug, Clone)]
 enum Step {
-    Plain { partition: u32, count: u32 },
+    Plain {
+        partition: u32,
+        count: u32,
+    },
     /// The producer's next batch, or one again that it has sent (`back` batches ago).
-    Send { producer: usize, partition: u32, back: usize, count: u32 },
+    Send {
+        producer: usize,
+        partition: u32,
+        back: usize,
+        count: u32,
+    },
     Propose,
     Deliver,
     Refuse,
     Apply(usize),
-    FailOver { kept: usize },
+    FailOver {
+        kept: usize,
+    },
 }
 
 fn step() -> impl Strategy<Value = Step> {

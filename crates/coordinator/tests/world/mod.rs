@@ -63,7 +63,10 @@ pub fn join_static(instance: &str, uuid: &str) -> JoinRequest {
 }
 
 pub fn protocols(names: &[&str]) -> Vec<MemberProtocol> {
-    names.iter().map(|name| MemberProtocol { name: (*name).to_owned(), metadata: Bytes::from((*name).to_owned()) }).collect()
+    names
+        .iter()
+        .map(|name| MemberProtocol { name: (*name).to_owned(), metadata: Bytes::from((*name).to_owned()) })
+        .collect()
 }
 
 pub fn sync(member: &str, generation: i32, assignments: &[(&str, &str)]) -> SyncRequest {
@@ -85,7 +88,12 @@ pub fn commit(member: &str, generation: i32) -> OffsetCommitRequest {
         instance_id: None,
         generation,
         commit_timestamp: TimestampMs(5),
-        partitions: vec![PartitionCommit { partition: partition(), offset: Offset(9), leader_epoch: None, metadata: String::new() }],
+        partitions: vec![PartitionCommit {
+            partition: partition(),
+            offset: Offset(9),
+            leader_epoch: None,
+            metadata: String::new(),
+        }],
     }
 }
 

@@ -14,12 +14,8 @@ pub(crate) const SHAPE: Shape = Shape {
     fields: &[
         field(Kind::String),
         field(Kind::String).until(2),
-        field(Kind::Array(&Kind::Struct(&[
-            field(Kind::String),
-            field(Kind::String),
-            field(Kind::String).from(5),
-        ])))
-        .from(3),
+        field(Kind::Array(&Kind::Struct(&[field(Kind::String), field(Kind::String), field(Kind::String).from(5)])))
+            .from(3),
     ],
 };
 

@@ -19,12 +19,7 @@ pub(crate) const SHAPE: Shape = Shape {
         field(INT64).until(4),
         field(Kind::Array(&Kind::Struct(&[
             field(Kind::String),
-            field(Kind::Array(&Kind::Struct(&[
-                field(INT32),
-                field(INT64),
-                field(INT32).from(6),
-                field(Kind::String),
-            ]))),
+            field(Kind::Array(&Kind::Struct(&[field(INT32), field(INT64), field(INT32).from(6), field(Kind::String)]))),
         ]))),
     ],
 };
@@ -55,7 +50,9 @@ pub(crate) async fn handle<B: BrokerApi>(
         // One result per partition, in the order of the request.
         let partitions = topic.partitions.iter().zip(results.by_ref()).map(|(partition, result)| {
             let code = result.map_or_else(|error| context.failure(&error).0, |()| 0);
-            OffsetCommitResponsePartition::default().with_partition_index(partition.partition_index).with_error_code(code)
+            OffsetCommitResponsePartition::default()
+                .with_partition_index(partition.partition_index)
+                .with_error_code(code)
         });
         let partitions = partitions.collect();
         OffsetCommitResponseTopic::default().with_name(topic.name).with_partitions(partitions)

@@ -50,9 +50,9 @@ pub(crate) async fn handle<B: BrokerApi>(
         let wanted = group.topics.map(|t| t.into_iter().map(|t| (t.name, t.partition_indexes)).collect());
         let (code, topics) = committed(&context, &group.group_id, wanted).await;
         let topics = if code == 0 { topics } else { Vec::new() };
-        let topics = topics.into_iter().map(|(name, partitions)| {
-            OffsetFetchResponseTopics::default().with_name(name).with_partitions(partitions)
-        });
+        let topics = topics
+            .into_iter()
+            .map(|(name, partitions)| OffsetFetchResponseTopics::default().with_name(name).with_partitions(partitions));
         OffsetFetchResponseGroup::default()
             .with_group_id(group.group_id)
             .with_topics(topics.collect())

@@ -8,9 +8,10 @@ use std::time::Duration;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use duolog_broker::BrokerError;
 use duolog_broker::api::{
-    BrokerApi, BrokerConfigValue, ClusterView, ConfigChange, CreatedTopic, EpochCheck, EpochEnd, Fetch, Fetched,
-    FoundOffset, ItemResult, NewTopic, NodeView, OffsetQuery, PartitionView, ProducePartition, Produced,
-    ProducerIdentity, TopicRef, TopicView,
+    BrokerApi, BrokerConfigValue, ClusterView, CommittedOffset, ConfigChange, CreatedTopic, EpochCheck, EpochEnd,
+    Fetch, Fetched, FoundOffset, GroupError, GroupId, GroupOffset, HeartbeatRequest, ItemResult, JoinRefusal,
+    JoinReply, JoinRequest, JoinedMember, LeaveRequest, MemberId, NewTopic, NodeView, OffsetCommits, OffsetQuery,
+    PartitionView, ProducePartition, Produced, ProducerIdentity, SyncReply, SyncRequest, TopicRef, TopicView,
 };
 use duolog_kafka::{KafkaConfig, KafkaMetrics, KafkaServer};
 use duolog_types::{
@@ -36,6 +37,9 @@ struct State {
     topics: BTreeMap<String, FakeTopic>,
     enqueued: Vec<Bytes>,
     next_id: u8,
+    /// By group, topic and partition.
+    committed: BTreeMap<(GroupId, String, i32), CommittedOffset>,
+    joins: Vec<JoinRequest>,
 }
 
 /// Node 0 of three, all topics led here, except those whose name begins with "elsewhere": node 2 leads them.
@@ -60,6 +64,11 @@ impl FakeBroker {
     /// Record sets in the order in which they were enqueued.
     pub fn enqueued(&self) -> Vec<Bytes> {
         self.state.lock().enqueued.clone()
+    }
+
+    /// JoinGroup requests as they came.
+    pub fn joins(&self) -> Vec<JoinRequest> {
+        self.state.lock().joins.clone()
     }
 
     pub fn topic_id(&self, name: &str) -> TopicId {
@@ -139,6 +148,17 @@ impl FakeBroker {
 
 fn node(id: u64) -> NodeView {
     NodeView { id: NodeId(id), host: format!("node-{id}"), kafka_port: 9092 + 100 * id as u16 }
+}
+
+/// Groups whose name begins with "elsewhere" are coordinated there.
+fn elsewhere(group: &GroupId) -> ItemResult<()> {
+    if group.0.starts_with("elsewhere") { Err(BrokerError::NotCoordinator) } else { Ok(()) }
+}
+
+/// Every group is in generation 5.
+fn check_generation(group: &GroupId, generation: i32) -> ItemResult<()> {
+    elsewhere(group)?;
+    if generation == 5 { Ok(()) } else { Err(GroupError::IllegalGeneration.into()) }
 }
 
 impl BrokerApi for FakeBroker {
@@ -319,6 +339,87 @@ impl BrokerApi for FakeBroker {
 
     fn find_group_coordinator(&self, group_id: &str) -> ItemResult<NodeView> {
         if group_id == "lost" { Err(BrokerError::CoordinatorNotAvailable) } else { Ok(node(2)) }
+    }
+
+    async fn join_group(&self, request: JoinRequest) -> Result<JoinReply, JoinRefusal> {
+        self.state.lock().joins.push(request.clone());
+        elsewhere(&request.group).map_err(|error| JoinRefusal { error, member_id: request.member_id.clone() })?;
+        let member_id = request.member_id.unwrap_or_else(|| MemberId(format!("{}-1", request.client_id)));
+        if request.requires_member_id && member_id.0.ends_with("-1") {
+            return Err(JoinRefusal { error: GroupError::MemberIdRequired.into(), member_id: Some(member_id) });
+        }
+        let protocol = &request.protocols[0];
+        Ok(JoinReply {
+            member_id: member_id.clone(),
+            generation: 5,
+            protocol_type: Some(request.protocol_type),
+            protocol_name: Some(protocol.name.clone()),
+            leader: member_id.clone(),
+            skip_assignment: request.supports_skipping_assignment,
+            members: vec![JoinedMember {
+                member_id,
+                instance_id: request.instance_id,
+                metadata: protocol.metadata.clone(),
+            }],
+        })
+    }
+
+    async fn sync_group(&self, request: SyncRequest) -> ItemResult<SyncReply> {
+        check_generation(&request.group, request.generation)?;
+        let mine = request.assignments.iter().find(|(member, _)| *member == request.member_id);
+        Ok(SyncReply {
+            protocol_type: Some("consumer".to_owned()),
+            protocol_name: Some("range".to_owned()),
+            assignment: mine.map(|(_, assignment)| assignment.clone()).unwrap_or_default(),
+        })
+    }
+
+    async fn heartbeat(&self, request: HeartbeatRequest) -> ItemResult<()> {
+        check_generation(&request.group, request.generation)
+    }
+
+    async fn leave_group(&self, request: LeaveRequest) -> ItemResult<Vec<ItemResult<()>>> {
+        elsewhere(&request.group)?;
+        let left = request.members.into_iter().map(|member| match (member.member_id, member.instance_id) {
+            (Some(_), _) => Ok(()),
+            (None, Some(_)) => Err(GroupError::FencedInstanceId.into()),
+            (None, None) => Err(GroupError::UnknownMemberId.into()),
+        });
+        Ok(left.collect())
+    }
+
+    async fn commit_offsets(&self, request: OffsetCommits) -> Vec<ItemResult<()>> {
+        let commit = |wanted: duolog_broker::api::PartitionOffset| {
+            self.with_partition(&wanted.topic, wanted.partition, |_| Ok(()))?;
+            check_generation(&request.group, request.generation)?;
+            let TopicRef::Name(topic) = wanted.topic else { panic!("no version that is served has topic ids") };
+            let committed = CommittedOffset {
+                offset: wanted.offset,
+                leader_epoch: wanted.leader_epoch,
+                metadata: wanted.metadata,
+                commit_timestamp: TimestampMs(1),
+            };
+            self.state.lock().committed.insert((request.group.clone(), topic, wanted.partition), committed);
+            Ok(())
+        };
+        request.partitions.into_iter().map(commit).collect()
+    }
+
+    async fn fetch_offsets(
+        &self,
+        group: GroupId,
+        wanted: Option<Vec<(TopicRef, i32)>>,
+    ) -> ItemResult<Vec<GroupOffset>> {
+        elsewhere(&group)?;
+        let committed = self.state.lock().committed.clone();
+        let of_group = committed.keys().filter(|(of, ..)| *of == group);
+        let all = of_group.map(|(_, topic, partition)| (TopicRef::Name(topic.clone()), *partition)).collect();
+        let found = wanted.unwrap_or(all).into_iter().map(|(topic, partition)| {
+            let TopicRef::Name(name) = &topic else { panic!("no version that is served has topic ids") };
+            let committed = committed.get(&(group.clone(), name.clone(), partition)).cloned();
+            GroupOffset { topic, partition, committed }
+        });
+        Ok(found.collect())
     }
 
     fn durability(&self, topic: &TopicRef) -> ItemResult<Durability> {

@@ -40,9 +40,13 @@ fn raft_must_11_received_marks_come_before_the_flush_and_are_not_limited_in_numb
     }
 }
 
-/// `DUOLOG_LONG_TESTS=1` runs the minute that CI asks for.
-fn load_time() -> Duration {
-    Duration::from_secs(if std::env::var_os("DUOLOG_LONG_TESTS").is_some() { 60 } else { 4 })
+/// How long the load lasts, and what p99 of *received* may be, in milliseconds. `DUOLOG_LONG_TESTS=1` runs the minute that
+/// CI asks for, alone and to the goal; a machine shared with other tests gets half a flush. Waiting for one would be 300.
+fn load_time_and_p99_ms_max() -> (Duration, u128) {
+    match std::env::var_os("DUOLOG_LONG_TESTS") {
+        Some(_) => (Duration::from_secs(60), 20),
+        None => (Duration::from_secs(4), 150),
+    }
 }
 
 #[test]
@@ -64,12 +68,13 @@ fn raft_must_11_no_election_while_every_flush_takes_300_ms() {
     let group = nodes.group(1);
     let log = group.log().clone();
     let payload = body("record", 1_024);
+    let (load_time, p99_ms_max) = load_time_and_p99_ms_max();
     let term = group.leadership().borrow().term;
     let (answers, latencies_ms) = nodes.runtime.block_on(async {
         let started = Instant::now();
         let mut tick = tokio::time::interval(TICK);
         let (mut answers, mut latencies) = (Vec::new(), Vec::new());
-        while started.elapsed() < load_time() {
+        while started.elapsed() < load_time {
             tick.tick().await;
             let due = started.elapsed().as_millis() as u64 * RECORDS_PER_SECOND / 1_000;
             let sent = Instant::now();
@@ -105,7 +110,6 @@ fn raft_must_11_no_election_while_every_flush_takes_300_ms() {
     latencies_ms.sort_unstable();
     let p99_ms = latencies_ms[latencies_ms.len() * 99 / 100];
     println!("{count} records, received: p50 {} ms, p99 {p99_ms} ms", latencies_ms[latencies_ms.len() / 2]);
-    // The goal is 20 ms; a machine shared with other tests gets half a flush. Waiting for a flush would be 300.
-    assert!(p99_ms <= 150, "p99 of received: {p99_ms} ms");
+    assert!(p99_ms <= p99_ms_max, "p99 of received: {p99_ms} ms");
     assert!(nodes.recorder(1).texts(GROUP).len() > count);
 }

@@ -90,11 +90,7 @@ fn check_topic(name: &str, partitions: &[BrokerGroupId], data_groups: &[BrokerGr
         return Err(format!("topic name {name:?}: expected ASCII letters, digits, '.', '_' and '-'"));
     }
     if name.len() > limits::TOPIC_NAME_BYTES_MAX {
-        return Err(format!(
-            "topic name of {} bytes, expected at most {}",
-            name.len(),
-            limits::TOPIC_NAME_BYTES_MAX
-        ));
+        return Err(format!("topic name of {} bytes, expected at most {}", name.len(), limits::TOPIC_NAME_BYTES_MAX));
     }
     if partitions.is_empty() || partitions.len() > limits::PARTITIONS_PER_TOPIC_MAX as usize {
         return Err(format!(

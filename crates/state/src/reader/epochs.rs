@@ -58,7 +58,11 @@ pub fn epoch_end_offset(
 ///
 /// # Errors
 /// See [`super::applied`].
-pub fn epoch_of(tables: &dyn TableReader, tp: TopicPartition, offset: Offset) -> Result<Option<LeaderEpoch>, StateError> {
+pub fn epoch_of(
+    tables: &dyn TableReader,
+    tp: TopicPartition,
+    offset: Offset,
+) -> Result<Option<LeaderEpoch>, StateError> {
     let epochs = leader_epochs(tables, tp)?;
     Ok(epochs.iter().rev().find(|(_, first)| *first <= offset).map(|(term, _)| term.leader_epoch()))
 }

@@ -70,8 +70,10 @@ impl TableWriter for MemoryTables {
     fn write(&mut self, changes: &WriteSet) -> Result<(), StateError> {
         let mut rows = self.rows.write().unwrap_or_else(PoisonError::into_inner);
         for (table, from, to_exclusive) in changes.ranges() {
-            let dropped: Vec<_> =
-                rows.range((*table, from.clone())..(*table, to_exclusive.clone())).map(|(key, _)| key.clone()).collect();
+            let dropped: Vec<_> = rows
+                .range((*table, from.clone())..(*table, to_exclusive.clone()))
+                .map(|(key, _)| key.clone())
+                .collect();
             for key in dropped {
                 rows.remove(&key);
             }

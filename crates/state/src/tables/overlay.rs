@@ -55,11 +55,8 @@ impl WriteSet {
         if from >= to_exclusive {
             return;
         }
-        let dropped: Vec<_> = self
-            .rows
-            .range((table, from.clone())..(table, to_exclusive.clone()))
-            .map(|(key, _)| key.clone())
-            .collect();
+        let dropped: Vec<_> =
+            self.rows.range((table, from.clone())..(table, to_exclusive.clone())).map(|(key, _)| key.clone()).collect();
         for key in dropped {
             self.rows.remove(&key);
         }
@@ -195,15 +192,11 @@ impl Overlay<'_> {
     ) {
         let mut merged: BTreeMap<Vec<u8>, Vec<u8>> =
             page.into_iter().filter(|(key, _)| self.changes.deleted_from(table, key).is_none()).collect();
-        let changed = self
-            .changes
-            .rows
-            .range((table, from.to_vec())..)
-            .take_while(|((id, key), _)| {
-                *id == table
-                    && through_inclusive.is_none_or(|end| key.as_slice() <= end)
-                    && to_exclusive.is_none_or(|end| key.as_slice() < end)
-            });
+        let changed = self.changes.rows.range((table, from.to_vec())..).take_while(|((id, key), _)| {
+            *id == table
+                && through_inclusive.is_none_or(|end| key.as_slice() <= end)
+                && to_exclusive.is_none_or(|end| key.as_slice() < end)
+        });
         for ((_, key), value) in changed {
             match value {
                 Some(value) => merged.insert(key.clone(), value.clone()),

@@ -1,0 +1,49 @@
+//! The simulated disk loses what it may lose, and nothing else.
+
+use super::*;
+
+fn write(file: &Arc<dyn DiskFile>, bytes: &[u8], at: u64) {
+    file.write_all_at(&[IoSlice::new(bytes)], at).unwrap();
+}
+
+#[test]
+fn a_power_loss_keeps_what_was_synced_and_sometimes_loses_the_rest() {
+    let (dir, path) = (Path::new("/d"), Path::new("/d/f"));
+    let mut lost = 0;
+    for seed in 0..64 {
+        let disk = SimDisk::new();
+        let file = disk.create(path).unwrap();
+        write(&file, &[1; 5000], 0);
+        file.sync_data().unwrap();
+        disk.sync_dir(dir).unwrap();
+        write(&file, &[2; 4096], 8192);
+        disk.power_loss(seed);
+        assert!(file.len().is_err(), "handles do not outlive a power loss");
+        let bytes = disk.file(path);
+        assert_eq!(bytes[..5000], [1; 5000]);
+        lost += usize::from(bytes.len() < 8193 || bytes[8192] != 2);
+    }
+    assert!((10..64).contains(&lost), "{lost}");
+}
+
+#[test]
+fn an_unsynced_name_may_vanish_and_a_failed_sync_stays_failed() {
+    let (dir, path) = (Path::new("/d"), Path::new("/d/f"));
+    let (mut vanished, mut emptied) = (0, 0);
+    for seed in 0..64 {
+        let disk = SimDisk::new();
+        let file = disk.create(path).unwrap();
+        if seed % 2 == 0 {
+            disk.sync_dir(dir).unwrap();
+        }
+        write(&file, b"x", 0);
+        disk.fail_sync(0);
+        file.sync_data().unwrap_err();
+        file.sync_data().unwrap();
+        disk.power_loss(seed);
+        vanished += usize::from(disk.paths().is_empty());
+        emptied += usize::from(disk.paths().len() == 1 && disk.file(path) != b"x");
+    }
+    assert!((5..30).contains(&vanished), "{vanished}");
+    assert!(emptied > 5, "{emptied}");
+}
