@@ -455,11 +455,10 @@ impl Follow {
         loop {
             let (leadership, configurations) = {
                 let metrics = server.borrow_watched();
-                let leadership = Leadership {
-                    term: Term(metrics.vote.leader_id.term),
-                    leader: metrics.current_leader.map(NodeId),
-                    is_self: metrics.state == ServerState::Leader && metrics.current_leader == Some(self.node_id.0),
-                };
+                let is_self = metrics.state == ServerState::Leader && metrics.current_leader == Some(self.node_id.0);
+                // A node that led before its restart remembers its own vote, but does not lead.
+                let leader = metrics.current_leader.map(NodeId).filter(|id| is_self || *id != self.node_id);
+                let leadership = Leadership { term: Term(metrics.vote.leader_id.term), leader, is_self };
                 (leadership, metrics.membership_config.get_joint_config().clone())
             };
             if *self.leadership.borrow() != leadership {
