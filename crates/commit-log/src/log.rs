@@ -53,6 +53,7 @@ impl CommitLog {
             queue: std::collections::VecDeque::new(),
             queue_bytes: 0,
             tail: Tail::new(options.tail_cache_bytes),
+            truncations: std::collections::VecDeque::new(),
             last: recovered.last,
             purged: recovered.purged,
             vote: recovered.vote.clone(),
@@ -214,6 +215,7 @@ impl CommitLog {
             None => None,
         };
         front.tail.truncate_from(from);
+        front.truncations.push_back(from);
         front.last = kept;
         let bytes = record_bytes(0);
         front.queue_bytes += bytes;

@@ -143,7 +143,8 @@ impl CommitLog {
             if let Some(entry) = front.tail.get(index) {
                 return Ok(Some(Place::Memory(entry.clone())));
             }
-            if index >= front.next_index() {
+            // A leap of the purge mark may come right behind a truncation: then the last index alone does not tell.
+            if index >= front.next_index() || front.truncations.iter().any(|from| index >= *from) {
                 return Ok(None);
             }
             // Under `front`, so that no truncation comes between.

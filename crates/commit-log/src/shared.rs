@@ -56,6 +56,9 @@ pub(crate) struct Front {
     pub(crate) queue: VecDeque<Queued>,
     pub(crate) queue_bytes: u64,
     pub(crate) tail: Tail,
+    /// Where the truncations begin that are queued and not in the table yet: from there on the table still shows entries
+    /// that are gone.
+    pub(crate) truncations: VecDeque<LogIndex>,
     /// The last entry, or the purge mark where nothing is above it.
     pub(crate) last: Option<LogId>,
     pub(crate) purged: Option<LogId>,

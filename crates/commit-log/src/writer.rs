@@ -319,8 +319,13 @@ impl Writer {
                 change.apply(&mut table);
             }
         }
-        if staged.ticket > 0 {
-            self.shared.front.lock().tail.written(staged.ticket);
+        let cuts = staged.changes.iter().filter(|change| matches!(change, TableChange::Cut(_))).count();
+        if staged.ticket > 0 || cuts > 0 {
+            let mut front = self.shared.front.lock();
+            front.truncations.drain(..cuts);
+            if staged.ticket > 0 {
+                front.tail.written(staged.ticket);
+            }
         }
         let refused = {
             let mut flush = self.shared.flush.lock();
