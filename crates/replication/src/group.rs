@@ -29,7 +29,7 @@ use crate::type_config::{CommandResponse, CommittedLeaderId, Member, Proposal, T
 use crate::watermarks::{Mark, Watermarks, quorum_received_next};
 use crate::{RaftTimes, snapshot};
 
-/// A voter that is further behind than this gets a snapshot instead of the log.
+/// A log that keeps more bytes than this does not wait for the slowest voter, which then gets a snapshot.
 pub const BEHIND_BYTES_MAX: u64 = 16 << 30;
 
 pub(crate) type GroupRaft = Raft<TypeConfig, StateMachine>;
@@ -356,7 +356,8 @@ impl BrokerGroup {
     }
 
     /// Makes the applied state durable and moves Raft's purge mark up to `wanted`: never above what the state holds durably,
-    /// nor, on the leader, above the slowest voter's log, unless that voter is [`BEHIND_BYTES_MAX`] behind.
+    /// nor, on the leader, above the slowest voter's log, unless this log keeps [`BEHIND_BYTES_MAX`]. openraft
+    /// takes the snapshot in the background, so the mark may only move with the next call.
     ///
     /// # Errors
     /// The state cannot be written, or the Raft core has stopped.

@@ -47,7 +47,7 @@ impl Command {
     }
 }
 
-/// What became of an applied entry; one per entry, in order. Local to a node, never stored.
+/// What became of an applied entry; one per entry, in order. Sent to the node that asked for a command; never stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Response {
     /// Applied; or there was nothing to do.
