@@ -1,8 +1,10 @@
 //! The flusher thread: decides when, and makes everything written so far durable with one fdatasync.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::disk::DiskFile;
 use crate::entry::LogId;
 use crate::error::LogError;
 use crate::format::Extent;
@@ -12,7 +14,7 @@ use crate::shared::{FlushCallback, FlushState, InFlight, SealedSegment, Shared, 
 /// One flush: what was written when it began, and who waits for it.
 struct Flush {
     sealed: Vec<SealedSegment>,
-    active: Arc<dyn crate::disk::DiskFile>,
+    active: Arc<dyn DiskFile>,
     active_path: std::path::PathBuf,
     dir_changed: bool,
     target: Extent,
@@ -74,16 +76,28 @@ fn begin(state: &mut FlushState) -> Flush {
     }
 }
 
-/// Old segments first: nothing of a new one counts before them.
+/// All files side by side: a disk that takes long for a flush takes as long for several. Nothing of any of them counts
+/// before all are flushed, and the directory.
 fn sync(shared: &Shared, flush: &Flush) -> Result<(), LogError> {
-    for sealed in &flush.sealed {
-        sealed.file.sync_data().map_err(|e| LogError::io("flush", &sealed.segment.path, e))?;
+    let sync_file = |file: &dyn DiskFile, path: &Path| file.sync_data().map_err(|e| LogError::io("flush", path, e));
+    if flush.sealed.is_empty() && !flush.dir_changed {
+        return sync_file(&*flush.active, &flush.active_path);
     }
-    flush.active.sync_data().map_err(|e| LogError::io("flush", &flush.active_path, e))?;
-    if flush.dir_changed {
-        shared.disk.sync_dir(&shared.dir).map_err(|e| LogError::io("flush", &shared.dir, e))?;
-    }
-    Ok(())
+    std::thread::scope(|scope| {
+        let mut others: Vec<_> = flush
+            .sealed
+            .iter()
+            .map(|sealed| scope.spawn(move || sync_file(&*sealed.file, &sealed.segment.path)))
+            .collect();
+        if flush.dir_changed {
+            others.push(
+                scope.spawn(|| shared.disk.sync_dir(&shared.dir).map_err(|e| LogError::io("flush", &shared.dir, e))),
+            );
+        }
+        let active = sync_file(&*flush.active, &flush.active_path);
+        let others: Vec<_> = others.into_iter().map(|thread| thread.join().expect("a flush does not panic")).collect();
+        others.into_iter().collect::<Result<(), LogError>>().and(active)
+    })
 }
 
 fn finish(shared: &Shared, flush: Flush) {

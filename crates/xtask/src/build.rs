@@ -3,16 +3,16 @@
 //! Every build selects `--workspace`, even where only one binary is wanted: cargo unites the features of what is selected,
 //! and another selection could compile RocksDB again.
 
-use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::{env, fs};
 
 use anyhow::{Context, Result, ensure};
 
-/// The repository.
+/// The repository that `cargo xtask` was called in: the binary may have been built in another one.
 pub fn root() -> PathBuf {
-    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-    manifest.ancestors().nth(2).expect("xtask lies in crates/xtask of the repository").to_path_buf()
+    let manifest = env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    Path::new(&manifest).ancestors().nth(2).expect("xtask lies in crates/xtask of the repository").to_path_buf()
 }
 
 /// `$CARGO_TARGET_DIR`, else `duolog/target` in the user's cache directory, so that all checkouts share RocksDB.
@@ -32,8 +32,39 @@ pub fn user_dir(variable: &str, below_home: &str) -> Result<PathBuf> {
     Ok(Path::new(&home).join(below_home))
 }
 
+/// Lets the target directory serve this checkout.
+///
+/// Cargo tells what is stale by modification times relative to the workspace, so what another checkout built could pass
+/// for ours: where the last user was another one, the workspace's own crates are removed. The dependencies stay.
+fn adopt_target_dir() -> Result<()> {
+    let (root, marker) = (root(), target_dir()?.join("last-checkout"));
+    let root = root.to_str().with_context(|| format!("{} is not UTF-8", root.display()))?;
+    let last = fs::read_to_string(&marker).ok();
+    if last.as_deref() == Some(root) {
+        return Ok(());
+    }
+    if target_dir()?.join("release").exists() {
+        let members = members()?;
+        let packages = members.iter().flat_map(|name| ["--package", name.as_str()]);
+        let status = cargo_command()?.args(["clean", "--quiet", "--release"]).args(packages).status()?;
+        ensure!(status.success(), "`cargo clean` failed ({status})");
+    }
+    fs::create_dir_all(target_dir()?)?;
+    fs::write(&marker, root).with_context(|| format!("cannot write {}", marker.display()))
+}
+
+/// Names of the workspace's packages.
+fn members() -> Result<Vec<String>> {
+    let output = cargo_command()?.args(["metadata", "--no-deps", "--format-version", "1"]).output()?;
+    ensure!(output.status.success(), "`cargo metadata` failed: {}", String::from_utf8_lossy(&output.stderr));
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    let packages = metadata["packages"].as_array().context("`cargo metadata` names no packages")?;
+    Ok(packages.iter().filter_map(|package| package["name"].as_str()).map(str::to_string).collect())
+}
+
 /// Runs cargo in the repository, its output shown.
 pub fn cargo(fixed: &[&str], rest: &[String]) -> Result<()> {
+    adopt_target_dir()?;
     let mut command = cargo_command()?;
     command.args(fixed).args(rest);
     let status = command.status().context("cannot run cargo")?;
