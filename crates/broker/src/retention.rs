@@ -50,7 +50,12 @@ fn overdue(broker: &Broker, runtime: &GroupRuntime) -> Result<Vec<Command>, Stat
         };
         let by_size = match state.config.retention_bytes().and_then(|bytes| u64::try_from(bytes).ok()) {
             Some(bytes) => {
-                reader::find_batch_by_size(&*tables, partition, bytes)?.map_or(Offset(0), |batch| batch.base_offset)
+                // The last batch is kept, however large.
+                let kept = match reader::find_batch_by_size(&*tables, partition, bytes)? {
+                    None => reader::last_batch(&*tables, partition)?,
+                    found => found,
+                };
+                kept.map_or(Offset(0), |batch| batch.base_offset)
             }
             None => Offset(0),
         };

@@ -4,6 +4,7 @@ mod common;
 
 use std::fs;
 use std::io;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -68,13 +69,15 @@ fn a_directory_of_another_node_is_refused() {
     is_refused(&mut cluster, 0, &["belongs to node 0, but this is node 5", "check node_id and data_dir"]);
 }
 
-/// An emptied node is refused under its old identity; under a new one it takes the place of the old, under load.
+/// An emptied node is refused under its old identity; under a new one it takes the place of the old, under load. The
+/// beginning of a log is gone by then, so that only a snapshot brings the new node's replica up.
 #[test]
 fn a_node_that_lost_its_disk_is_replaced_by_a_new_one() {
     const TOPIC: &str = "load";
-    let tables = "[log]\nsegment_size_bytes = 1048576\n";
+    let tables = "[log]\nsegment_size_bytes = 1048576\n[broker]\nretention_check_interval_ms = 200\n";
     let mut cluster = Cluster::start(Layout { nodes: 3, broker_groups: 4, tables });
     cluster.node(0).client().create_topic(TOPIC, &[]);
+    outlive_the_first_segment(&cluster);
 
     cluster.node_mut(2).kill();
     fs::remove_dir_all(cluster.node(2).data()).expect("the directory of a node that is down");
@@ -112,6 +115,7 @@ fn a_node_that_lost_its_disk_is_replaced_by_a_new_one() {
         let same = |hash: &Option<(u16, String)>| matches!(hash, Some((200, _))) && *hash == hashes[0];
         hashes.iter().all(same)
     });
+    assert!(installed_snapshots(&cluster, 3) > 0, "the new node caught up without a snapshot");
     let voters = &cluster.node(3).cluster_status().expect("a status")["groups"];
     for group in voters.as_array().expect("groups") {
         let replicas = group["replicas"].as_array().expect("replicas");
@@ -122,6 +126,37 @@ fn a_node_that_lost_its_disk_is_replaced_by_a_new_one() {
     let stored = cluster.node(leader).client().fetch_all(TOPIC);
     let lost: Vec<&String> = acknowledged.iter().filter(|value| !stored.contains(value)).collect();
     assert!(lost.is_empty(), "acknowledged and not there: {lost:?}");
+}
+
+/// Fills a topic that keeps little, until every node has deleted the first segment of the log that holds it.
+fn outlive_the_first_segment(cluster: &Cluster) {
+    const FORGETFUL: &str = "forgetful";
+    cluster.node(0).client().create_topic(FORGETFUL, &[("retention.bytes", "100000")]);
+    let value = "v".repeat(500_000);
+    let fill = || {
+        let leader = cluster.node(0).client().leader(FORGETFUL)?;
+        cluster.node(leader).client().produce(FORGETFUL, &value).ok()
+    };
+    wait_for("every node deletes the first segment of a log", LIMIT, || {
+        fill();
+        [0, 1, 2].iter().all(|id| {
+            let groups = fs::read_dir(cluster.node(*id).data().join("groups")).expect("the broker groups");
+            groups.filter_map(Result::ok).any(|group| !has_first_segment(&group.path().join("log")))
+        })
+    });
+}
+
+/// Whether the segment lies there that begins with log index 0.
+fn has_first_segment(log: &Path) -> bool {
+    let names = fs::read_dir(log).expect("a log").filter_map(Result::ok).map(|file| file.file_name());
+    let mut first = names.filter_map(|name| name.to_str()?.strip_suffix(".segment")?.split('-').next()?.parse().ok());
+    first.any(|first: u64| first == 0)
+}
+
+fn installed_snapshots(cluster: &Cluster, id: u64) -> u64 {
+    let (_, metrics) = cluster.node(id).get("/metrics").expect("metrics");
+    let of_groups = metrics.lines().filter(|line| line.starts_with("duolog_broker_group_installed_snapshots_total{"));
+    of_groups.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
 }
 
 /// One record after the other, wherever the leader is. Gives the values that were acknowledged.

@@ -120,7 +120,7 @@ fn measure(side: &Side, tools: &Tools, case: &Case, options: &Options) -> Result
     };
     let records = (options.load_mib << 20) / record_bytes;
     // As much as is measured: Kafka's compiler is still at work after a quarter of it.
-    tools.produce(&side.bootstrap()?, &warm, records, record_bytes, None)?;
+    tools.produce(&side.bootstrap()?, &warm, records, records / 4, record_bytes, None)?;
 
     let measured = topic("measured");
     let partitions = if matches!(case.load, Load::LeaderKill) { 1 } else { PARTITIONS };
@@ -135,11 +135,12 @@ fn measure(side: &Side, tools: &Tools, case: &Case, options: &Options) -> Result
         }
         _ => (records, None),
     };
+    let warm_up = records / 4;
     let before = Sample::take(&side.pids()?);
-    let produced = tools.produce(&bootstrap, &measured, records, record_bytes, rate)?;
+    let produced = tools.produce(&bootstrap, &measured, records, warm_up, record_bytes, rate)?;
     let used = Sample::take(&side.pids()?).since(&before);
     let mut figures = produced;
-    figures.insert("broker_cpu_s_per_million", used.broker_cpu_s / records as f64 * 1e6);
+    figures.insert("broker_cpu_s_per_million", used.broker_cpu_s / (warm_up + records) as f64 * 1e6);
     figures.insert("rss_mib", used.rss_mib);
     figures.insert("other_cores", used.other_cores);
     Ok(figures)

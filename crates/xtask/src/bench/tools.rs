@@ -49,23 +49,30 @@ impl Tools {
         Ok(text)
     }
 
-    /// The figures of ProducerPerformance. Without a rate as fast as it can.
+    /// The figures of ProducerPerformance without its first `warm_up` records: those of its own start and connects.
+    /// Without a rate as fast as it can.
     pub fn produce(
         &self,
         bootstrap: &str,
         topic: &str,
         records: u64,
+        warm_up: u64,
         record_bytes: u64,
         rate: Option<u32>,
     ) -> Result<Figures> {
         // At a fixed rate latency is asked for, so nothing lingers.
         let linger = if rate.is_some() { "linger.ms=0" } else { "linger.ms=5" };
         let rate = rate.map_or("-1".to_string(), |rate| rate.to_string());
-        let (records, record_bytes) = (records.to_string(), record_bytes.to_string());
-        let fixed = ["produce-perf", bootstrap, topic, &records, &record_bytes, &rate];
-        let text = self.call(&[&fixed[..], &["acks=all", linger, "batch.size=65536"]].concat())?;
-        let last =
-            text.lines().rev().find(|line| line.contains("99.9th")).with_context(|| format!("no result in {text}"))?;
+        let (all, warm_up) = ((warm_up + records).to_string(), warm_up.to_string());
+        let record_bytes = record_bytes.to_string();
+        let fixed = ["produce-perf", bootstrap, topic, &all, &record_bytes, &rate];
+        let settings = ["acks=all", linger, "batch.size=65536", "--warmup-records", &warm_up];
+        let text = self.call(&[&fixed[..], &settings].concat())?;
+        let last = text
+            .lines()
+            .rev()
+            .find(|line| line.contains("steady state"))
+            .with_context(|| format!("no result in {text}"))?;
         parse_result(last).with_context(|| format!("this result is not understood: {last}"))
     }
 
@@ -129,7 +136,7 @@ impl Tools {
     }
 }
 
-/// `1000 records sent, 999.1 records/sec (0.95 MB/sec), 1.2 ms avg latency, 9.0 ms max latency, 1 ms 50th, 2 ms 95th, …`
+/// `1000 steady state records sent, 999.1 records/sec (0.95 MB/sec), 1.2 ms avg latency, 9.0 ms max latency, 1 ms 50th, 2 ms 95th, …`
 fn parse_result(line: &str) -> Option<Figures> {
     let mut figures = Figures::new();
     for part in line.split(", ") {
@@ -155,7 +162,7 @@ mod tests {
 
     #[test]
     fn a_result_of_producer_performance() {
-        let line = "60000 records sent, 2999.5 records/sec (2.93 MB/sec), 1.34 ms avg latency, 88.00 ms max latency, \
+        let line = "60000 steady state records sent, 2999.5 records/sec (2.93 MB/sec), 1.34 ms avg latency, 88.00 ms max latency, \
                     1 ms 50th, 3 ms 95th, 9 ms 99th, 40 ms 99.9th.";
         let figures = parse_result(line).expect("understood");
         assert_eq!(figures["records_per_s"], 2999.5);
