@@ -1,18 +1,23 @@
 //! Fetch: from the leader's tail first, then from the consume queue and the segments. Batches go out as they lie in the log.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use duolog_state::reader;
-use duolog_types::{LeaderEpoch, LogIndex, Offset, Term, TopicPartition};
+use duolog_types::{BrokerGroupId, LeaderEpoch, Offset, Term, TopicPartition};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::api::{EpochCheck, EpochEnd, Fetch, FetchPartition, Fetched, ItemResult};
 use crate::broker::Broker;
 use crate::catalog::Located;
 use crate::error::BrokerError;
+use crate::leader_log::TailBatch;
 use crate::runtime::{GroupRuntime, storage};
+use crate::stored::{self, StoredBatch};
+use crate::wakeups::Registration;
 
 /// Longest time that a request waits for a leader that is about to serve.
 pub(crate) const PARK_MAX: Duration = Duration::from_millis(1_500);
@@ -32,28 +37,33 @@ pub(crate) async fn fetch(broker: &Broker, fetch: Fetch) -> Vec<ItemResult<Fetch
             Ok((located, runtime))
         })
         .collect();
-    let mut watchers: Vec<_> = broker
-        .runtimes()
-        .filter(|runtime| located.iter().flatten().any(|(_, of)| of.id() == runtime.id()))
-        .map(|runtime| runtime.subscribe_changed())
-        .collect();
+    let poll = Arc::new(Notify::new());
+    let mut registrations = Vec::new();
     loop {
-        for watcher in &mut watchers {
-            watcher.mark_unchanged();
-        }
         let (answers, bytes) = collect(&fetch, &located).await;
         let decided = answers.iter().any(|answer| answer.as_ref().map_or(true, |fetched| fetched.diverging.is_some()));
         if decided || bytes >= usize::try_from(fetch.bytes_min).unwrap_or(0) || Instant::now() >= deadline {
             return answers;
         }
-        if watchers.is_empty() {
-            tokio::time::sleep_until(deadline).await;
-            continue;
+        if registrations.is_empty() {
+            // Most requests are answered at once and never come here. Now look again: something may have come meanwhile.
+            registrations = register(&located, &poll);
+            if !registrations.is_empty() {
+                continue;
+            }
         }
-        let changed = futures_util::future::select_all(watchers.iter_mut().map(|watcher| Box::pin(watcher.changed())));
         // Either something changed or the time is up: both are looked at above.
-        let _ = tokio::time::timeout_at(deadline, changed).await;
+        let _ = tokio::time::timeout_at(deadline, poll.notified()).await;
     }
+}
+
+/// A place at each broker group of the request.
+fn register(located: &[ItemResult<(Located, Arc<GroupRuntime>)>], poll: &Arc<Notify>) -> Vec<Registration> {
+    let mut by_group: BTreeMap<BrokerGroupId, (&GroupRuntime, Vec<TopicPartition>)> = BTreeMap::new();
+    for (place, runtime) in located.iter().flatten() {
+        by_group.entry(runtime.id()).or_insert_with(|| (runtime, Vec::new())).1.push(place.partition);
+    }
+    by_group.into_values().map(|(runtime, partitions)| runtime.wakeups().register(partitions, poll)).collect()
 }
 
 /// Fills the answer in the order of the request.
@@ -83,8 +93,15 @@ async fn collect(
     (answers, total)
 }
 
+/// A partition that this node serves now.
+pub(crate) struct Served {
+    pub(crate) term: Term,
+    pub(crate) high_watermark: Offset,
+    pub(crate) log_end: Offset,
+}
+
 /// Checks that this node serves the partition now, and the client's leader epoch.
-pub(crate) async fn serve(place: &Located, runtime: &GroupRuntime, epoch: EpochCheck) -> Result<Term, BrokerError> {
+pub(crate) async fn serve(place: &Located, runtime: &GroupRuntime, epoch: EpochCheck) -> Result<Served, BrokerError> {
     let term = runtime.served_term(Instant::now() + PARK_MAX).await?;
     if !runtime.group().lease_is_valid(term) {
         return Err(BrokerError::NotLeader { leader: None, epoch: None });
@@ -95,8 +112,8 @@ pub(crate) async fn serve(place: &Located, runtime: &GroupRuntime, epoch: EpochC
         Some(found) if found > current => Err(BrokerError::UnknownLeaderEpoch { found, current }),
         _ => {
             // The catalog knows the partition, the group's own log not yet.
-            let hosted = runtime.ends(place.partition)?.is_some();
-            if hosted { Ok(term) } else { Err(BrokerError::LeaderNotAvailable) }
+            let (high_watermark, log_end) = runtime.ends(place.partition)?.ok_or(BrokerError::LeaderNotAvailable)?;
+            Ok(Served { term, high_watermark, log_end })
         }
     }
 }
@@ -108,9 +125,8 @@ async fn read_partition(
     bytes_max: usize,
     first: bool,
 ) -> ItemResult<Fetched> {
-    let term = serve(place, runtime, wanted.epoch).await?;
+    let Served { term, high_watermark, log_end } = serve(place, runtime, wanted.epoch).await?;
     let partition = place.partition;
-    let (high_watermark, log_end) = runtime.ends(partition)?.ok_or(BrokerError::LeaderNotAvailable)?;
     let tables = runtime.tables();
     let log_start = reader::partition_row(&*tables, partition).map_err(storage)?.map_or(Offset(0), |row| row.log_start);
     let mut fetched = Fetched {
@@ -155,14 +171,6 @@ fn diverging(
         .map(|end| EpochEnd { epoch: end.epoch, end_offset: end.end_offset }))
 }
 
-/// Where a batch lies.
-#[derive(Debug, Clone, Copy)]
-struct Piece {
-    index: LogIndex,
-    start: u32,
-    end: u32,
-}
-
 /// Batches from the one that holds `offset`, below the high watermark.
 fn read_batches(
     runtime: &GroupRuntime,
@@ -172,21 +180,21 @@ fn read_batches(
     bytes_max: usize,
     first: bool,
 ) -> ItemResult<Vec<Bytes>> {
-    let pieces = locate(runtime, partition, offset, high_watermark)?;
+    let batches = locate(runtime, partition, offset, high_watermark)?;
     let mut records = Vec::new();
     let mut total = 0_usize;
-    for piece in pieces {
-        let size = usize::try_from(piece.end - piece.start).expect("a batch fits the memory");
+    for batch in &batches {
         let must = first && records.is_empty();
-        if !must && total + size > bytes_max {
+        if !must && total + batch.size_bytes() > bytes_max {
             break;
         }
-        let bytes = runtime.group().log().read_slice(piece.index, piece.start..piece.end).map_err(storage)?;
-        let bytes = bytes.ok_or_else(|| {
-            BrokerError::Storage(format!("log entry {} of {partition} is not in this node's log", piece.index))
-        })?;
-        total += size;
-        records.push(bytes);
+        match stored::read(runtime, partition, batch) {
+            Ok(bytes) => records.push(bytes),
+            // What lies before a damaged batch is served; the next fetch begins with it and is refused.
+            Err(_) if !records.is_empty() => break,
+            Err(error) => return Err(error),
+        }
+        total += batch.size_bytes();
     }
     Ok(records)
 }
@@ -197,24 +205,25 @@ fn locate(
     partition: TopicPartition,
     offset: Offset,
     high_watermark: Offset,
-) -> ItemResult<Vec<Piece>> {
+) -> ItemResult<Vec<StoredBatch>> {
     let tail = {
         let leader = runtime.leader().lock();
         leader.as_ref().ok_or_else(|| runtime.not_leader())?.visible_from(partition, offset)
     };
     if tail.first().is_some_and(|batch| batch.base_offset <= offset) {
-        return Ok(tail.iter().map(|batch| Piece { index: batch.index, start: batch.start, end: batch.end }).collect());
+        return Ok(tail.iter().map(of_tail).collect());
     }
     let rows = reader::scan_batches(&*runtime.tables(), partition, offset, ROWS_MAX).map_err(storage)?;
-    Ok(rows
-        .iter()
-        .take_while(|batch| batch.end_offset() <= high_watermark)
-        .map(|batch| Piece {
-            index: batch.row.index,
-            start: batch.row.start,
-            end: batch.row.start + batch.row.size_bytes,
-        })
-        .collect())
+    Ok(rows.iter().take_while(|batch| batch.end_offset() <= high_watermark).map(of_queue).collect())
+}
+
+fn of_tail(batch: &TailBatch) -> StoredBatch {
+    StoredBatch { index: batch.index, range: batch.start..batch.end, base_offset: batch.base_offset }
+}
+
+fn of_queue(batch: &reader::Batch) -> StoredBatch {
+    let range = batch.row.start..batch.row.start + batch.row.size_bytes;
+    StoredBatch { index: batch.row.index, range, base_offset: batch.base_offset }
 }
 
 /// The bytes of the visible tail batches of a partition from `offset` on, each as one piece; for look-ups by time.
@@ -227,14 +236,14 @@ pub(crate) fn tail_batches(
         let leader = runtime.leader().lock();
         leader.as_ref().ok_or_else(|| runtime.not_leader())?.visible_from(partition, offset)
     };
-    let log = runtime.group().log();
-    let read = tail.iter().map(|batch| log.read_slice(batch.index, batch.start..batch.end).map_err(storage));
-    Ok(read.collect::<ItemResult<Vec<_>>>()?.into_iter().flatten().collect())
+    tail.iter().map(|batch| stored::read(runtime, partition, &of_tail(batch))).collect()
 }
 
 /// The bytes of one batch of the consume queue.
-pub(crate) fn queue_batch(runtime: &GroupRuntime, batch: &reader::Batch) -> ItemResult<Bytes> {
-    let range = batch.row.start..batch.row.start + batch.row.size_bytes;
-    let bytes = runtime.group().log().read_slice(batch.row.index, range).map_err(storage)?;
-    bytes.ok_or_else(|| BrokerError::Storage(format!("log entry {} is not in this node's log", batch.row.index)))
+pub(crate) fn queue_batch(
+    runtime: &GroupRuntime,
+    partition: TopicPartition,
+    batch: &reader::Batch,
+) -> ItemResult<Bytes> {
+    stored::read(runtime, partition, &of_queue(batch))
 }

@@ -53,6 +53,11 @@ struct PartitionTail {
 }
 
 impl PartitionTail {
+    /// A partition to which this term has not written yet.
+    fn applied(end: Offset) -> Self {
+        Self { log_end: end, high_watermark: end, batches: VecDeque::new() }
+    }
+
     /// Moves the high watermark over the longest prefix that has reached its points. Whether it moved.
     fn advance(&mut self, marks: &Watermarks) -> bool {
         let before = self.high_watermark;
@@ -137,8 +142,8 @@ fn next_of(point: usize, marks: &Watermarks) -> u64 {
 #[derive(Debug)]
 pub(crate) struct Released<W> {
     pub(crate) waiters: Vec<W>,
-    /// Whether a high watermark moved.
-    pub(crate) visible: bool,
+    /// Partitions whose high watermark moved; one may be named twice.
+    pub(crate) visible: Vec<TopicPartition>,
 }
 
 impl<W> LeaderLog<W> {
@@ -171,10 +176,8 @@ impl<W> LeaderLog<W> {
     ) {
         let mut partitions = Vec::new();
         for (partition, batch, waiters) in batches {
-            let tail = self.partitions.entry(partition).or_insert_with(|| {
-                let end = applied_end(partition);
-                PartitionTail { log_end: end, high_watermark: end, batches: VecDeque::new() }
-            });
+            let tail =
+                self.partitions.entry(partition).or_insert_with(|| PartitionTail::applied(applied_end(partition)));
             assert_eq!(tail.log_end, batch.base_offset, "the judge let a gap through in {partition}");
             tail.log_end = batch.end_offset;
             tail.batches.push_back(batch);
@@ -197,7 +200,7 @@ impl<W> LeaderLog<W> {
 
     /// The watermarks moved.
     pub(crate) fn advance(&mut self, marks: Watermarks) -> Released<W> {
-        let mut released = Released { waiters: Vec::new(), visible: false };
+        let mut released = Released { waiters: Vec::new(), visible: Vec::new() };
         if marks.term != self.term.0 {
             return released;
         }
@@ -208,8 +211,9 @@ impl<W> LeaderLog<W> {
             while queue.front().is_some_and(|(index, _)| index.0 < next) {
                 let (_, partitions) = queue.pop_front().expect("looked at");
                 for partition in partitions {
-                    if let Some(tail) = self.partitions.get_mut(&partition) {
-                        released.visible |= tail.advance(&marks);
+                    let tail = self.partitions.get_mut(&partition);
+                    if tail.is_some_and(|tail| tail.advance(&marks)) {
+                        released.visible.push(partition);
                     }
                 }
             }
@@ -256,7 +260,13 @@ impl<W> LeaderLog<W> {
         self.partitions.remove(&partition);
     }
 
-    /// High watermark and log end of a partition that this term has written to; `None`: both are the applied log end.
+    /// Notes the applied end of a partition that `ends` did not know.
+    pub(crate) fn learn(&mut self, partition: TopicPartition, applied_end: Offset) {
+        self.partitions.entry(partition).or_insert_with(|| PartitionTail::applied(applied_end));
+    }
+
+    /// High watermark and log end of a partition that this term has written to or that was asked for before; `None`: both are
+    /// the applied log end.
     pub(crate) fn ends(&self, partition: TopicPartition) -> Option<(Offset, Offset)> {
         self.partitions.get(&partition).map(|tail| (tail.high_watermark, tail.log_end))
     }
@@ -345,9 +355,9 @@ mod tests {
     fn readers_never_see_past_a_batch_that_has_not_reached_its_point() {
         let [ss, sa, _, aa] = Durability::ALL;
         let mut log = log(&[sa, ss, aa]);
-        assert!(log.advance(marks(3, 0, 3, 0)).visible);
+        assert_eq!(log.advance(marks(3, 0, 3, 0)).visible, [P]);
         assert_eq!(log.ends(P), Some((Offset(1), Offset(3))), "the sync/sync batch in the middle holds the rest back");
-        assert!(log.advance(marks(3, 0, 3, 2)).visible);
+        assert_eq!(log.advance(marks(3, 0, 3, 2)).visible, [P]);
         assert_eq!(log.ends(P), Some((Offset(3), Offset(3))));
     }
 
@@ -356,7 +366,7 @@ mod tests {
         let mut log = log(&[Durability::ALL[3]]);
         let released = log.advance(marks(1, 1, 0, 0));
         assert_eq!(released.waiters, [0]);
-        assert!(!released.visible);
+        assert!(released.visible.is_empty());
         assert!(log.visible_from(P, Offset(0)).is_empty());
         assert_eq!(log.exposure(P, 7).leader_loss, Exposure { records: 1, bytes: 10, age_ms: 7 });
     }

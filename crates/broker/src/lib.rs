@@ -20,8 +20,10 @@ mod reconcile;
 mod retention;
 mod runtime;
 mod sequencer_task;
+mod stored;
 mod topics;
 mod views;
+mod wakeups;
 
 pub use broker::{Broker, Settings};
 pub use error::BrokerError;

@@ -7,8 +7,7 @@ use duolog_types::{LeaderEpoch, Offset, TimestampMs};
 
 use crate::api::{EpochCheck, EpochEnd, FoundOffset, ItemResult, OffsetQuery, TopicRef};
 use crate::broker::Broker;
-use crate::error::BrokerError;
-use crate::fetch::{queue_batch, serve, tail_batches};
+use crate::fetch::{Served, queue_batch, serve, tail_batches};
 use crate::runtime::{GroupRuntime, storage};
 
 /// Most bytes that one batch may decompress to while it is searched.
@@ -26,10 +25,9 @@ pub(crate) async fn list_offset(
 ) -> ItemResult<FoundOffset> {
     let place = broker.locate(&topic, partition)?;
     let runtime = broker.runtime(place.group)?;
-    let term = serve(&place, &runtime, epoch).await?;
+    let Served { term, high_watermark, .. } = serve(&place, &runtime, epoch).await?;
     let tp = place.partition;
     let tables = runtime.tables();
-    let (high_watermark, _) = runtime.ends(tp)?.ok_or(BrokerError::LeaderNotAvailable)?;
     let epoch_at = |offset: Offset| -> ItemResult<Option<LeaderEpoch>> {
         Ok(Some(reader::epoch_of(&*tables, tp, offset).map_err(storage)?.unwrap_or(term.leader_epoch())))
     };
@@ -47,7 +45,7 @@ pub(crate) async fn list_offset(
             let queue = reader::find_batch_by_time(&*tables, tp, time).map_err(storage)?;
             let from_queue = match queue {
                 Some(batch) if batch.end_offset() <= high_watermark => {
-                    at_or_after(queue_batch(&runtime, &batch)?, time)?
+                    at_or_after(queue_batch(&runtime, tp, &batch)?, time)?
                 }
                 _ => None,
             };
@@ -62,7 +60,7 @@ pub(crate) async fn list_offset(
         OffsetQuery::MaxTimestamp => {
             let queue = reader::max_timestamp_batch(&*tables, tp).map_err(storage)?;
             let mut found = match queue {
-                Some(batch) if batch.end_offset() <= high_watermark => greatest(queue_batch(&runtime, &batch)?)?,
+                Some(batch) if batch.end_offset() <= high_watermark => greatest(queue_batch(&runtime, tp, &batch)?)?,
                 _ => None,
             };
             for candidate in search_tail(&runtime, tp, greatest)? {
@@ -111,8 +109,7 @@ pub(crate) async fn leader_epoch_end(
 ) -> ItemResult<Option<EpochEnd>> {
     let place = broker.locate(&topic, partition)?;
     let runtime = broker.runtime(place.group)?;
-    let term = serve(&place, &runtime, epoch).await?;
-    let (high_watermark, _) = runtime.ends(place.partition)?.ok_or(BrokerError::LeaderNotAvailable)?;
+    let Served { term, high_watermark, .. } = serve(&place, &runtime, epoch).await?;
     let current = reader::CurrentEpoch { epoch: term.leader_epoch(), log_end: high_watermark };
     let end = reader::epoch_end_offset(&*runtime.tables(), place.partition, leader_epoch, current).map_err(storage)?;
     Ok(end.map(|end| EpochEnd { epoch: end.epoch, end_offset: end.end_offset }))

@@ -17,6 +17,7 @@ use crate::backend::StateSink;
 use crate::error::BrokerError;
 use crate::leader_log::LeaderLog;
 use crate::sequencer_task::{self, SequencerEvent, SequencerHandle, SequencerQueues};
+use crate::wakeups::Wakeups;
 
 /// A producer that waits for its ack point.
 #[derive(Debug)]
@@ -33,8 +34,7 @@ pub(crate) struct GroupRuntime {
     tables: RwLock<Option<RocksReader>>,
     group: OnceLock<Arc<BrokerGroup>>,
     leader: Mutex<Option<LeaderLog<Waiter>>>,
-    /// Bumped when something that a long poll waits for may have changed.
-    changed: watch::Sender<u64>,
+    wakeups: Wakeups,
     /// The term in which this node serves: it leads, and everything of earlier terms is applied.
     serving: watch::Sender<Option<Term>>,
     /// Events of the applied state that other parts follow, by kind.
@@ -59,7 +59,7 @@ impl GroupRuntime {
             tables: RwLock::new(None),
             group: OnceLock::new(),
             leader: Mutex::new(None),
-            changed: watch::channel(0).0,
+            wakeups: Wakeups::default(),
             serving: watch::channel(None).0,
             catalog_changed: watch::channel(0).0,
             topics_changed: watch::channel(0).0,
@@ -108,10 +108,6 @@ impl GroupRuntime {
         &self.leader
     }
 
-    pub(crate) fn subscribe_changed(&self) -> watch::Receiver<u64> {
-        self.changed.subscribe()
-    }
-
     pub(crate) fn subscribe_serving(&self) -> watch::Receiver<Option<Term>> {
         self.serving.subscribe()
     }
@@ -128,8 +124,9 @@ impl GroupRuntime {
         sender.send_modify(|count| *count += 1);
     }
 
-    pub(crate) fn notify_changed(&self) {
-        Self::bump(&self.changed);
+    /// The long polls of this broker group.
+    pub(crate) fn wakeups(&self) -> &Wakeups {
+        &self.wakeups
     }
 
     /// This node begins to serve a term: everything before is applied. A later run of the same term changes nothing.
@@ -141,7 +138,7 @@ impl GroupRuntime {
         *leader = Some(LeaderLog::new(term));
         drop(leader);
         self.serving.send_replace(Some(term));
-        self.notify_changed();
+        self.wakeups.wake_all();
     }
 
     /// The term has ended: everyone who waits gets "unknown, retry", never "failed".
@@ -154,7 +151,7 @@ impl GroupRuntime {
                 let _ = waiter.reply.send(Err(outcome_unknown()));
             }
         }
-        self.notify_changed();
+        self.wakeups.wake_all();
     }
 
     pub(crate) fn not_leader(&self) -> BrokerError {
@@ -168,6 +165,10 @@ impl GroupRuntime {
     /// # Errors
     /// `NotLeader` when this node does not lead, or not soon enough.
     pub(crate) async fn served_term(&self, deadline: tokio::time::Instant) -> Result<Term, BrokerError> {
+        let leadership = self.leadership();
+        if leadership.is_self && *self.serving.borrow() == Some(leadership.term) {
+            return Ok(leadership.term);
+        }
         let mut serving = self.serving.subscribe();
         let mut leadership = self.group().leadership();
         loop {
@@ -188,10 +189,16 @@ impl GroupRuntime {
 
     /// High watermark and log end of a partition that this node serves; `None` when it is not hosted here.
     pub(crate) fn ends(&self, partition: TopicPartition) -> Result<Option<(Offset, Offset)>, BrokerError> {
-        if let Some(ends) = self.leader.lock().as_ref().ok_or_else(|| self.not_leader())?.ends(partition) {
+        let mut leader = self.leader.lock();
+        let log = leader.as_mut().ok_or_else(|| self.not_leader())?;
+        if let Some(ends) = log.ends(partition) {
             return Ok(Some(ends));
         }
+        // Nothing was appended in this term: under the lock nothing can be, so that the applied end is the end.
         let end = reader::log_end(&*self.tables(), partition).map_err(storage)?;
+        if let Some(end) = end {
+            log.learn(partition, end);
+        }
         Ok(end.map(|end| (end, end)))
     }
 
@@ -283,7 +290,7 @@ impl StateSink for GroupRuntime {
         }
         if topics {
             Self::bump(&self.topics_changed);
-            self.notify_changed();
+            self.wakeups.wake_all();
         }
     }
 }

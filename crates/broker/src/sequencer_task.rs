@@ -373,9 +373,7 @@ pub(crate) async fn release(runtime: Arc<GroupRuntime>) {
         let released = runtime.leader().lock().as_mut().map(|log| log.advance(marks));
         if let Some(released) = released {
             answer_all(released.waiters);
-            if released.visible {
-                runtime.notify_changed();
-            }
+            runtime.wakeups().wake(&released.visible);
         }
         let open = if leased || marks.term == 0 {
             watermarks.changed().await.is_ok()

@@ -297,13 +297,15 @@ impl BrokerGroup {
                 .last_quorum_acked()
                 .is_some_and(|at| at.elapsed() < Duration::from_millis(self.times.election_timeout_min_ms))
         };
-        leader.term() == term.0 && (self.is_sole_voter() || confirmed_lately())
+        leader.term() == term.0 && (confirmed_lately() || self.is_sole_voter())
     }
 
     /// A single voter needs nobody's confirmation.
     fn is_sole_voter(&self) -> bool {
-        let mut voters = self.members().into_iter().filter(|view| view.voter);
-        voters.next().is_some_and(|view| view.node_id == self.node_id) && voters.next().is_none()
+        let metrics = self.raft.server_metrics();
+        let metrics = metrics.borrow_watched();
+        let mut voters = metrics.membership_config.voter_ids();
+        voters.next() == Some(self.node_id.0) && voters.next().is_none()
     }
 
     /// Proposes an entry as leader of `term`: refused when the term has ended. The receiver gets the response once the entry
