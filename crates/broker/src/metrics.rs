@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use duolog_replication::DiskState;
 use duolog_state::reader;
 use duolog_types::BrokerGroupId;
 
@@ -19,6 +20,9 @@ const LOG_END: &str = "duolog_partition_log_end_offset";
 const EXPOSURE_RECORDS: &str = "duolog_topic_exposure_records";
 const EXPOSURE_BYTES: &str = "duolog_topic_exposure_bytes";
 const EXPOSURE_AGE: &str = "duolog_topic_exposure_age_ms";
+const DISK_FREE: &str = "duolog_node_disk_free_bytes";
+const DISK_TOTAL: &str = "duolog_node_disk_total_bytes";
+const READ_ONLY: &str = "duolog_node_read_only";
 const OFFSETS_PULLED_BACK: &str = "duolog_group_offsets_pulled_back_total";
 
 impl Broker {
@@ -26,6 +30,7 @@ impl Broker {
     #[must_use]
     pub fn render_metrics(&self) -> String {
         let mut text = String::new();
+        self.render_disk(&mut text);
         self.render_groups(&mut text);
         self.render_topics(&mut text);
         self.render_coordinators(&mut text);
@@ -44,6 +49,18 @@ impl Broker {
             hashes.push((runtime.id(), applied.map_or(0, |applied| applied.index.0), hash));
         }
         Ok(hashes)
+    }
+
+    fn render_disk(&self, text: &mut String) {
+        let space = self.cluster_handle().disk_space();
+        for (name, value) in [
+            (DISK_FREE, space.usage.free_bytes),
+            (DISK_TOTAL, space.usage.total_bytes),
+            (READ_ONLY, u64::from(space.state != DiskState::Writable)),
+        ] {
+            // Writing to a string does not fail.
+            let _ = writeln!(text, "# TYPE {name} gauge\n{name} {value}");
+        }
     }
 
     fn render_groups(&self, text: &mut String) {

@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use duolog_record::{BatchError, BatchErrorKind, RecordBatch, split_batches};
+use duolog_replication::DiskState;
 use duolog_state::reader;
 use duolog_types::{Offset, ReplicationMode, TimestampMs, TimestampType, TopicConfig};
 use futures_util::future::join_all;
@@ -38,6 +39,14 @@ async fn produce_one(broker: &Broker, wanted: ProducePartition, deadline: Instan
     let runtime = broker.runtime(place.group)?;
     if !runtime.leadership().is_self {
         return Err(runtime.not_leader());
+    }
+    let disk = broker.cluster_handle().disk_space();
+    if disk.state != DiskState::Writable {
+        let free_bytes = disk.usage.free_bytes;
+        return Err(BrokerError::Storage(format!(
+            "the disk of node {} is nearly full ({free_bytes} bytes are free): it takes no more records until there is room",
+            broker.own_id()
+        )));
     }
     let config = &place.topic.row.config;
     let batch = checked(wanted.records, config)?;

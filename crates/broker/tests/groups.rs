@@ -47,6 +47,7 @@ impl Node {
             nodes: vec![own],
             log: LogOptions { segment_size_bytes: 16 << 20, allocation_step_bytes: 1 << 20, ..LogOptions::default() },
             disk: Arc::new(RealDisk),
+            disk_free_bytes_min: 0,
             times: RaftTimes { heartbeat_interval_ms: 50, election_timeout_min_ms: 250, election_timeout_max_ms: 400 },
             drop_received_marks: false,
         };

@@ -33,7 +33,7 @@ mod tail;
 mod writer;
 
 pub use archive::ArchiveWriter;
-pub use disk::{Disk, DiskFile, RealDisk, SimDisk, SlowDisk};
+pub use disk::{Disk, DiskFile, DiskHook, DiskUsage, HookedDisk, RealDisk, SimDisk};
 pub use entry::{BODY_BYTES_MAX, LogEntry, LogId, VOTE_BYTES_MAX};
 pub use error::LogError;
 pub use log::CommitLog;

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use tonic::Request;
 use tonic::transport::server::TcpIncoming;
 
+use crate::disk_space::{self, DiskSpace, DiskState};
 use crate::group::{BrokerGroup, GroupOptions, ProposeError};
 use crate::guard::Guard;
 use crate::guarding::Heard;
@@ -73,6 +74,8 @@ pub struct ClusterOptions {
     pub log: LogOptions,
     /// The file layer.
     pub disk: Arc<dyn Disk>,
+    /// With fewer free bytes on the disk of the data directory the node is read-only.
+    pub disk_free_bytes_min: u64,
     /// Raft's times.
     pub times: RaftTimes,
     /// Test only: do not send *received* marks.
@@ -121,6 +124,7 @@ pub(crate) struct Shared {
     had_data: bool,
     heard: Mutex<Heard>,
     announced: Mutex<BTreeMap<u64, proto::Member>>,
+    disk_space: watch::Receiver<DiskSpace>,
     fatal: watch::Sender<Option<String>>,
 }
 
@@ -222,6 +226,14 @@ impl Cluster {
             group.raft.runtime_config().elect(!guard.is_guarded(id));
             groups.insert(id, group);
         }
+        let watcher = disk_space::Watcher {
+            disk: options.disk.clone(),
+            data_dir: options.data_dir.clone(),
+            free_bytes_min: options.disk_free_bytes_min,
+        };
+        let space = watcher.look(DiskState::Writable).map_err(context("looking at the disk's free space"))?;
+        let (space_tx, disk_space) = watch::channel(space);
+        runtime.spawn(watcher.run(space_tx));
         let had_data = groups.values().any(|group| group.log().vote().is_some() || group.log().last().is_some());
         let shared = Arc::new(Shared {
             identity,
@@ -233,6 +245,7 @@ impl Cluster {
             had_data,
             heard: Mutex::new(Heard::default()),
             announced: Mutex::new(BTreeMap::new()),
+            disk_space,
             fatal: watch::channel(None).0,
             options,
         });
@@ -261,6 +274,12 @@ impl Cluster {
     #[must_use]
     pub fn identity(&self) -> &Identity {
         &self.shared.identity
+    }
+
+    /// The disk of the data directory, as it was seen last.
+    #[must_use]
+    pub fn disk_space(&self) -> DiskSpace {
+        self.shared.disk_space()
     }
 
     /// The power-loss guard.
@@ -521,6 +540,10 @@ impl Shared {
         self.identity.sign(&mut request, node, &member.incarnation);
         request.set_timeout(Duration::from_millis(500));
         client.replica_status(request).await.ok().map(tonic::Response::into_inner)
+    }
+
+    pub(crate) fn disk_space(&self) -> DiskSpace {
+        *self.disk_space.borrow()
     }
 
     pub(crate) fn heard(&self) -> &Mutex<Heard> {

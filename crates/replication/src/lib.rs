@@ -14,6 +14,7 @@ pub mod admin;
 mod balance;
 mod bootstrap;
 mod cluster;
+mod disk_space;
 pub mod files;
 mod group;
 mod guard;
@@ -32,6 +33,7 @@ mod watermarks;
 mod wire;
 
 pub use cluster::{Cluster, ClusterOptions, NodeAddress, RaftTimes, StartError};
+pub use disk_space::{DiskSpace, DiskState};
 pub use group::{BrokerGroup, Leadership, MemberView, ProposeError, outcome};
 pub use guard::Guard;
 pub use identity::{Identity, IdentityError, NodeFile};

@@ -15,6 +15,7 @@ use tonic::{Request, Response, Status, Streaming};
 use duolog_types::BrokerGroupId;
 
 use crate::cluster::Shared;
+use crate::disk_space::DiskState;
 use crate::group::{BrokerGroup, ProposeError};
 use crate::identity::{Caller, verify_member};
 use crate::snapshot::{self, SnapshotHandle};
@@ -57,12 +58,13 @@ impl ClusterService {
 
 /// Answers the requests of one append stream in order, and sends the *received* marks as the log is written.
 async fn follow(
+    shared: Arc<Shared>,
     group: Arc<BrokerGroup>,
     mut first: Option<proto::AppendRequest>,
     mut inbound: Streaming<proto::AppendRequest>,
     replies: mpsc::Sender<Result<proto::AppendReply, Status>>,
-    send_marks: bool,
 ) {
+    let send_marks = !shared.drop_received_marks;
     let mut pending: FuturesOrdered<Pin<Box<dyn Future<Output = Answer> + Send>>> = FuturesOrdered::new();
     let mut pending_bytes = 0_usize;
     let mut written = group.progress.written.clone();
@@ -87,7 +89,7 @@ async fn follow(
                 Ok(Some(request)) => {
                     let bytes: usize = request.entries.iter().map(|entry| entry.body.len()).sum();
                     pending_bytes += bytes;
-                    match accept(&group, request, bytes) {
+                    match has_room(&shared, &request).and_then(|()| accept(&group, request, bytes)) {
                         Ok(answer) => {
                             pending.push_back(answer);
                             continue;
@@ -127,6 +129,14 @@ async fn next_request(
         Some(request) => Ok(Some(request)),
         None => inbound.message().await,
     }
+}
+
+/// Entries are refused before the disk is full: the leader tries again, and the others go on.
+fn has_room(shared: &Shared, request: &proto::AppendRequest) -> Result<(), Status> {
+    if !request.entries.is_empty() && shared.disk_space().state == DiskState::Exhausted {
+        return Err(Status::resource_exhausted("the disk of this node is full"));
+    }
+    Ok(())
 }
 
 /// Hands a request to Raft at once, so that the order is kept; its answer comes after the flush.
@@ -176,7 +186,7 @@ impl proto::cluster_server::Cluster for ClusterService {
         tokio::spawn(async move {
             let Ok(Some(first)) = inbound.message().await else { return };
             match shared.group(BrokerGroupId(first.group)) {
-                Some(group) => follow(group, Some(first), inbound, replies, !shared.drop_received_marks).await,
+                Some(group) => follow(shared.clone(), group, Some(first), inbound, replies).await,
                 None => {
                     // The caller may have gone already.
                     let _ = replies.send(Err(Status::not_found(format!("no broker group {}", first.group)))).await;

@@ -57,6 +57,7 @@ pub struct Node {
 pub struct Log {
     pub segment_size_bytes: u64,
     pub flush_bytes: u64,
+    pub disk_free_bytes_min: u64,
 }
 
 /// Raft's times.
@@ -95,6 +96,7 @@ pub struct Testing {
     pub flush_delay_ms: u64,
     pub drop_received_marks: bool,
     pub skip_flush: bool,
+    pub disk_free_bytes_path: Option<PathBuf>,
 }
 
 fn default_broker_groups() -> u32 {
@@ -107,7 +109,7 @@ fn default_boot_id_path() -> PathBuf {
 
 impl Default for Log {
     fn default() -> Self {
-        Self { segment_size_bytes: 1 << 30, flush_bytes: 8 << 20 }
+        Self { segment_size_bytes: 1 << 30, flush_bytes: 8 << 20, disk_free_bytes_min: 1 << 30 }
     }
 }
 
@@ -207,6 +209,11 @@ pub const KEYS: &[Key] = &[
         default: "8388608",
         doc: "The log is flushed when this many bytes wait for a flush, whatever the topics' flush modes.",
     },
+    Key {
+        name: "log.disk_free_bytes_min",
+        default: "1073741824",
+        doc: "With fewer free bytes on its disk a node takes no more records (reads go on), with less than half of it no entries of other leaders either; it takes them again when there is a quarter more.",
+    },
     Key { name: "raft.heartbeat_interval_ms", default: "50", doc: "Milliseconds between two heartbeats of a leader." },
     Key { name: "raft.election_timeout_min_ms", default: "250", doc: "Shortest election time-out in milliseconds." },
     Key {
@@ -268,6 +275,11 @@ pub const KEYS: &[Key] = &[
         name: "testing.skip_flush",
         default: "false",
         doc: "Test only: fdatasync does nothing. Loses acknowledged records with the power.",
+    },
+    Key {
+        name: "testing.disk_free_bytes_path",
+        default: "none",
+        doc: "Test only: a file with a number that is taken for the free bytes of the disk.",
     },
 ];
 
@@ -381,6 +393,7 @@ grpc_port = 7070
                 "broker_groups" => config.broker_groups.to_string(),
                 "log.segment_size_bytes" => config.log.segment_size_bytes.to_string(),
                 "log.flush_bytes" => config.log.flush_bytes.to_string(),
+                "log.disk_free_bytes_min" => config.log.disk_free_bytes_min.to_string(),
                 "raft.heartbeat_interval_ms" => config.raft.heartbeat_interval_ms.to_string(),
                 "raft.election_timeout_min_ms" => config.raft.election_timeout_min_ms.to_string(),
                 "raft.election_timeout_max_ms" => config.raft.election_timeout_max_ms.to_string(),

@@ -4,6 +4,7 @@ mod cluster_command;
 mod config;
 mod http;
 mod node;
+mod testing;
 mod topic_command;
 
 use std::path::PathBuf;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use duolog_broker::api::BrokerConfigValue;
 use duolog_broker::{Broker, Settings};
-use duolog_commit_log::{Disk, LogOptions, RealDisk, SlowDisk};
+use duolog_commit_log::LogOptions;
 use duolog_kafka::{KafkaConfig, KafkaServer};
 use duolog_replication::{ClusterOptions, NodeAddress, RaftTimes};
 use duolog_types::NodeId;
@@ -15,7 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::config::NodeConfig;
-use crate::http;
+use crate::{http, testing};
 
 /// Runs until a signal asks to stop, or the node cannot go on.
 pub fn run(config: NodeConfig) -> anyhow::Result<()> {
@@ -164,24 +164,13 @@ fn cluster_options(config: &NodeConfig) -> ClusterOptions {
             })
             .collect(),
         log,
-        disk: disk(config),
+        disk: testing::disk(&config.testing),
+        disk_free_bytes_min: config.log.disk_free_bytes_min,
         times: RaftTimes {
             heartbeat_interval_ms: config.raft.heartbeat_interval_ms,
             election_timeout_min_ms: config.raft.election_timeout_min_ms,
             election_timeout_max_ms: config.raft.election_timeout_max_ms,
         },
         drop_received_marks: config.testing.drop_received_marks,
-    }
-}
-
-fn disk(config: &NodeConfig) -> Arc<dyn Disk> {
-    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-    if config.testing.skip_flush {
-        tracing::warn!("testing.skip_flush is on: acknowledged records are lost with the power");
-        return Arc::new(SlowDisk::never_flushing(disk));
-    }
-    match config.testing.flush_delay_ms {
-        0 => disk,
-        ms => Arc::new(SlowDisk::new(disk, Duration::from_millis(ms))),
     }
 }

@@ -1,16 +1,16 @@
 //! The file layer: everything the log asks of a file system, so that simulation can stand in for it.
 
+mod hooked;
 mod real;
 mod sim;
-mod slow;
 
 use std::io::{self, IoSlice};
 use std::path::Path;
 use std::sync::Arc;
 
+pub use hooked::{DiskHook, HookedDisk};
 pub use real::RealDisk;
 pub use sim::SimDisk;
-pub use slow::SlowDisk;
 
 /// A file system. What it holds after a power loss is only what was synced: a file's bytes and length by
 /// [`DiskFile::sync_data`], its name by [`Disk::sync_dir`] of its directory.
@@ -59,6 +59,21 @@ pub trait Disk: Send + Sync {
 
     /// A random number, for the salt of a segment.
     fn random_salt(&self) -> u64;
+
+    /// Space of the file system that holds `dir`.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    fn usage(&self, dir: &Path) -> io::Result<DiskUsage>;
+}
+
+/// Space of a file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DiskUsage {
+    /// All of it.
+    pub total_bytes: u64,
+    /// What this process may still use.
+    pub free_bytes: u64,
 }
 
 /// An open file. Reads and writes are positional and may run side by side.

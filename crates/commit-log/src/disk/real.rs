@@ -1,13 +1,15 @@
 //! The operating system's files.
 
+use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice};
 use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Disk, DiskFile};
+use super::{Disk, DiskFile, DiskUsage};
 
 /// Linux refuses more slices in one call.
 const IOV_MAX: usize = 1024;
@@ -65,6 +67,19 @@ impl Disk for RealDisk {
         let read = unsafe { libc::getrandom(salt.as_mut_ptr().cast(), salt.len(), 0) };
         assert_eq!(read, 8, "the kernel gives up to 256 random bytes without fail");
         u64::from_le_bytes(salt)
+    }
+
+    fn usage(&self, dir: &Path) -> io::Result<DiskUsage> {
+        let path = CString::new(dir.as_os_str().as_bytes())?;
+        let mut stat = std::mem::MaybeUninit::<libc::statvfs>::uninit();
+        // SAFETY: the path ends with a zero byte, and the kernel fills the whole structure when it returns 0.
+        let stat = unsafe {
+            if libc::statvfs(path.as_ptr(), stat.as_mut_ptr()) != 0 {
+                return Err(io::Error::last_os_error());
+            }
+            stat.assume_init()
+        };
+        Ok(DiskUsage { total_bytes: stat.f_blocks * stat.f_frsize, free_bytes: stat.f_bavail * stat.f_frsize })
     }
 }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 
-use super::{Disk, DiskFile};
+use super::{Disk, DiskFile, DiskUsage};
 
 const PAGE_BYTES: u64 = 4096;
 type Page = Arc<[u8]>;
@@ -408,6 +408,13 @@ impl Disk for SimDisk {
         let mut state = self.state.lock();
         state.salts += 1;
         SplitMix(state.salts).next()
+    }
+
+    fn usage(&self, _: &Path) -> io::Result<DiskUsage> {
+        let state = self.state.lock();
+        let used_bytes: u64 = state.names.values().map(|inode| state.inodes[inode].current.len).sum();
+        let total_bytes = state.faults.space_bytes_max.unwrap_or(1 << 40);
+        Ok(DiskUsage { total_bytes, free_bytes: total_bytes.saturating_sub(used_bytes) })
     }
 }
 

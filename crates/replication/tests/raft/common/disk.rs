@@ -1,10 +1,9 @@
 //! A simulated disk with two gates: writes and flushes can be held back, and counted.
 
-use std::io::{self, IoSlice};
-use std::path::Path;
+use std::io;
 use std::sync::Arc;
 
-use duolog_commit_log::{Disk, DiskFile, SimDisk};
+use duolog_commit_log::{DiskFile, DiskHook, HookedDisk, SimDisk};
 use parking_lot::{Condvar, Mutex};
 
 /// What may be held back.
@@ -68,84 +67,17 @@ impl Gate {
 }
 
 /// The simulated disk of one process, behind the gates.
-pub struct GatedDisk {
-    inner: SimDisk,
-    gate: Gate,
+pub fn gated(inner: SimDisk, gate: Gate) -> HookedDisk {
+    HookedDisk::new(Arc::new(inner), Arc::new(gate))
 }
 
-impl GatedDisk {
-    pub fn new(inner: SimDisk, gate: Gate) -> Self {
-        Self { inner, gate }
+impl DiskHook for Gate {
+    fn before_write(&self) {
+        self.pass(Door::Write);
     }
 
-    fn wrap(&self, inner: Arc<dyn DiskFile>) -> Arc<dyn DiskFile> {
-        Arc::new(GatedFile { inner, gate: self.gate.clone() })
-    }
-}
-
-impl Disk for GatedDisk {
-    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
-        self.inner.create_dir_all(dir)
-    }
-
-    fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        Ok(self.wrap(self.inner.create(path)?))
-    }
-
-    fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        Ok(self.wrap(self.inner.open(path)?))
-    }
-
-    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        self.inner.list(dir)
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.inner.rename(from, to)
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.inner.remove(path)
-    }
-
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.inner.sync_dir(dir)
-    }
-
-    fn random_salt(&self) -> u64 {
-        self.inner.random_salt()
-    }
-}
-
-struct GatedFile {
-    inner: Arc<dyn DiskFile>,
-    gate: Gate,
-}
-
-impl DiskFile for GatedFile {
-    fn read_exact_at(&self, buffer: &mut [u8], position_bytes: u64) -> io::Result<()> {
-        self.inner.read_exact_at(buffer, position_bytes)
-    }
-
-    fn write_all_at(&self, slices: &[IoSlice<'_>], position_bytes: u64) -> io::Result<()> {
-        self.gate.pass(Door::Write);
-        self.inner.write_all_at(slices, position_bytes)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.gate.pass(Door::Flush);
-        self.inner.sync_data()
-    }
-
-    fn allocate(&self, position_bytes: u64, length_bytes: u64) -> io::Result<()> {
-        self.inner.allocate(position_bytes, length_bytes)
-    }
-
-    fn set_len(&self, length_bytes: u64) -> io::Result<()> {
-        self.inner.set_len(length_bytes)
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        self.inner.len()
+    fn flush(&self, file: &dyn DiskFile) -> io::Result<()> {
+        self.pass(Door::Flush);
+        file.sync_data()
     }
 }

@@ -21,7 +21,7 @@ use parking_lot::Mutex;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
-use super::disk::{Door, Gate, GatedDisk};
+use super::disk::{Door, Gate, gated};
 use super::links::Links;
 use super::state::{NoTap, Recorder};
 
@@ -171,7 +171,8 @@ impl Nodes {
                 })
                 .collect(),
             log: self.settings.log.clone(),
-            disk: Arc::new(GatedDisk::new(node.disk.process(), node.gate.clone())),
+            disk: Arc::new(gated(node.disk.process(), node.gate.clone())),
+            disk_free_bytes_min: 0,
             times: self.settings.times,
             drop_received_marks: false,
         }

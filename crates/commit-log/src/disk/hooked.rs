@@ -1,44 +1,49 @@
-//! A disk whose fdatasync takes longer, or does nothing: for tests of what must not, and what must, wait for a flush.
+//! Another disk with a hook: for tests of what must not, and what must, wait for a write or a flush, or of a full disk.
 
 use std::io::{self, IoSlice};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
-use super::{Disk, DiskFile};
+use super::{Disk, DiskFile, DiskUsage};
 
-/// What a flush does.
-#[derive(Debug, Clone, Copy)]
-enum Flush {
-    Delayed(Duration),
-    Skipped,
-}
+/// What a test does to a disk. Each method does by default what the disk itself does.
+pub trait DiskHook: Send + Sync {
+    /// Called before each write.
+    fn before_write(&self) {}
 
-/// Another disk, with every [`DiskFile::sync_data`] delayed or skipped. A wrapper, so that the real disk has no branch for it.
-pub struct SlowDisk {
-    inner: Arc<dyn Disk>,
-    flush: Flush,
-}
-
-impl SlowDisk {
-    /// Delays each flush of `inner` by `flush_delay`.
-    #[must_use]
-    pub fn new(inner: Arc<dyn Disk>, flush_delay: Duration) -> Self {
-        Self { inner, flush: Flush::Delayed(flush_delay) }
+    /// Called in the place of [`DiskFile::sync_data`].
+    ///
+    /// # Errors
+    /// Those of the file system.
+    fn flush(&self, file: &dyn DiskFile) -> io::Result<()> {
+        file.sync_data()
     }
 
-    /// The mutant: a flush says that it is done and does nothing.
+    /// What the disk says of its space.
+    fn usage(&self, real: DiskUsage) -> DiskUsage {
+        real
+    }
+}
+
+/// A disk with a hook. A wrapper, so that the real disk has no branch for it.
+pub struct HookedDisk {
+    inner: Arc<dyn Disk>,
+    hook: Arc<dyn DiskHook>,
+}
+
+impl HookedDisk {
+    /// Wraps `inner`.
     #[must_use]
-    pub fn never_flushing(inner: Arc<dyn Disk>) -> Self {
-        Self { inner, flush: Flush::Skipped }
+    pub fn new(inner: Arc<dyn Disk>, hook: Arc<dyn DiskHook>) -> Self {
+        Self { inner, hook }
     }
 
     fn wrap(&self, inner: Arc<dyn DiskFile>) -> Arc<dyn DiskFile> {
-        Arc::new(SlowFile { inner, flush: self.flush })
+        Arc::new(HookedFile { inner, hook: self.hook.clone() })
     }
 }
 
-impl Disk for SlowDisk {
+impl Disk for HookedDisk {
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
         self.inner.create_dir_all(dir)
     }
@@ -70,30 +75,29 @@ impl Disk for SlowDisk {
     fn random_salt(&self) -> u64 {
         self.inner.random_salt()
     }
+
+    fn usage(&self, dir: &Path) -> io::Result<DiskUsage> {
+        Ok(self.hook.usage(self.inner.usage(dir)?))
+    }
 }
 
-struct SlowFile {
+struct HookedFile {
     inner: Arc<dyn DiskFile>,
-    flush: Flush,
+    hook: Arc<dyn DiskHook>,
 }
 
-impl DiskFile for SlowFile {
+impl DiskFile for HookedFile {
     fn read_exact_at(&self, buffer: &mut [u8], position_bytes: u64) -> io::Result<()> {
         self.inner.read_exact_at(buffer, position_bytes)
     }
 
     fn write_all_at(&self, slices: &[IoSlice<'_>], position_bytes: u64) -> io::Result<()> {
+        self.hook.before_write();
         self.inner.write_all_at(slices, position_bytes)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        match self.flush {
-            Flush::Delayed(delay) => {
-                std::thread::sleep(delay);
-                self.inner.sync_data()
-            }
-            Flush::Skipped => Ok(()),
-        }
+        self.hook.flush(&*self.inner)
     }
 
     fn allocate(&self, position_bytes: u64, length_bytes: u64) -> io::Result<()> {
