@@ -115,7 +115,7 @@ impl Default for Log {
 
 impl Default for Raft {
     fn default() -> Self {
-        Self { heartbeat_interval_ms: 50, election_timeout_min_ms: 250, election_timeout_max_ms: 400 }
+        Self { heartbeat_interval_ms: 80, election_timeout_min_ms: 250, election_timeout_max_ms: 400 }
     }
 }
 
@@ -214,7 +214,7 @@ pub const KEYS: &[Key] = &[
         default: "1073741824",
         doc: "With fewer free bytes on its disk a node takes no more records (reads go on), with less than half of it no entries of other leaders either; it takes them again when there is a quarter more.",
     },
-    Key { name: "raft.heartbeat_interval_ms", default: "50", doc: "Milliseconds between two heartbeats of a leader." },
+    Key { name: "raft.heartbeat_interval_ms", default: "80", doc: "Milliseconds between two heartbeats of a leader." },
     Key { name: "raft.election_timeout_min_ms", default: "250", doc: "Shortest election time-out in milliseconds." },
     Key {
         name: "raft.election_timeout_max_ms",

@@ -1,30 +1,28 @@
 //! `bench`: Duolog and the real Kafka in turn (A B A B) on this machine, with Kafka's own load tools; only ratios count.
 //!
 //! ```text
-//!   per case:  fdatasync probe → [ start → discarded run → measured run → stop ] × sides × rounds → fdatasync probe
+//!   per suite and round:  [ start → discarded runs → { fdatasync probe → case → probe } × cases → stop ] × sides
 //! ```
 //! Only one broker runs at a time: two cores do not carry two clusters and a load tool.
 
+mod cases;
 mod measure;
 mod report;
 mod side;
 mod tools;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 
 use crate::{build, native};
+use cases::{Case, END_TO_END_RECORDS, LATENCY_RECORDS_PER_SECOND, LATENCY_SECONDS, Load, Suite};
 use measure::{Sample, fsync_probe};
 use report::{Figures, Report};
-use side::{Mode, Side};
+use side::{Side, Topic};
 use tools::Tools;
-
-const PARTITIONS: u32 = 8;
-const LATENCY_RECORDS_PER_SECOND: u32 = 3_000;
-const LATENCY_SECONDS: u32 = 20;
 
 #[derive(Args)]
 pub struct Options {
@@ -42,117 +40,179 @@ pub struct Options {
     load_mib: u64,
 }
 
-/// What one case does to a started cluster.
-#[derive(Clone, Copy)]
-enum Load {
-    Throughput { record_bytes: u64 },
-    Latency { record_bytes: u64 },
-    LeaderKill,
-}
-
-struct Case {
-    name: String,
-    mode: Mode,
-    load: Load,
-}
-
 pub fn run(options: &Options) -> Result<()> {
     native::ensure()?;
     let tools = Tools::find()?;
     let binary = build::server()?;
-    let wanted: Vec<Case> = cases().into_iter().filter(|case| is_wanted(case, options)).collect();
-    ensure!(!wanted.is_empty(), "no such case; there are: {}", names(&cases()));
+    let suites: Vec<Suite> = cases::suites().into_iter().filter_map(|suite| wanted(suite, options)).collect();
+    ensure!(!suites.is_empty(), "no such case; there are: {}", names());
     let dir = build::user_dir("XDG_CACHE_HOME", ".cache")?.join("duolog/bench");
-    let sides = [Side::duolog(binary, dir.join("duolog")), Side::kafka(tools.clone())];
     let mut report = Report::new(options.json);
-    for case in &wanted {
-        report.fsync(&case.name, "before", &fsync_probe(&dir)?);
+    for suite in &suites {
+        let sides = [
+            Side::duolog(tools.clone(), binary.clone(), dir.join("duolog"), suite.nodes),
+            Side::kafka(tools.clone(), suite.nodes),
+        ];
         for round in 0..options.rounds {
             for side in &sides {
-                let figures = measure_side(side, &tools, case, options)
-                    .with_context(|| format!("case {}, {}, round {round}", case.name, side.name()))?;
-                report.run(&case.name, side.name(), round, figures);
+                let bench = Bench { side, tools: &tools, dir: &dir, load_bytes: options.load_mib << 20, round };
+                bench.run(suite, &mut report).with_context(|| format!("{}, round {round}", side.name()))?;
             }
         }
-        report.fsync(&case.name, "after", &fsync_probe(&dir)?);
-        report.case(&case.name);
+        for case in &suite.cases {
+            report.case(&case.name);
+        }
     }
     report.summary();
     Ok(())
 }
 
-fn cases() -> Vec<Case> {
-    let mut cases = Vec::new();
-    for mode in [Mode::SyncSync, Mode::SyncAsync] {
-        let mut add = |what: &str, load| cases.push(Case { name: format!("{what}-{}", mode.name()), mode, load });
-        add("throughput-1k", Load::Throughput { record_bytes: 1_024 });
-        add("throughput-100b", Load::Throughput { record_bytes: 100 });
-        add("latency-1k", Load::Latency { record_bytes: 1_024 });
-        add("leader-kill", Load::LeaderKill);
-    }
-    cases
+/// The suite with the cases that are asked for; a consume case needs the one that fills its topic.
+fn wanted(suite: Suite, options: &Options) -> Option<Suite> {
+    let is_wanted = |case: &Case| options.name.as_ref().is_none_or(|part| case.name.contains(part));
+    let filled_for_consume: Vec<u64> = suite
+        .cases
+        .iter()
+        .filter(|case| case.load == Load::Consume && is_wanted(case))
+        .map(|case| case.record_bytes)
+        .collect();
+    let fills = |case: &Case| case.load == Load::Produce && filled_for_consume.contains(&case.record_bytes);
+    let mut needed: Vec<u64> = Vec::new();
+    let cases: Vec<Case> = suite
+        .cases
+        .into_iter()
+        .filter(|case| {
+            // One filled topic per record size is enough.
+            let first_filler = fills(case) && !needed.contains(&case.record_bytes);
+            if first_filler {
+                needed.push(case.record_bytes);
+            }
+            first_filler || is_wanted(case)
+        })
+        .collect();
+    (!cases.is_empty()).then_some(Suite { nodes: suite.nodes, cases })
 }
 
-fn is_wanted(case: &Case, options: &Options) -> bool {
-    options.name.as_ref().is_none_or(|part| case.name.contains(part))
-}
-
-fn names(cases: &[Case]) -> String {
-    let names: Vec<&str> = cases.iter().map(|case| case.name.as_str()).collect();
+fn names() -> String {
+    let names: Vec<String> = cases::suites().into_iter().flat_map(|suite| suite.cases).map(|case| case.name).collect();
     names.join(", ")
 }
 
-/// Starts the side, warms it, measures once, stops it: also after a failure.
-fn measure_side(side: &Side, tools: &Tools, case: &Case, options: &Options) -> Result<Figures> {
-    side.start()?;
-    let figures = measure(side, tools, case, options);
-    side.stop()?;
-    figures
+/// One round on one side.
+struct Bench<'a> {
+    side: &'a Side,
+    tools: &'a Tools,
+    dir: &'a Path,
+    load_bytes: u64,
+    round: u32,
 }
 
-fn measure(side: &Side, tools: &Tools, case: &Case, options: &Options) -> Result<Figures> {
-    let topic = |what: &str| format!("bench-{what}-{}", unique());
-    let warm = topic("warm");
-    side.create_topic(&warm, PARTITIONS, case.mode)?;
-    let record_bytes = match case.load {
-        Load::Throughput { record_bytes } | Load::Latency { record_bytes } => record_bytes,
-        Load::LeaderKill => 1_024,
-    };
-    let records = (options.load_mib << 20) / record_bytes;
-    // As much as is measured: Kafka's compiler is still at work after a quarter of it.
-    tools.produce(&side.bootstrap()?, &warm, records, records / 4, record_bytes, None)?;
+/// A topic with records for a consumer.
+struct Filled {
+    record_bytes: u64,
+    topic: String,
+    records: u64,
+}
 
-    let measured = topic("measured");
-    let partitions = if matches!(case.load, Load::LeaderKill) { 1 } else { PARTITIONS };
-    side.create_topic(&measured, partitions, case.mode)?;
-    let bootstrap = side.bootstrap()?;
-    if let Load::LeaderKill = case.load {
-        return leader_kill(side, tools, &bootstrap, &measured);
+impl Bench<'_> {
+    /// Starts the side, warms it, measures every case once, stops it: also after a failure.
+    fn run(&self, suite: &Suite, report: &mut Report) -> Result<()> {
+        self.side.start()?;
+        let result = self.measure_all(suite, report);
+        self.side.stop()?;
+        result
     }
-    let (records, rate) = match case.load {
-        Load::Latency { .. } => {
-            (u64::from(LATENCY_RECORDS_PER_SECOND * LATENCY_SECONDS), Some(LATENCY_RECORDS_PER_SECOND))
-        }
-        _ => (records, None),
-    };
-    let warm_up = records / 4;
-    let before = Sample::take(&side.pids()?);
-    let produced = tools.produce(&bootstrap, &measured, records, warm_up, record_bytes, rate)?;
-    let used = Sample::take(&side.pids()?).since(&before);
-    let mut figures = produced;
-    figures.insert("broker_cpu_s_per_million", used.broker_cpu_s / (warm_up + records) as f64 * 1e6);
-    figures.insert("rss_mib", used.rss_mib);
-    figures.insert("other_cores", used.other_cores);
-    Ok(figures)
-}
 
-fn leader_kill(side: &Side, tools: &Tools, bootstrap: &str, topic: &str) -> Result<Figures> {
-    const RUN: Duration = Duration::from_secs(25);
-    const KILL_AFTER: Duration = Duration::from_secs(6);
-    let leader = tools.leader(bootstrap, topic)?;
-    let figures = tools.produce_through_kill(bootstrap, topic, RUN, KILL_AFTER, || side.kill(leader))?;
-    side.restart(leader)?;
-    Ok(figures)
+    fn measure_all(&self, suite: &Suite, report: &mut Report) -> Result<()> {
+        // Kafka's compiler is still at work after a few seconds of load.
+        for record_bytes in [1_024, 100] {
+            let topic = self.create(&suite.cases[0].topic)?;
+            self.tools.produce(
+                &self.side.bootstrap()?,
+                &topic,
+                self.load_bytes / record_bytes,
+                0,
+                record_bytes,
+                None,
+            )?;
+            self.side.delete_topic(&topic)?;
+        }
+        let mut filled = None;
+        for case in &suite.cases {
+            report.fsync(&case.name, "before", &fsync_probe(self.dir)?);
+            let figures = self.measure(case, &mut filled).with_context(|| format!("case {}", case.name))?;
+            report.run(&case.name, self.side.name(), self.round, figures);
+            report.fsync(&case.name, "after", &fsync_probe(self.dir)?);
+        }
+        Ok(())
+    }
+
+    fn measure(&self, case: &Case, filled: &mut Option<Filled>) -> Result<Figures> {
+        if let Load::Consume = case.load {
+            let filled = filled.as_ref().filter(|filled| filled.record_bytes == case.record_bytes);
+            let filled = filled.context("a consume case follows the case that fills its topic")?;
+            let (bootstrap, topic, records) = (self.side.bootstrap()?, &filled.topic, filled.records);
+            return self.sampled(records, || self.tools.consume(&bootstrap, topic, records));
+        }
+        let topic = self.create(&case.topic)?;
+        let bootstrap = self.side.bootstrap()?;
+        let records = self.load_bytes / case.record_bytes;
+        let warm_up = records / 4;
+        let produce = |records, rate| self.tools.produce(&bootstrap, &topic, records, warm_up, case.record_bytes, rate);
+        let figures = match case.load {
+            Load::Produce => self.sampled(warm_up + records, || produce(records, None))?,
+            Load::Latency => {
+                let records = u64::from(LATENCY_RECORDS_PER_SECOND * LATENCY_SECONDS);
+                let warm_up = records / 4;
+                let rate = Some(LATENCY_RECORDS_PER_SECOND);
+                self.sampled(warm_up + records, || {
+                    self.tools.produce(&bootstrap, &topic, records, warm_up, case.record_bytes, rate)
+                })?
+            }
+            Load::EndToEnd => {
+                let records = u64::from(END_TO_END_RECORDS);
+                self.sampled(records, || self.tools.end_to_end(&bootstrap, &topic, records, case.record_bytes))?
+            }
+            Load::LeaderKill => self.leader_kill(&bootstrap, &topic)?,
+            Load::Consume => unreachable!("measured above"),
+        };
+        if let Load::Produce = case.load {
+            let new = Filled { record_bytes: case.record_bytes, topic, records: warm_up + records };
+            if let Some(old) = filled.replace(new) {
+                self.side.delete_topic(&old.topic)?;
+            }
+        } else {
+            self.side.delete_topic(&topic)?;
+        }
+        Ok(figures)
+    }
+
+    /// Adds what the brokers used meanwhile.
+    fn sampled(&self, records: u64, load: impl FnOnce() -> Result<Figures>) -> Result<Figures> {
+        let before = Sample::take(&self.side.pids()?);
+        let mut figures = load()?;
+        let used = Sample::take(&self.side.pids()?).since(&before);
+        figures.insert("broker_cpu_s_per_million", used.broker_cpu_s / records as f64 * 1e6);
+        figures.insert("rss_mib", used.rss_mib);
+        figures.insert("other_cores", used.other_cores);
+        Ok(figures)
+    }
+
+    fn leader_kill(&self, bootstrap: &str, topic: &str) -> Result<Figures> {
+        const RUN: Duration = Duration::from_secs(25);
+        const KILL_AFTER: Duration = Duration::from_secs(6);
+        let leader = self.tools.leader(bootstrap, topic)?;
+        let kill = || self.side.kill(leader);
+        let figures = self.tools.produce_through_kill(bootstrap, topic, RUN, KILL_AFTER, kill)?;
+        self.side.restart(leader)?;
+        Ok(figures)
+    }
+
+    fn create(&self, topic: &Topic) -> Result<String> {
+        let name = format!("bench-{}", unique());
+        self.side.create_topic(&name, topic)?;
+        Ok(name)
+    }
 }
 
 fn unique() -> u128 {

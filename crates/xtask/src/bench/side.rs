@@ -12,45 +12,61 @@ use super::tools::Tools;
 use crate::process::{self, NodeFiles};
 use crate::{http, node_config};
 
-const NODES: u16 = 3;
 const READY_LIMIT: Duration = Duration::from_secs(120);
 const STOP_LIMIT: Duration = Duration::from_secs(60);
 
-/// The durability of Duolog's topic. Kafka's side is acks=all with `min.insync.replicas=2` in both cases.
-#[derive(Clone, Copy)]
-pub enum Mode {
+/// The durability of Duolog's topic.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
     SyncSync,
     SyncAsync,
 }
 
-impl Mode {
+impl Durability {
     pub fn name(self) -> &'static str {
         match self {
-            Mode::SyncSync => "sync-sync",
-            Mode::SyncAsync => "sync-async",
+            Durability::SyncSync => "sync-sync",
+            Durability::SyncAsync => "sync-async",
         }
     }
 
     fn flush(self) -> &'static str {
         match self {
-            Mode::SyncSync => "sync",
-            Mode::SyncAsync => "async",
+            Durability::SyncSync => "sync",
+            Durability::SyncAsync => "async",
         }
     }
 }
 
+/// When Kafka flushes; acks=all and `min.insync.replicas=2` (with three nodes) in both cases.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum KafkaFlush {
+    /// When the operating system does: Kafka's default.
+    Os,
+    /// Before each batch is acknowledged: `flush.messages=1`.
+    EveryMessage,
+}
+
+/// A topic as each side makes it.
+#[derive(Clone, Copy)]
+pub struct Topic {
+    pub partitions: u32,
+    pub durability: Durability,
+    pub kafka_flush: KafkaFlush,
+}
+
 pub enum Side {
-    Duolog { binary: PathBuf, dir: PathBuf },
-    Kafka { tools: Tools },
+    Duolog { tools: Tools, binary: PathBuf, dir: PathBuf, nodes: u16 },
+    Kafka { tools: Tools, nodes: u16 },
 }
 
 impl Side {
-    pub fn duolog(binary: PathBuf, dir: PathBuf) -> Side {
-        Side::Duolog { binary, dir }
+    pub fn duolog(tools: Tools, binary: PathBuf, dir: PathBuf, nodes: u16) -> Side {
+        Side::Duolog { tools, binary, dir, nodes }
     }
 
-    pub fn kafka(tools: Tools) -> Side {
-        Side::Kafka { tools }
+    pub fn kafka(tools: Tools, nodes: u16) -> Side {
+        Side::Kafka { tools, nodes }
     }
 
     pub fn name(&self) -> &'static str {
@@ -60,38 +76,38 @@ impl Side {
         }
     }
 
-    /// An empty cluster of three nodes.
+    /// An empty cluster.
     pub fn start(&self) -> Result<()> {
         match self {
-            Side::Kafka { tools } => {
+            Side::Kafka { tools, nodes } => {
                 tools.call(&["wipe"])?;
                 // kafka.sh's nodes keep the output open, so it must not be a pipe that is read to its end.
-                let status = tools.command().args(["start", "3"]).stdout(Stdio::null()).status()?;
-                ensure!(status.success(), "kafka.sh start 3 failed ({status})");
+                let status = tools.command().args(["start", &nodes.to_string()]).stdout(Stdio::null()).status()?;
+                ensure!(status.success(), "kafka.sh start {nodes} failed ({status})");
                 Ok(())
             }
-            Side::Duolog { binary, dir } => {
-                let nodes = nodes(dir);
+            Side::Duolog { binary, dir, nodes: count, .. } => {
+                let nodes = files(dir, *count);
                 process::stop(&nodes, STOP_LIMIT)?;
-                let taken = (0..NODES).find(|id| http::is_healthy(node_config::http_port(*id)));
+                let taken = (0..*count).find(|id| http::is_healthy(node_config::http_port(*id)));
                 ensure!(taken.is_none(), "another Duolog answers on this machine: stop it first (cargo xtask down)");
                 if dir.exists() {
                     fs::remove_dir_all(dir).with_context(|| format!("cannot delete {}", dir.display()))?;
                 }
                 for (id, node) in (0..).zip(&nodes) {
-                    node_config::write(node, id, NODES)?;
+                    node_config::write(node, id, *count)?;
                     node.start(binary)?;
                 }
-                (0..NODES).try_for_each(|id| wait_ready(&nodes[usize::from(id)], id))
+                (0..*count).try_for_each(|id| wait_ready(&nodes[usize::from(id)], id))
             }
         }
     }
 
     pub fn stop(&self) -> Result<()> {
         match self {
-            Side::Kafka { tools } => tools.call(&["wipe"]).map(drop),
-            Side::Duolog { dir, .. } => {
-                process::stop(&nodes(dir), STOP_LIMIT)?;
+            Side::Kafka { tools, .. } => tools.call(&["wipe"]).map(drop),
+            Side::Duolog { dir, nodes, .. } => {
+                process::stop(&files(dir, *nodes), STOP_LIMIT)?;
                 Ok(fs::remove_dir_all(dir)?)
             }
         }
@@ -99,56 +115,68 @@ impl Side {
 
     pub fn bootstrap(&self) -> Result<String> {
         match self {
-            Side::Kafka { tools } => Ok(tools.call(&["bootstrap"])?.trim().to_string()),
-            Side::Duolog { .. } => Ok(node_config::bootstrap(NODES)),
+            Side::Kafka { tools, .. } => Ok(tools.call(&["bootstrap"])?.trim().to_string()),
+            Side::Duolog { nodes, .. } => Ok(node_config::bootstrap(*nodes)),
         }
     }
 
-    pub fn create_topic(&self, topic: &str, partitions: u32, mode: Mode) -> Result<()> {
-        let partitions = partitions.to_string();
+    pub fn create_topic(&self, name: &str, topic: &Topic) -> Result<()> {
+        let partitions = topic.partitions.to_string();
         match self {
-            Side::Kafka { tools } => {
-                let fixed = ["topics", "-", "--create", "--topic", topic, "--partitions", &partitions];
-                tools.call(&[&fixed[..], &["--replication-factor", "3"]].concat()).map(drop)
+            Side::Kafka { tools, nodes } => {
+                let replicas = nodes.to_string();
+                let fixed = ["topics", "-", "--create", "--topic", name, "--partitions", &partitions];
+                let flush: &[&str] = match topic.kafka_flush {
+                    KafkaFlush::Os => &[],
+                    KafkaFlush::EveryMessage => &["--config", "flush.messages=1"],
+                };
+                tools.call(&[&fixed[..], &["--replication-factor", &replicas], flush].concat()).map(drop)
             }
             Side::Duolog { binary, .. } => {
                 let output = Command::new(binary)
-                    .args(["topic", "create", "--bootstrap", &self.bootstrap()?, topic, "--partitions", &partitions])
+                    .args(["topic", "create", "--bootstrap", &self.bootstrap()?, name, "--partitions", &partitions])
                     .args(["--config", "duolog.replication=sync"])
-                    .args(["--config", &format!("duolog.flush={}", mode.flush())])
+                    .args(["--config", &format!("duolog.flush={}", topic.durability.flush())])
                     .output()?;
-                ensure!(output.status.success(), "cannot create {topic}: {}", String::from_utf8_lossy(&output.stderr));
+                ensure!(output.status.success(), "cannot create {name}: {}", String::from_utf8_lossy(&output.stderr));
                 Ok(())
             }
         }
     }
 
-    /// The brokers' processes.
+    pub fn delete_topic(&self, name: &str) -> Result<()> {
+        let (tools, bootstrap) = match self {
+            Side::Kafka { tools, .. } => (tools, "-".to_owned()),
+            Side::Duolog { tools, .. } => (tools, self.bootstrap()?),
+        };
+        tools.call(&["topics", &bootstrap, "--delete", "--topic", name]).map(drop)
+    }
+
     pub fn pids(&self) -> Result<Vec<u32>> {
         match self {
-            Side::Kafka { tools } => Ok(kafka_pids(tools)?.into_iter().map(|(_, pid)| pid).collect()),
-            Side::Duolog { dir, .. } => Ok(nodes(dir).iter().filter_map(NodeFiles::pid).collect()),
+            Side::Kafka { tools, .. } => Ok(kafka_pids(tools)?.into_iter().map(|(_, pid)| pid).collect()),
+            Side::Duolog { dir, nodes, .. } => Ok(files(dir, *nodes).iter().filter_map(NodeFiles::pid).collect()),
         }
     }
 
     pub fn kill(&self, node: u32) -> Result<()> {
         let pid = match self {
-            Side::Kafka { tools } => kafka_pids(tools)?.into_iter().find(|(id, _)| *id == node).map(|(_, pid)| pid),
-            Side::Duolog { dir, .. } => nodes(dir).get(node as usize).and_then(NodeFiles::pid),
+            Side::Kafka { tools, .. } => kafka_pids(tools)?.into_iter().find(|(id, _)| *id == node).map(|(_, pid)| pid),
+            Side::Duolog { dir, nodes, .. } => files(dir, *nodes).get(node as usize).and_then(NodeFiles::pid),
         };
         process::signal(pid.with_context(|| format!("node {node} does not run"))?, libc::SIGKILL)
     }
 
     pub fn restart(&self, node: u32) -> Result<()> {
         match self {
-            Side::Kafka { tools } => {
+            Side::Kafka { tools, .. } => {
                 let status = tools.command().args(["start-node", &node.to_string()]).stdout(Stdio::null()).status()?;
                 ensure!(status.success(), "kafka.sh start-node {node} failed ({status})");
                 Ok(())
             }
-            Side::Duolog { binary, dir } => {
+            Side::Duolog { binary, dir, nodes, .. } => {
                 process::reap();
-                let files = nodes(dir).swap_remove(node as usize);
+                let files = files(dir, *nodes).swap_remove(node as usize);
                 files.start(binary)?;
                 wait_ready(&files, node as u16)
             }
@@ -156,8 +184,8 @@ impl Side {
     }
 }
 
-fn nodes(dir: &std::path::Path) -> Vec<NodeFiles> {
-    (0..NODES).map(|id| NodeFiles { dir: dir.join(format!("node-{id}")) }).collect()
+fn files(dir: &std::path::Path, nodes: u16) -> Vec<NodeFiles> {
+    (0..nodes).map(|id| NodeFiles { dir: dir.join(format!("node-{id}")) }).collect()
 }
 
 fn wait_ready(node: &NodeFiles, id: u16) -> Result<()> {

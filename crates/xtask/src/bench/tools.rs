@@ -76,6 +76,25 @@ impl Tools {
         parse_result(last).with_context(|| format!("this result is not understood: {last}"))
     }
 
+    /// The figures of ConsumerPerformance, without the time of the group's join.
+    pub fn consume(&self, bootstrap: &str, topic: &str, records: u64) -> Result<Figures> {
+        let text = self.call(&["consume-perf", bootstrap, topic, &records.to_string(), "--hide-header"])?;
+        let last = text.lines().last().unwrap_or_default();
+        let fields: Vec<&str> = last.split(',').map(str::trim).collect();
+        let field = |at: usize| -> Option<f64> { fields.get(at)?.parse().ok() };
+        let (consumed, rate) = (field(4), field(9));
+        let consumed = consumed.with_context(|| format!("no result in {text}"))?;
+        ensure!(consumed >= records as f64, "expected {records} records, consumed {consumed}");
+        Ok(Figures::from([("records_per_s", rate.with_context(|| format!("no result in {text}"))?)]))
+    }
+
+    /// The figures of EndToEndLatency: one record at a time.
+    pub fn end_to_end(&self, bootstrap: &str, topic: &str, records: u64, record_bytes: u64) -> Result<Figures> {
+        let (records, record_bytes) = (records.to_string(), record_bytes.to_string());
+        let text = self.call(&["e2e-latency", bootstrap, topic, &records, "all", &record_bytes])?;
+        parse_end_to_end(&text).with_context(|| format!("no result in {text}"))
+    }
+
     /// Node id of the leader of partition 0.
     pub fn leader(&self, bootstrap: &str, topic: &str) -> Result<u32> {
         let text = self.call(&["topics", bootstrap, "--describe", "--topic", topic])?;
@@ -156,9 +175,32 @@ fn parse_result(line: &str) -> Option<Figures> {
     figures.contains_key("records_per_s").then_some(figures)
 }
 
+/// `Avg latency: 1.2345 ms`, then `Percentiles: 50th = 1, 99th = 9, 99.9th = 40`.
+fn parse_end_to_end(text: &str) -> Option<Figures> {
+    let number = |after: &str| -> Option<f64> {
+        let rest = text.split(after).nth(1)?.trim_start();
+        rest.split(|c: char| !c.is_ascii_digit() && c != '.').next()?.parse().ok()
+    };
+    Some(Figures::from([
+        ("avg_ms", number("Avg latency:")?),
+        ("p50_ms", number("50th =")?),
+        ("p99_ms", number(" 99th =")?),
+        ("p999_ms", number("99.9th =")?),
+    ]))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::parse_result;
+    use super::{parse_end_to_end, parse_result};
+
+    #[test]
+    fn a_result_of_end_to_end_latency() {
+        let text = "0\t12.5\nAvg latency: 1.5312 ms\n\nPercentiles: 50th = 1, 99th = 9, 99.9th = 40\n";
+        let figures = parse_end_to_end(text).expect("understood");
+        assert_eq!(figures["avg_ms"], 1.5312);
+        assert_eq!((figures["p50_ms"], figures["p99_ms"], figures["p999_ms"]), (1.0, 9.0, 40.0));
+        assert!(parse_end_to_end("nothing").is_none());
+    }
 
     #[test]
     fn a_result_of_producer_performance() {
