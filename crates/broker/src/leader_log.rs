@@ -74,11 +74,13 @@ impl PartitionTail {
 
 /// Records and bytes that were acknowledged and would be lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Exposure {
-    pub(crate) records: u64,
-    pub(crate) bytes: u64,
+pub struct Exposure {
+    /// Records.
+    pub records: u64,
+    /// Bytes of their record batches.
+    pub bytes: u64,
     /// Age of the oldest, in milliseconds.
-    pub(crate) age_ms: u64,
+    pub age_ms: u64,
 }
 
 impl Exposure {

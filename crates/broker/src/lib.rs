@@ -7,6 +7,7 @@ pub mod api;
 mod backend;
 mod broker;
 mod catalog;
+mod durability;
 mod error;
 mod fetch;
 mod groups;
@@ -26,4 +27,6 @@ mod views;
 mod wakeups;
 
 pub use broker::{Broker, Settings};
+pub use durability::{LedExposure, TopicDurability};
 pub use error::BrokerError;
+pub use leader_log::Exposure;

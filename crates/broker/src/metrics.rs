@@ -7,7 +7,6 @@ use duolog_state::reader;
 use duolog_types::BrokerGroupId;
 
 use crate::broker::Broker;
-use crate::leader_log::Exposure;
 
 const WATERMARK: &str = "duolog_broker_group_watermark_next_index";
 const LEADER: &str = "duolog_broker_group_leader";
@@ -104,25 +103,18 @@ impl Broker {
         }
         for topic in self.catalog().topics() {
             let name = &topic.row.name;
-            let (mut leader_loss, mut power_loss) = (Exposure::default(), Exposure::default());
-            let mut leads = false;
             for (group, number) in topic.row.partitions.iter().zip(0_u32..) {
                 let Ok(runtime) = self.runtime(*group) else { continue };
                 let partition = duolog_types::TopicPartition { topic: topic.id, partition: number };
                 let Ok(Some((high_watermark, log_end))) = runtime.ends(partition) else { continue };
-                leads = true;
                 let _ = writeln!(text, "{HIGH_WATERMARK}{{topic=\"{name}\",partition=\"{number}\"}} {high_watermark}");
                 let _ = writeln!(text, "{LOG_END}{{topic=\"{name}\",partition=\"{number}\"}} {log_end}");
-                if let Some(log) = runtime.leader().lock().as_ref() {
-                    let exposure = log.exposure(partition, runtime.now_ms());
-                    leader_loss.merge(exposure.leader_loss);
-                    power_loss.merge(exposure.power_loss);
-                }
             }
-            if !leads {
+            let led = self.led_exposure(topic);
+            if led.partitions == 0 {
                 continue;
             }
-            for (loss, exposure) in [("leader", leader_loss), ("power", power_loss)] {
+            for (loss, exposure) in [("leader", led.leader_loss), ("power", led.power_loss)] {
                 let labels = format!("topic=\"{name}\",loss=\"{loss}\"");
                 let _ = writeln!(text, "{EXPOSURE_RECORDS}{{{labels}}} {}", exposure.records);
                 let _ = writeln!(text, "{EXPOSURE_BYTES}{{{labels}}} {}", exposure.bytes);

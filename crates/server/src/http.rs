@@ -1,4 +1,4 @@
-//! HTTP for people and machines: `/health`, `/metrics`, `/debug/state-hash`.
+//! HTTP for people and machines: `/health`, `/metrics`, `/durability`, `/debug/state-hash`.
 
 use std::sync::Arc;
 
@@ -6,23 +6,32 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
-use duolog_broker::Broker;
+use duolog_broker::{Broker, Exposure, TopicDurability};
+use duolog_cli::report::{self, NodeHttp, NodeReport, TopicReport};
 use duolog_kafka::KafkaMetrics;
 use tokio::net::TcpListener;
+
+use crate::config::NodeConfig;
 
 #[derive(Clone)]
 struct Parts {
     broker: Broker,
     kafka: Arc<KafkaMetrics>,
+    node_id: u64,
+    nodes: Arc<Vec<NodeHttp>>,
 }
 
 /// Serves until it is aborted.
-pub async fn serve(listener: TcpListener, broker: Broker, kafka: Arc<KafkaMetrics>) {
+pub async fn serve(listener: TcpListener, config: &NodeConfig, broker: Broker, kafka: Arc<KafkaMetrics>) {
+    let known = config.nodes.iter().filter(|node| node.http_port > 0);
+    let nodes = known.map(|node| NodeHttp { node_id: node.id, http: format!("{}:{}", node.host, node.http_port) });
+    let (node_id, nodes) = (config.node_id, Arc::new(nodes.collect()));
     let router = Router::new()
         .route("/health", get(health))
         .route("/metrics", get(metrics))
+        .route("/durability", get(durability))
         .route("/debug/state-hash", get(state_hash))
-        .with_state(Parts { broker, kafka });
+        .with_state(Parts { broker, kafka, node_id, nodes });
     if let Err(error) = axum::serve(listener, router).await {
         tracing::error!(%error, "the HTTP server has ended");
     }
@@ -38,6 +47,27 @@ async fn health(State(parts): State<Parts>) -> (StatusCode, &'static str) {
 
 async fn metrics(State(parts): State<Parts>) -> String {
     parts.broker.render_metrics() + &parts.kafka.render()
+}
+
+/// JSON for `duolog durability`.
+async fn durability(State(parts): State<Parts>) -> String {
+    let topics = parts.broker.topic_durability().into_iter().map(topic_report).collect();
+    let report = NodeReport { node_id: parts.node_id, nodes: parts.nodes.to_vec(), topics };
+    serde_json::to_string(&report).expect("a report is plain data")
+}
+
+fn topic_report(topic: TopicDurability) -> TopicReport {
+    let exposure = |Exposure { records, bytes, age_ms }| report::Exposure { records, bytes, age_ms };
+    TopicReport {
+        topic: topic.topic,
+        durability: topic.durability.to_string(),
+        flush_ms: topic.flush_ms,
+        replicas: topic.replicas,
+        partitions: topic.partitions,
+        partitions_led: topic.led.partitions,
+        leader_loss: exposure(topic.led.leader_loss),
+        power_loss: exposure(topic.led.power_loss),
+    }
 }
 
 async fn state_hash(State(parts): State<Parts>) -> (StatusCode, String) {

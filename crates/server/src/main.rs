@@ -1,20 +1,38 @@
 //! The `duolog` binary: a node, and the commands that talk to one.
 
-mod cluster_command;
 mod config;
+mod config_command;
 mod http;
 mod node;
 mod testing;
-mod topic_command;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+use duolog_cli::{
+    ClusterCommand, ConsumeCommand, DurabilityCommand, Exit, GroupCommand, Out, OutputClosed, ProduceCommand,
+    TopicCommand,
+};
 
 /// A message broker for Kafka and RocketMQ clients, with a durability per topic.
 #[derive(Parser)]
-#[command(name = "duolog", version, about)]
+#[command(
+    name = "duolog",
+    version,
+    about,
+    after_help = "Examples:
+  duolog start --config node.toml
+  duolog topic create payments --durability sync/async
+  seq 1 1000 | duolog produce payments
+  duolog consume payments --from-beginning --until-end
+  duolog durability --watch
+  duolog cluster health
+
+Exit codes: 0 done, 1 failed, 64 wrong usage; `cluster health` has its own. docs/cli.md describes every command."
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -22,52 +40,117 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Runs a node.
+    /// Runs a node until SIGTERM or Ctrl-C.
+    #[command(after_help = "Examples:
+  duolog start --config node.toml
+  DUOLOG_NODE_ID=2 DUOLOG_LISTEN_KAFKA=0.0.0.0:9092 duolog start --config node.toml
+  RUST_LOG=debug duolog start --config node.toml
+
+Every key may come from the environment, which goes before the file: docs/config.md.")]
     Start {
         /// The node's config file; see docs/config.md.
         #[arg(long)]
         config: PathBuf,
     },
-    /// Topics.
+    /// Topics: create, list, describe, alter, delete.
     #[command(subcommand)]
-    Topic(topic_command::TopicCommand),
-    /// The cluster: status, replacement of a node, recovery after an accepted loss.
+    Topic(TopicCommand),
+    /// Produces the lines of standard input.
+    Produce(ProduceCommand),
+    /// Prints a topic's records.
+    Consume(ConsumeCommand),
+    /// Consumer groups: list, describe, seek, delete.
     #[command(subcommand)]
-    Cluster(cluster_command::ClusterCommand),
+    Group(GroupCommand),
+    /// The cluster: status, health, replacement of a node, recovery after an accepted loss.
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
+    /// What each topic promises, and what could be lost right now.
+    Durability(DurabilityCommand),
     /// The config file.
     #[command(subcommand)]
-    Config(ConfigCommand),
-}
-
-#[derive(Subcommand)]
-enum ConfigCommand {
-    /// Prints the documentation of every key, in Markdown.
-    Doc,
-    /// Checks a config file.
-    Check {
-        /// The file.
-        file: PathBuf,
+    Config(config_command::ConfigCommand),
+    /// Prints a script that completes commands and options in a shell.
+    #[command(after_help = "Examples:
+  source <(duolog completion bash)
+  duolog completion zsh > \"${fpath[1]}/_duolog\"
+  duolog completion fish > ~/.config/fish/completions/duolog.fish")]
+    Completion {
+        /// The shell.
+        shell: Shell,
     },
 }
 
 fn main() -> ExitCode {
-    let result = match Cli::parse().command {
-        Command::Start { config } => config::NodeConfig::read(&config).and_then(node::run),
-        Command::Topic(command) => topic_command::run(command),
-        Command::Cluster(command) => cluster_command::run(command),
-        Command::Config(ConfigCommand::Doc) => {
-            print!("{}", config::markdown());
-            Ok(())
-        }
-        Command::Config(ConfigCommand::Check { file }) => {
-            config::NodeConfig::read(&file).map(|_| println!("{}: ok", file.display()))
-        }
+    let command = match Cli::try_parse() {
+        Ok(cli) => cli.command,
+        Err(error) => return refuse_usage(&error),
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
+    match run(command) {
+        Ok(exit) => exit.into(),
+        // Whoever read our output has seen enough.
+        Err(error) if error.is::<OutputClosed>() => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("duolog: {error:#}");
-            ExitCode::FAILURE
+            ExitCode::from(Exit::FAILURE)
         }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<Exit> {
+    match command {
+        Command::Start { config } => node::run(config::Loaded::read(&config)?).map(|()| Exit::Success),
+        Command::Topic(command) => command.run(),
+        Command::Produce(command) => command.run(),
+        Command::Consume(command) => command.run(),
+        Command::Group(command) => command.run(),
+        Command::Cluster(command) => command.run(),
+        Command::Durability(command) => command.run(),
+        Command::Config(command) => command.run(),
+        Command::Completion { shell } => completion(shell),
+    }
+}
+
+/// Prints help and version, or what is wrong with the command line.
+fn refuse_usage(error: &clap::Error) -> ExitCode {
+    // Nobody may be listening.
+    let _ = error.print();
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
+        _ => ExitCode::from(Exit::USAGE),
+    }
+}
+
+fn completion(shell: Shell) -> anyhow::Result<Exit> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "duolog", &mut script);
+    let mut out = Out::default();
+    out.write(&script)?;
+    out.flush()?;
+    Ok(Exit::Success)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    /// Every command that does something shows how.
+    #[test]
+    fn every_help_has_examples() {
+        fn check(command: &clap::Command, path: &str) {
+            let path = format!("{path} {}", command.get_name());
+            let mut children = command.get_subcommands().peekable();
+            if children.peek().is_none() {
+                let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+                assert!(help.contains("Examples:"), "{path} has no examples");
+            }
+            children.for_each(|child| check(child, &path));
+        }
+        check(&Cli::command(), "");
     }
 }

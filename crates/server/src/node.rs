@@ -14,18 +14,23 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::config::NodeConfig;
+use crate::config::{FromEnvironment, Loaded, LogFormat, NodeConfig};
 use crate::{http, testing};
 
+/// What is logged without `RUST_LOG`.
+const LOG_FILTER: &str =
+    "info,openraft=error,openraft::raft::raft_inner=off,openraft::core::heartbeat=off,h2=warn,hyper=warn,tonic=warn";
+
 /// Runs until a signal asks to stop, or the node cannot go on.
-pub fn run(config: NodeConfig) -> anyhow::Result<()> {
-    tracing_subscriber::fmt()
-        .with_env_filter(
-            tracing_subscriber::EnvFilter::try_from_default_env()
-                .unwrap_or_else(|_| "info,openraft=error,openraft::raft::raft_inner=off,openraft::core::heartbeat=off,h2=warn,hyper=warn,tonic=warn".into()),
-        )
-        .with_ansi(false)
-        .init();
+pub fn run(loaded: Loaded) -> anyhow::Result<()> {
+    let Loaded { config, environment, warnings } = loaded;
+    log_to_stdout(config.logging.format);
+    for FromEnvironment { key, variable, .. } in environment {
+        tracing::info!(key, variable, "config from the environment");
+    }
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("client").build()?;
     let listeners = runtime.block_on(Listeners::bind(&config))?;
     let broker = Broker::start(settings(&config), cluster_options(&config), runtime.handle())?;
@@ -41,6 +46,15 @@ pub fn run(config: NodeConfig) -> anyhow::Result<()> {
             tracing::error!(reason = %error, "this node cannot go on");
             Err(error)
         }
+    }
+}
+
+fn log_to_stdout(format: LogFormat) {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| LOG_FILTER.into());
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false);
+    match format {
+        LogFormat::Text => lines.init(),
+        LogFormat::Json => lines.json().init(),
     }
 }
 
@@ -62,7 +76,10 @@ async fn serve(config: &NodeConfig, broker: Broker, listeners: Listeners) -> any
     let (stop, stopped) = watch::channel(false);
     let kafka_config = KafkaConfig { request_budget_bytes: config.memory.connection_bytes, ..KafkaConfig::default() };
     let kafka = Arc::new(KafkaServer::new(broker.clone(), kafka_config));
-    let http = tokio::spawn(http::serve(listeners.http, broker.clone(), kafka.metrics()));
+    let http = {
+        let (config, broker, metrics) = (config.clone(), broker.clone(), kafka.metrics());
+        tokio::spawn(async move { http::serve(listeners.http, &config, broker, metrics).await })
+    };
     let serving = {
         let (kafka, mut stopped) = (kafka.clone(), stopped.clone());
         tokio::spawn(async move {

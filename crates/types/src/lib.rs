@@ -5,6 +5,7 @@
 mod durability;
 mod ids;
 pub mod limits;
+mod nearest;
 mod topic_config;
 
 pub use durability::{AckPoint, Durability, FlushMode, FlushWish, ReplicationMode, VisibilityPoint};
@@ -12,6 +13,7 @@ pub use ids::{
     BrokerGroupId, Incarnation, LeaderEpoch, LogIndex, NodeId, Offset, ProducerEpoch, ProducerId, Term, TimestampMs,
     TopicId, TopicPartition,
 };
+pub use nearest::nearest;
 pub use topic_config::{
     ConfigError, ConfigKey, ConfigSource, ConfigValue, TOPIC_CONFIG_KEYS, TimestampType, TopicConfig,
 };

@@ -531,28 +531,7 @@ fn check(key: &str, value: &str) -> Result<(), ConfigError> {
 
 /// A known key within two edits of `key`.
 fn nearest(key: &str) -> Option<&'static str> {
-    TOPIC_CONFIG_KEYS
-        .iter()
-        .map(|known| (edit_distance(known.name, key), known.name))
-        .filter(|(distance, _)| *distance <= 2)
-        .min()
-        .map(|(_, name)| name)
-}
-
-/// Levenshtein distance in characters.
-fn edit_distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, ca) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, cb) in b.iter().enumerate() {
-            let substituted = diagonal + usize::from(ca != *cb);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
+    crate::nearest(key, TOPIC_CONFIG_KEYS.iter().map(|known| known.name), 2)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 pub use client::{Client, Fetched, Produced};
 pub use cluster::{Cluster, Layout};
-pub use node::{Node, duolog};
+pub use node::{BINARY, Node, duolog};
 
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 

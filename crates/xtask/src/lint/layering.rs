@@ -3,6 +3,7 @@
 //! ```text
 //! types ← record ← {state, commit-log}     state ← {coordinator, state-store}
 //! {commit-log, state-store} ← replication  {coordinator, replication} ← broker ← {kafka, rocketmq} ← server
+//! {record, replication} ← cli ← server
 //! ```
 //! A crate may use everything below it, not only the next one. A crate that the table does not know is refused, so that
 //! a new one is placed on purpose. The rules hold for tests and build scripts too.
@@ -12,7 +13,7 @@ use std::collections::BTreeSet;
 use super::metadata::{Metadata, Package};
 
 /// Crate, and the crates directly below it (without the `duolog-` prefix).
-const BELOW: [(&str, &[&str]); 15] = [
+const BELOW: [(&str, &[&str]); 16] = [
     ("types", &[]),
     ("record", &["types"]),
     ("rocketmq-protocol", &["record"]),
@@ -24,7 +25,8 @@ const BELOW: [(&str, &[&str]); 15] = [
     ("broker", &["coordinator", "replication"]),
     ("kafka", &["broker"]),
     ("rocketmq", &["broker", "rocketmq-protocol"]),
-    ("server", &["kafka", "rocketmq"]),
+    ("cli", &["record", "replication"]),
+    ("server", &["kafka", "rocketmq", "cli"]),
     ("sim", &["server", "chaos"]),
     ("chaos", &[]),
     ("xtask", &[]),
@@ -113,6 +115,8 @@ mod tests {
             ("duolog-kafka", "duolog-rocketmq"),
             ("duolog-rocketmq", "duolog-kafka"),
             ("duolog-broker", "kafka-protocol"),
+            ("duolog-cli", "duolog-broker"),
+            ("duolog-kafka", "duolog-cli"),
             ("duolog-broker", "duolog-kafka"),
             ("duolog-types", "duolog-record"),
             ("duolog-state", "duolog-state-store"),

@@ -1,9 +1,15 @@
-//! The node's config file, `node.toml`: one struct tree, unknown keys refused. `docs/config.md` is made from [`KEYS`].
+//! A node's configuration: one struct tree. `load.rs` reads it from `node.toml` and the environment, `keys.rs` has its documentation.
+
+mod keys;
+mod load;
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::Deserialize;
+
+pub use keys::markdown;
+pub use load::{FromEnvironment, Loaded};
 
 /// A node's configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -26,6 +32,8 @@ pub struct NodeConfig {
     pub broker: Broker,
     #[serde(default)]
     pub memory: Memory,
+    #[serde(default)]
+    pub logging: Logging,
     #[serde(default)]
     pub testing: Testing,
 }
@@ -89,6 +97,23 @@ pub struct Memory {
     pub connection_bytes: usize,
 }
 
+/// Log lines.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Logging {
+    pub format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    #[default]
+    Text,
+    /// A JSON object per line.
+    Json,
+}
+
 /// For tests only.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -141,178 +166,8 @@ impl Default for Memory {
     }
 }
 
-/// One key of the config file, for the documentation.
-pub struct Key {
-    pub name: &'static str,
-    pub default: &'static str,
-    pub doc: &'static str,
-}
-
-/// Every key, in the order of the file.
-pub const KEYS: &[Key] = &[
-    Key {
-        name: "cluster_name",
-        default: "required",
-        doc: "Name of the cluster. Nodes of different names never form one cluster.",
-    },
-    Key { name: "node_id", default: "required", doc: "This node's id; Kafka's broker id. Never reused in a cluster." },
-    Key {
-        name: "data_dir",
-        default: "required",
-        doc: "Directory for everything that the node keeps. Used by one process at a time.",
-    },
-    Key {
-        name: "broker_groups",
-        default: "4",
-        doc: "Broker groups: the system group and groups for data. With 1 the system group holds everything. Must be the same on every node, and never changes.",
-    },
-    Key {
-        name: "boot_id_path",
-        default: "/proc/sys/kernel/random/boot_id",
-        doc: "File whose content changes with every boot of the machine; the power-loss guard rests on it.",
-    },
-    Key { name: "listen.kafka", default: "required", doc: "Address and port for Kafka clients." },
-    Key {
-        name: "listen.http",
-        default: "required",
-        doc: "Address and port for `/health`, `/metrics` and `/debug/state-hash`.",
-    },
-    Key {
-        name: "listen.grpc",
-        default: "required",
-        doc: "Address and port for calls between nodes and for `duolog cluster …`.",
-    },
-    Key {
-        name: "nodes.id",
-        default: "required",
-        doc: "In each `[[nodes]]`: a node's id. Every node lists all nodes, itself included.",
-    },
-    Key {
-        name: "nodes.host",
-        default: "required",
-        doc: "In each `[[nodes]]`: its host, for other nodes and for clients.",
-    },
-    Key { name: "nodes.kafka_port", default: "required", doc: "In each `[[nodes]]`: its port for Kafka clients." },
-    Key {
-        name: "nodes.http_port",
-        default: "0",
-        doc: "In each `[[nodes]]`: its HTTP port; for people, not used by the nodes.",
-    },
-    Key { name: "nodes.grpc_port", default: "required", doc: "In each `[[nodes]]`: its port for calls between nodes." },
-    Key {
-        name: "log.segment_size_bytes",
-        default: "1073741824",
-        doc: "Size of a segment of the commit log, in bytes.",
-    },
-    Key {
-        name: "log.flush_bytes",
-        default: "8388608",
-        doc: "The log is flushed when this many bytes wait for a flush, whatever the topics' flush modes.",
-    },
-    Key {
-        name: "log.disk_free_bytes_min",
-        default: "1073741824",
-        doc: "With fewer free bytes on its disk a node takes no more records (reads go on), with less than half of it no entries of other leaders either; it takes them again when there is a quarter more.",
-    },
-    Key { name: "raft.heartbeat_interval_ms", default: "80", doc: "Milliseconds between two heartbeats of a leader." },
-    Key { name: "raft.election_timeout_min_ms", default: "250", doc: "Shortest election time-out in milliseconds." },
-    Key {
-        name: "raft.election_timeout_max_ms",
-        default: "400",
-        doc: "Longest election time-out in milliseconds; also a leader's lease.",
-    },
-    Key {
-        name: "broker.num_partitions",
-        default: "4",
-        doc: "Partitions of a topic that does not say (Kafka's `num.partitions`).",
-    },
-    Key {
-        name: "broker.auto_create_topics_enable",
-        default: "true",
-        doc: "Whether topics are created on first use (Kafka's `auto.create.topics.enable`).",
-    },
-    Key {
-        name: "broker.group_initial_rebalance_delay_ms",
-        default: "3000",
-        doc: "How long the first rebalance of an empty consumer group waits for more members, in milliseconds (Kafka's `group.initial.rebalance.delay.ms`).",
-    },
-    Key {
-        name: "broker.retention_check_interval_ms",
-        default: "300000",
-        doc: "Milliseconds between two looks at what retention allows to delete (Kafka's `log.retention.check.interval.ms`).",
-    },
-    Key {
-        name: "memory.write_buffer_bytes",
-        default: "50331648",
-        doc: "Write buffers of all state stores together, in bytes.",
-    },
-    Key {
-        name: "memory.block_cache_bytes",
-        default: "33554432",
-        doc: "Block cache of all state stores together, in bytes.",
-    },
-    Key {
-        name: "memory.log_tail_bytes",
-        default: "50331648",
-        doc: "Recent log entries kept in memory for consumers and followers, over all broker groups, in bytes.",
-    },
-    Key {
-        name: "memory.connection_bytes",
-        default: "33554432",
-        doc: "Requests of all connections that are being read or answered, in bytes.",
-    },
-    Key {
-        name: "testing.flush_delay_ms",
-        default: "0",
-        doc: "Test only: every fdatasync of the commit log takes this much longer, in milliseconds.",
-    },
-    Key {
-        name: "testing.drop_received_marks",
-        default: "false",
-        doc: "Test only: this node tells leaders nothing before its flush.",
-    },
-    Key {
-        name: "testing.skip_flush",
-        default: "false",
-        doc: "Test only: fdatasync does nothing. Loses acknowledged records with the power.",
-    },
-    Key {
-        name: "testing.disk_free_bytes_path",
-        default: "none",
-        doc: "Test only: a file with a number that is taken for the free bytes of the disk.",
-    },
-];
-
-/// The documentation of the config file, in Markdown.
-pub fn markdown() -> String {
-    let mut text = String::from(
-        "# Configuration\n\nGenerated by `cargo xtask docs`; do not edit.\n\nKeys of `node.toml`. An unknown key is refused.\n\n\
-         | key | default | meaning |\n|---|---|---|\n",
-    );
-    for key in KEYS {
-        text += &format!("| `{}` | {} | {} |\n", key.name, key.default, key.doc);
-    }
-    text += "\n## Topic configs\n\nBy Kafka's names, with `kafka-topics --config`, any AdminClient, or `kafka-configs`; changed live.\n\n\
-             | key | default | meaning |\n|---|---|---|\n";
-    for key in duolog_types::TOPIC_CONFIG_KEYS {
-        text += &format!("| `{}` | {} | {} |\n", key.name, key.default, key.doc);
-    }
-    text
-}
-
 impl NodeConfig {
-    /// Reads and checks a config file. Errors name the file, the line, and what was expected.
-    pub fn read(path: &Path) -> anyhow::Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))?;
-        Self::parse(&text).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))
-    }
-
-    fn parse(text: &str) -> Result<Self, String> {
-        let config: Self = toml::from_str(text).map_err(|error| error.to_string())?;
-        config.check()?;
-        Ok(config)
-    }
-
+    /// What no key can say alone.
     fn check(&self) -> Result<(), String> {
         let raft = &self.raft;
         if !self.nodes.iter().any(|node| node.id == self.node_id) {
@@ -346,10 +201,11 @@ impl NodeConfig {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use super::keys::KEYS;
     use super::*;
 
-    const GOOD: &str = r#"
+    pub(super) const GOOD: &str = r#"
 cluster_name = "c"
 node_id = 0
 data_dir = "/tmp/x"
@@ -366,7 +222,7 @@ grpc_port = 7070
 
     #[test]
     fn a_small_file_is_enough() {
-        let config = NodeConfig::parse(GOOD).unwrap();
+        let config = load::parse(GOOD, &[]).unwrap().config;
         assert_eq!(config.broker_groups, 4);
         assert_eq!(config.log.segment_size_bytes, 1 << 30);
     }
@@ -380,19 +236,20 @@ grpc_port = 7070
             ("[listen]", "[log]\nsegment_size_bytes = 5\n[listen]", "log.segment_size_bytes = 5: expected at least"),
             ("kafka = \"127.0.0.1:9092\"", "kafka = \"nowhere\"", "line 6"),
         ] {
-            let error = NodeConfig::parse(&GOOD.replacen(from, to, 1)).unwrap_err();
+            let error = load::parse(&GOOD.replacen(from, to, 1), &[]).unwrap_err();
             assert!(error.contains(expected), "{error}");
         }
     }
 
     #[test]
     fn every_documented_default_is_the_real_one() {
-        let config = NodeConfig::parse(GOOD).unwrap();
+        let config = load::parse(GOOD, &[]).unwrap().config;
         let real = |name: &str| -> Option<String> {
             Some(match name {
                 "broker_groups" => config.broker_groups.to_string(),
                 "log.segment_size_bytes" => config.log.segment_size_bytes.to_string(),
                 "log.flush_bytes" => config.log.flush_bytes.to_string(),
+                "log.disk_free_bytes_min" => config.log.disk_free_bytes_min.to_string(),
                 "log.disk_free_bytes_min" => config.log.disk_free_bytes_min.to_string(),
                 "raft.heartbeat_interval_ms" => config.raft.heartbeat_interval_ms.to_string(),
                 "raft.election_timeout_min_ms" => config.raft.election_timeout_min_ms.to_string(),
@@ -403,6 +260,7 @@ grpc_port = 7070
                 "memory.log_tail_bytes" => config.memory.log_tail_bytes.to_string(),
                 "memory.connection_bytes" => config.memory.connection_bytes.to_string(),
                 "broker.group_initial_rebalance_delay_ms" => config.broker.group_initial_rebalance_delay_ms.to_string(),
+                "logging.format" => format!("{:?}", config.logging.format).to_lowercase(),
                 "broker.retention_check_interval_ms" => config.broker.retention_check_interval_ms.to_string(),
                 _ => return None,
             })

@@ -1,0 +1,73 @@
+//! `duolog cluster`: status, health, replace, recover, over the calls between nodes.
+
+mod health;
+mod recover;
+mod replace;
+mod status;
+
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+use duolog_replication::admin::{self, AdminReply, AdminRequest, StatusReply};
+
+use crate::exit::Exit;
+use crate::run;
+
+/// Commands about the cluster.
+#[derive(Debug, Subcommand)]
+pub enum ClusterCommand {
+    /// Shows every broker group: its leader, its replicas, how far they are.
+    Status(status::StatusCommand),
+    /// Says whether the cluster is well. Exit code 0: healthy, 1: degraded, 2: unavailable.
+    Health(health::HealthCommand),
+    /// Puts a new node in the place of one whose disk was lost. Start the new node first, under a new id.
+    Replace(replace::ReplaceCommand),
+    /// Lets a node vote again that lost power and cannot catch up, because the others are gone for good.
+    Recover(recover::RecoverCommand),
+}
+
+impl ClusterCommand {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// It was not done; the error says what was wrong, what was expected and what to do.
+    pub fn run(self) -> anyhow::Result<Exit> {
+        match self {
+            Self::Status(command) => run::block_on(status::run(command))?,
+            Self::Health(command) => return run::block_on(health::run(command)),
+            Self::Replace(command) => run::block_on(replace::run(command))?,
+            Self::Recover(command) => run::block_on(recover::run(command))?,
+        }
+        Ok(Exit::Success)
+    }
+}
+
+/// Whom to ask.
+#[derive(Debug, Args)]
+struct NodeArgs {
+    /// Addresses for calls between nodes (gRPC) of one or more nodes: HOST:PORT[,HOST:PORT…]; the first that answers is asked.
+    #[arg(long = "node", value_name = "ADDRESSES", default_value = "127.0.0.1:7070", value_delimiter = ',')]
+    nodes: Vec<String>,
+}
+
+async fn ask(node: &str, request: &AdminRequest) -> anyhow::Result<AdminReply> {
+    match admin::call(node, request).await.map_err(anyhow::Error::msg)? {
+        AdminReply::Failed { reason } => bail!("{node}: {reason}"),
+        reply => Ok(reply),
+    }
+}
+
+/// The cluster as the first node sees it that answers.
+async fn fetch_status(nodes: &[String]) -> anyhow::Result<StatusReply> {
+    let mut first_error = None;
+    for node in nodes {
+        match ask(node, &AdminRequest::Status).await {
+            Ok(AdminReply::Status(status)) => return Ok(status),
+            Ok(other) => bail!("{node}: unexpected answer {other:?}"),
+            Err(error) => {
+                first_error.get_or_insert(error);
+            }
+        }
+    }
+    let error = first_error.context("--node: expected HOST:PORT[,HOST:PORT…]")?;
+    Err(error.context("no node answers; is one running there, and is this its gRPC port (listen.grpc)?"))
+}

@@ -1,0 +1,33 @@
+//! The commands of `duolog` that talk to a running cluster.
+//!
+//! - `topic`, `produce`, `consume`, `group`: over the Kafka protocol, as any other client, with the client in `client`;
+//! - `cluster`: over the calls between nodes;
+//! - `durability`: over HTTP, `/durability` of every node; [`report`] is its form.
+//!
+//! Each command is a clap type with a `run` that blocks until it is done. What people and scripts rely on (tables, JSON,
+//! exit codes) is described in `docs/cli.md`.
+//!
+//! Invariant: everything is printed through [`Out`], so that a reader who goes away (`| head`) ends a command
+//! silently; nothing here panics on what a node answers.
+
+mod arguments;
+mod client;
+mod cluster;
+mod consume;
+mod durability;
+mod exit;
+mod group;
+mod output;
+mod produce;
+mod run;
+mod time;
+mod topic;
+
+pub use cluster::ClusterCommand;
+pub use consume::ConsumeCommand;
+pub use durability::{DurabilityCommand, report};
+pub use exit::Exit;
+pub use group::GroupCommand;
+pub use output::{Out, OutputClosed, OutputFormat, Table};
+pub use produce::ProduceCommand;
+pub use topic::TopicCommand;
