@@ -14,8 +14,8 @@ use duolog_types::{
 use crate::error::BrokerError;
 
 pub use duolog_coordinator::groups::{
-    GroupError, HeartbeatRequest, JoinReply, JoinRequest, JoinedMember, LeaveRequest, LeavingMember, SyncReply,
-    SyncRequest,
+    GroupDescription, GroupError, GroupListing, HeartbeatRequest, JoinReply, JoinRequest, JoinedMember, LeaveRequest,
+    LeavingMember, MemberDescription, Phase, SyncReply, SyncRequest,
 };
 pub use duolog_record::group::{CommittedOffset, GroupId, InstanceId, MemberId, MemberProtocol};
 
@@ -75,7 +75,7 @@ pub struct TopicView {
 }
 
 /// A topic by name or by id, as requests name it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TopicRef {
     /// By name.
     Name(String),
@@ -247,8 +247,98 @@ pub struct BrokerConfigValue {
     pub name: &'static str,
     /// The value in force.
     pub value: String,
-    /// Whether it is the default.
-    pub is_default: bool,
+    /// The value when the configuration file says nothing; `None` when it has to.
+    pub default: Option<String>,
+}
+
+/// Partitions to add to a topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewPartitions {
+    /// The topic's name.
+    pub topic: String,
+    /// How many it shall have in all.
+    pub count: i32,
+    /// Whether the request had a manual assignment, which is refused.
+    pub has_manual_assignment: bool,
+}
+
+/// The data directory of this node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogDirView {
+    /// Where it is.
+    pub path: String,
+    /// Size of its file system.
+    pub total_bytes: u64,
+    /// What is free there for this process.
+    pub usable_bytes: u64,
+    /// Every partition that this node has a replica of, by topic and number.
+    pub partitions: Vec<PartitionSize>,
+}
+
+/// What a partition takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionSize {
+    /// The topic's name.
+    pub topic: String,
+    /// The partition.
+    pub partition: u32,
+    /// Bytes of its record batches.
+    pub size_bytes: u64,
+}
+
+/// An idempotent producer that a partition remembers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProducerView {
+    /// Its id.
+    pub id: ProducerId,
+    /// Its epoch.
+    pub epoch: ProducerEpoch,
+    /// Sequence of its last record.
+    pub last_sequence: i32,
+    /// Greatest timestamp of its last batch.
+    pub last_timestamp: TimestampMs,
+}
+
+/// Which leader is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Election {
+    /// The first replica, which leads when all is well.
+    Preferred,
+    /// Any replica, even one that may lack records.
+    Unclean,
+}
+
+/// How an election ended well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Elected {
+    /// The wanted leader led already.
+    NotNeeded,
+    /// It leads now.
+    Done,
+}
+
+/// The Raft group of the catalog. Positions are log indexes, the next one in each case.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuorumView {
+    /// Its leader.
+    pub leader: NodeId,
+    /// The leader's term.
+    pub leader_epoch: LeaderEpoch,
+    /// The end of what the leader knows to be committed.
+    pub committed_next: u64,
+    /// Its members, by id.
+    pub replicas: Vec<QuorumReplica>,
+}
+
+/// A member of [`QuorumView`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QuorumReplica {
+    /// The node.
+    pub node: NodeId,
+    /// Whether it votes.
+    pub is_voter: bool,
+    /// The end of its log; `None` when it did not answer.
+    pub log_end_next: Option<u64>,
 }
 
 /// A refused JoinGroup.
@@ -350,6 +440,58 @@ pub trait BrokerApi: Clone + Send + Sync + 'static {
         validate_only: bool,
     ) -> impl Future<Output = ItemResult<()>> + Send;
 
+    /// Puts these configs in the place of all that a topic has; answered as [`BrokerApi::alter_topic_config`].
+    fn replace_topic_config(
+        &self,
+        topic: String,
+        configs: Vec<(String, String)>,
+        validate_only: bool,
+    ) -> impl Future<Output = ItemResult<()>> + Send;
+
+    /// Adds partitions to topics; answered once the catalog and every hosting group have applied them. Results in order.
+    fn create_partitions(
+        &self,
+        topics: Vec<NewPartitions>,
+        timeout_ms: i32,
+        validate_only: bool,
+    ) -> impl Future<Output = Vec<ItemResult<()>>> + Send;
+
+    /// Deletes a partition's records before an offset; `None` means before the high watermark. Gives the log start offset,
+    /// once it is committed.
+    ///
+    /// # Errors
+    /// `OffsetOutOfRange` beyond the high watermark.
+    fn delete_records(
+        &self,
+        topic: TopicRef,
+        partition: i32,
+        before: Option<Offset>,
+        timeout_ms: i32,
+    ) -> impl Future<Output = ItemResult<Offset>> + Send;
+
+    /// This node's data directory.
+    fn log_dir(&self) -> ItemResult<LogDirView>;
+
+    /// Idempotent producers of a partition that this node leads, by id.
+    fn producers(&self, topic: TopicRef, partition: i32) -> impl Future<Output = ItemResult<Vec<ProducerView>>> + Send;
+
+    /// Elects leaders of partitions. A broker group has one leader, so its other partitions move too. Results in order.
+    ///
+    /// # Errors
+    /// `PreferredLeaderNotAvailable`, `EligibleLeadersNotAvailable`.
+    fn elect_leaders(
+        &self,
+        partitions: Vec<(TopicRef, i32)>,
+        election: Election,
+        timeout_ms: i32,
+    ) -> impl Future<Output = Vec<ItemResult<Elected>>> + Send;
+
+    /// The Raft group of the catalog.
+    ///
+    /// # Errors
+    /// `LeaderNotAvailable`.
+    fn system_quorum(&self) -> impl Future<Output = ItemResult<QuorumView>> + Send;
+
     /// Produces; each partition is answered at its topic's ack point. Results in order.
     fn produce(
         &self,
@@ -411,6 +553,25 @@ pub trait BrokerApi: Clone + Send + Sync + 'static {
         group: GroupId,
         wanted: Option<Vec<(TopicRef, i32)>>,
     ) -> impl Future<Output = ItemResult<Vec<GroupOffset>>> + Send;
+
+    /// Consumer groups that this node coordinates, those that have only committed offsets included.
+    fn list_groups(&self) -> impl Future<Output = ItemResult<Vec<GroupListing>>> + Send;
+
+    /// A consumer group as it is now; `None` when there is none.
+    fn describe_group(&self, group: GroupId) -> impl Future<Output = ItemResult<Option<GroupDescription>>> + Send;
+
+    /// Deletes a consumer group without members, with its committed offsets.
+    ///
+    /// # Errors
+    /// `GroupError::NonEmptyGroup`, `GroupIdNotFound`.
+    fn delete_group(&self, group: GroupId) -> impl Future<Output = ItemResult<()>> + Send;
+
+    /// Deletes committed offsets of topics that no member subscribes to. Results in order.
+    fn delete_offsets(
+        &self,
+        group: GroupId,
+        partitions: Vec<(TopicRef, i32)>,
+    ) -> impl Future<Output = ItemResult<Vec<ItemResult<()>>>> + Send;
 
     /// The durability of a topic; for logs and metrics.
     fn durability(&self, topic: &TopicRef) -> ItemResult<Durability>;

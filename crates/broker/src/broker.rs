@@ -1,6 +1,7 @@
 //! The broker of a node: wires broker groups, catalog and tasks, and answers front ends.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,15 +13,16 @@ use duolog_replication::{Cluster, ClusterOptions, ProposeError, StartError};
 use duolog_state::Response;
 use duolog_state::command::Command;
 use duolog_state_store::StoreBudget;
-use duolog_types::{BrokerGroupId, Durability, FlushWish, LeaderEpoch, NodeId, TopicId};
+use duolog_types::{BrokerGroupId, Durability, FlushWish, LeaderEpoch, NodeId, Offset, TopicId};
 use parking_lot::RwLock;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::api::{
-    BrokerApi, BrokerConfigValue, ClusterView, ConfigChange, CreatedTopic, EpochCheck, EpochEnd, Fetch, Fetched,
-    FoundOffset, GroupOffset, ItemResult, JoinRefusal, NewTopic, NodeView, OffsetCommits, OffsetQuery,
-    ProducePartition, Produced, ProducerIdentity, TopicRef, TopicView,
+    BrokerApi, BrokerConfigValue, ClusterView, ConfigChange, CreatedTopic, Elected, Election, EpochCheck, EpochEnd,
+    Fetch, Fetched, FoundOffset, GroupDescription, GroupListing, GroupOffset, ItemResult, JoinRefusal, LogDirView,
+    NewPartitions, NewTopic, NodeView, OffsetCommits, OffsetQuery, ProducePartition, Produced, ProducerIdentity,
+    ProducerView, QuorumView, TopicRef, TopicView,
 };
 use crate::backend::{RocksFactory, StateSink};
 use crate::catalog::{Catalog, Located};
@@ -29,7 +31,11 @@ use crate::groups::{self, Coordinator};
 use crate::hook::Hook;
 use crate::producer_ids::ProducerIds;
 use crate::runtime::GroupRuntime;
-use crate::{fetch, offsets, produce, producer_ids, reconcile, retention, sequencer_task, topics, views};
+use crate::topics::ConfigEdit;
+use crate::{
+    fetch, inspect, leaders, new_partitions, offsets, produce, producer_expiry, producer_ids, reconcile, records,
+    retention, sequencer_task, topics, views,
+};
 
 /// Between two looks at which nodes answer.
 const LIVENESS_INTERVAL: Duration = Duration::from_millis(500);
@@ -45,6 +51,14 @@ pub struct Settings {
     pub nodes: usize,
     /// Between two looks at retention, in milliseconds.
     pub retention_check_interval_ms: u64,
+    /// How long committed offsets of empty groups are kept, in milliseconds (`offsets.retention.minutes`).
+    pub offsets_retention_ms: u64,
+    /// Between two looks at committed offsets, in milliseconds (`offsets.retention.check.interval.ms`).
+    pub offsets_retention_check_interval_ms: u64,
+    /// How long an idle idempotent producer is remembered, in milliseconds (`producer.id.expiration.ms`).
+    pub producer_id_expiration_ms: u64,
+    /// Between two looks at producers, in milliseconds (`producer.id.expiration.check.interval.ms`).
+    pub producer_id_expiration_check_interval_ms: u64,
     /// Bytes of all RocksDB write buffers.
     pub write_buffer_bytes: usize,
     /// Bytes of all RocksDB block caches.
@@ -62,6 +76,7 @@ pub struct Broker(Arc<Inner>);
 struct Inner {
     settings: Settings,
     own_id: NodeId,
+    data_dir: PathBuf,
     cluster: Cluster,
     runtimes: BTreeMap<BrokerGroupId, Arc<GroupRuntime>>,
     coordinators: BTreeMap<BrokerGroupId, Arc<Coordinator>>,
@@ -83,7 +98,7 @@ impl Broker {
         options: ClusterOptions,
         handle: &tokio::runtime::Handle,
     ) -> Result<Self, StartError> {
-        let own_id = options.node_id;
+        let (own_id, data_dir) = (options.node_id, options.data_dir.clone());
         let mut runtimes = BTreeMap::new();
         let mut queues = Vec::new();
         for id in (0..options.broker_groups).map(BrokerGroupId) {
@@ -114,6 +129,7 @@ impl Broker {
         let broker = Self(Arc::new(Inner {
             settings,
             own_id,
+            data_dir,
             cluster,
             runtimes,
             coordinators,
@@ -126,14 +142,29 @@ impl Broker {
             handle.spawn(sequencer_task::run(runtime.clone(), queue));
             handle.spawn(sequencer_task::release(runtime.clone()));
             handle.spawn(watch_failure(broker.clone(), runtime.clone()));
-            let interval = Duration::from_millis(broker.settings().retention_check_interval_ms.max(1));
-            handle.spawn(retention::run(broker.clone(), runtime.clone(), interval));
+            broker.spawn_expiry(&runtime, handle);
             handle.spawn(reconcile::reconcile(broker.clone(), runtime));
         }
         handle.spawn(reconcile::follow_catalog(broker.clone()));
         handle.spawn(reconcile::initialize_catalog(broker.clone()));
         handle.spawn(watch_liveness(broker.clone()));
         Ok(broker)
+    }
+
+    /// Everything that goes by age: records, idle producers, committed offsets.
+    fn spawn_expiry(&self, runtime: &Arc<GroupRuntime>, handle: &tokio::runtime::Handle) {
+        let settings = self.settings();
+        let every = |interval_ms: u64| Duration::from_millis(interval_ms.max(1));
+        let age = |age_ms: u64| i64::try_from(age_ms).unwrap_or(i64::MAX);
+        let interval = every(settings.retention_check_interval_ms);
+        handle.spawn(retention::run(self.clone(), runtime.clone(), interval));
+        let interval = every(settings.producer_id_expiration_check_interval_ms);
+        let expiration_ms = age(settings.producer_id_expiration_ms);
+        handle.spawn(producer_expiry::run(self.clone(), runtime.clone(), interval, expiration_ms));
+        let interval = every(settings.offsets_retention_check_interval_ms);
+        let retention_ms = age(settings.offsets_retention_ms);
+        let coordinator = self.0.coordinators[&runtime.id()].clone();
+        handle.spawn(groups::expire(self.clone(), coordinator, interval, retention_ms));
     }
 
     /// Set when the node must stop.
@@ -164,6 +195,10 @@ impl Broker {
 
     pub(crate) fn own_id(&self) -> NodeId {
         self.0.own_id
+    }
+
+    pub(crate) fn data_dir(&self) -> &Path {
+        &self.0.data_dir
     }
 
     pub(crate) fn cluster_handle(&self) -> &Cluster {
@@ -359,7 +394,56 @@ impl BrokerApi for Broker {
         changes: Vec<ConfigChange>,
         validate_only: bool,
     ) -> ItemResult<()> {
-        topics::alter(self, topic, &changes, validate_only).await
+        topics::alter(self, topic, ConfigEdit::Changes(changes), validate_only).await
+    }
+
+    async fn replace_topic_config(
+        &self,
+        topic: String,
+        configs: Vec<(String, String)>,
+        validate_only: bool,
+    ) -> ItemResult<()> {
+        topics::alter(self, topic, ConfigEdit::Replacement(configs), validate_only).await
+    }
+
+    async fn create_partitions(
+        &self,
+        topics: Vec<NewPartitions>,
+        timeout_ms: i32,
+        validate_only: bool,
+    ) -> Vec<ItemResult<()>> {
+        new_partitions::create(self, topics, timeout_ms, validate_only).await
+    }
+
+    async fn delete_records(
+        &self,
+        topic: TopicRef,
+        partition: i32,
+        before: Option<Offset>,
+        timeout_ms: i32,
+    ) -> ItemResult<Offset> {
+        records::delete_before(self, &topic, partition, before, timeout_ms).await
+    }
+
+    fn log_dir(&self) -> ItemResult<LogDirView> {
+        inspect::log_dir(self)
+    }
+
+    async fn producers(&self, topic: TopicRef, partition: i32) -> ItemResult<Vec<ProducerView>> {
+        inspect::producers(self, &topic, partition).await
+    }
+
+    async fn elect_leaders(
+        &self,
+        partitions: Vec<(TopicRef, i32)>,
+        election: Election,
+        timeout_ms: i32,
+    ) -> Vec<ItemResult<Elected>> {
+        leaders::elect(self, partitions, election, timeout_ms).await
+    }
+
+    async fn system_quorum(&self) -> ItemResult<QuorumView> {
+        leaders::system_quorum(self).await
     }
 
     async fn produce(&self, partitions: Vec<ProducePartition>, timeout_ms: i32) -> Vec<ItemResult<Produced>> {
@@ -427,6 +511,26 @@ impl BrokerApi for Broker {
         wanted: Option<Vec<(TopicRef, i32)>>,
     ) -> ItemResult<Vec<GroupOffset>> {
         groups::fetch(self, group, wanted).await
+    }
+
+    async fn list_groups(&self) -> ItemResult<Vec<GroupListing>> {
+        groups::list(self).await
+    }
+
+    async fn describe_group(&self, group: GroupId) -> ItemResult<Option<GroupDescription>> {
+        groups::describe(self, group).await
+    }
+
+    async fn delete_group(&self, group: GroupId) -> ItemResult<()> {
+        groups::delete(self, group).await
+    }
+
+    async fn delete_offsets(
+        &self,
+        group: GroupId,
+        partitions: Vec<(TopicRef, i32)>,
+    ) -> ItemResult<Vec<ItemResult<()>>> {
+        groups::delete_offsets(self, group, partitions).await
     }
 
     fn durability(&self, topic: &TopicRef) -> ItemResult<Durability> {

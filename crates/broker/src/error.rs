@@ -132,6 +132,12 @@ pub enum BrokerError {
     /// The coordinator is still applying its log.
     #[error("the coordinator is still loading")]
     CoordinatorLoading,
+    /// The node that should lead cannot.
+    #[error("{0}")]
+    PreferredLeaderNotAvailable(String),
+    /// No node may lead.
+    #[error("no replica may be elected: Raft elects one as soon as a majority answers")]
+    EligibleLeadersNotAvailable,
     /// The disk failed or is full.
     #[error("storage: {0}")]
     Storage(String),

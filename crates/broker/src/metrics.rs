@@ -14,6 +14,7 @@ const TERM: &str = "duolog_broker_group_term";
 const APPLIED: &str = "duolog_broker_group_applied_index";
 const SNAPSHOTS: &str = "duolog_broker_group_installed_snapshots_total";
 const AHEAD: &str = "duolog_broker_group_batches_ahead_total";
+const PRODUCERS_EXPIRED: &str = "duolog_broker_group_producers_expired_total";
 const HIGH_WATERMARK: &str = "duolog_partition_high_watermark";
 const LOG_END: &str = "duolog_partition_log_end_offset";
 const EXPOSURE_RECORDS: &str = "duolog_topic_exposure_records";
@@ -23,6 +24,7 @@ const DISK_FREE: &str = "duolog_node_disk_free_bytes";
 const DISK_TOTAL: &str = "duolog_node_disk_total_bytes";
 const READ_ONLY: &str = "duolog_node_read_only";
 const OFFSETS_PULLED_BACK: &str = "duolog_group_offsets_pulled_back_total";
+const OFFSETS_EXPIRED: &str = "duolog_group_offsets_expired_total";
 
 impl Broker {
     /// All gauges of this node's broker groups; those of a leader only where this node leads.
@@ -70,6 +72,8 @@ impl Broker {
             (APPLIED, "gauge"),
             (SNAPSHOTS, "counter"),
             (AHEAD, "counter"),
+            (PRODUCERS_EXPIRED, "counter"),
+            (OFFSETS_EXPIRED, "counter"),
         ] {
             // Writing to a string does not fail.
             let _ = writeln!(text, "# TYPE {name} {kind}");
@@ -83,6 +87,8 @@ impl Broker {
             let _ = writeln!(text, "{APPLIED}{{broker_group=\"{group}\"}} {applied}");
             let _ = writeln!(text, "{SNAPSHOTS}{{broker_group=\"{group}\"}} {}", replica.installed_snapshots());
             let _ = writeln!(text, "{AHEAD}{{broker_group=\"{group}\"}} {}", runtime.ahead());
+            let _ = writeln!(text, "{PRODUCERS_EXPIRED}{{broker_group=\"{group}\"}} {}", runtime.expired_producers());
+            let _ = writeln!(text, "{OFFSETS_EXPIRED}{{broker_group=\"{group}\"}} {}", runtime.expired_offsets());
             if leadership.is_self {
                 let marks = *replica.watermarks().borrow();
                 for (mark, next) in [

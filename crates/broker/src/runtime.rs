@@ -44,6 +44,9 @@ pub(crate) struct GroupRuntime {
     judge: Mutex<RunJudge>,
     /// Batches that were taken ahead of the replicated sequence, since the start.
     ahead: AtomicU64,
+    /// Committed offsets and idle producers whose time was over while this node led.
+    expired_offsets: AtomicU64,
+    expired_producers: AtomicU64,
     /// Why this replica cannot go on.
     failed: watch::Sender<Option<String>>,
 }
@@ -66,6 +69,8 @@ impl GroupRuntime {
             sequencer,
             judge: Mutex::new(RunJudge::default()),
             ahead: AtomicU64::new(0),
+            expired_offsets: AtomicU64::new(0),
+            expired_producers: AtomicU64::new(0),
             failed: watch::channel(None).0,
         });
         (runtime, queues)
@@ -216,6 +221,21 @@ impl GroupRuntime {
         self.ahead.load(Ordering::Relaxed)
     }
 
+    /// Only the leader counts, so that the sum over the nodes is true.
+    fn count_expired(&self, counter: &AtomicU64, count: usize) {
+        if self.serving.borrow().is_some() {
+            counter.fetch_add(count as u64, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn expired_offsets(&self) -> u64 {
+        self.expired_offsets.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn expired_producers(&self) -> u64 {
+        self.expired_producers.load(Ordering::Relaxed)
+    }
+
     /// This replica cannot go on: the node ends.
     pub(crate) fn fail(&self, reason: String) {
         self.failed.send_replace(Some(reason));
@@ -269,6 +289,8 @@ impl StateSink for GroupRuntime {
                         "pulled back a committed offset that lay beyond the log end after an allowed loss"
                     );
                 }
+                StateEvent::OffsetsExpired { count, .. } => self.count_expired(&self.expired_offsets, *count),
+                StateEvent::ProducersForgotten { count, .. } => self.count_expired(&self.expired_producers, *count),
                 StateEvent::LogStartAdvanced { .. }
                 | StateEvent::GroupChanged { .. }
                 | StateEvent::GroupDeleted { .. }

@@ -16,9 +16,9 @@ use crate::runtime::storage;
 use crate::views;
 
 /// Shortest time that a catalog change is waited for, whatever the client says: it is durable anyhow.
-const TIMEOUT_MIN: Duration = Duration::from_millis(100);
+pub(crate) const TIMEOUT_MIN: Duration = Duration::from_millis(100);
 
-fn deadline(timeout_ms: i32) -> Instant {
+pub(crate) fn deadline(timeout_ms: i32) -> Instant {
     Instant::now() + Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0)).max(TIMEOUT_MIN)
 }
 
@@ -139,13 +139,13 @@ async fn create_one(
 }
 
 /// Partitions go round the data groups, each topic beginning at another one.
-fn place(id: TopicId, partitions: u32, groups: &[BrokerGroupId]) -> Vec<BrokerGroupId> {
+pub(crate) fn place(id: TopicId, partitions: u32, groups: &[BrokerGroupId]) -> Vec<BrokerGroupId> {
     let first = usize::from(id.0[0]);
     (0..partitions).map(|number| groups[(first + number as usize) % groups.len()]).collect()
 }
 
 /// Waits until this node's replicas of every hosting group know the topic at this version.
-async fn wait_hosted(broker: &Broker, id: TopicId, version: u64, deadline: Instant) -> ItemResult<()> {
+pub(crate) async fn wait_hosted(broker: &Broker, id: TopicId, version: u64, deadline: Instant) -> ItemResult<()> {
     broker.wait_catalog(version, deadline).await?;
     let groups: Vec<BrokerGroupId> = match broker.catalog().by_id(id) {
         Some(topic) => topic.row.partitions.clone(),
@@ -203,17 +203,31 @@ async fn delete_one(broker: &Broker, topic: &TopicRef, deadline: Instant) -> Ite
     }
 }
 
+/// What becomes of a topic's explicit configs.
+pub(crate) enum ConfigEdit {
+    /// Some are changed.
+    Changes(Vec<ConfigChange>),
+    /// These take the place of all.
+    Replacement(Vec<(String, String)>),
+}
+
+impl ConfigEdit {
+    fn apply(&self, config: &TopicConfig) -> ItemResult<TopicConfig> {
+        match self {
+            Self::Changes(changes) => altered(config, changes),
+            Self::Replacement(configs) => {
+                TopicConfig::new(configs.clone()).map_err(|error| BrokerError::InvalidConfig(error.to_string()))
+            }
+        }
+    }
+}
+
 /// Changes a topic's configs; a change that raced with another one is made again.
-pub(crate) async fn alter(
-    broker: &Broker,
-    name: String,
-    changes: &[ConfigChange],
-    validate_only: bool,
-) -> ItemResult<()> {
+pub(crate) async fn alter(broker: &Broker, name: String, edit: ConfigEdit, validate_only: bool) -> ItemResult<()> {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
         let topic = broker.catalog().find(&TopicRef::Name(name.clone()))?.clone();
-        let config = altered(&topic.row.config, changes)?;
+        let config = edit.apply(&topic.row.config)?;
         if validate_only {
             return Ok(());
         }

@@ -30,8 +30,8 @@ pub(crate) fn topic(broker: &Broker, topic: &Topic) -> TopicView {
         .map(|(group, partition)| match broker.runtime(*group) {
             Ok(runtime) => {
                 let leadership = runtime.leadership();
-                let voters: Vec<NodeId> =
-                    runtime.group().members().into_iter().filter(|view| view.voter).map(|view| view.node_id).collect();
+                // Clients take the first replica for the one that should lead.
+                let voters: Vec<NodeId> = runtime.group().voters_by_preference();
                 PartitionView {
                     partition,
                     broker_group: *group,

@@ -8,6 +8,7 @@ mod world;
 
 use duolog_coordinator::groups::*;
 use duolog_record::group::{GroupMetadata, GroupRecord, GroupState, InstanceId, MemberId};
+use duolog_types::TimestampMs;
 use proptest::prelude::*;
 use world::*;
 
@@ -34,6 +35,9 @@ enum Step {
         generation_delta: i32,
     },
     Delete,
+    DeleteOffsets,
+    /// A look long after everything.
+    Expire,
     /// Everybody joins or joins again, time passes, everybody syncs, everything is committed: what clients strive for.
     Settle,
     Pass(u64),
@@ -55,6 +59,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => client.clone().prop_map(Step::Leave),
         3 => (client, delta).prop_map(|(client, generation_delta)| Step::CommitOffsets { client, generation_delta }),
         1 => Just(Step::Delete),
+        1 => Just(Step::DeleteOffsets),
+        1 => Just(Step::Expire),
         6 => Just(Step::Settle),
         8 => prop_oneof![0u64..4_000, 0u64..25_000].prop_map(Step::Pass),
         8 => Just(Step::CommitNext),
@@ -150,6 +156,20 @@ impl Run {
                     self.step(Step::CommitNext);
                 }
             }
+            Step::DeleteOffsets => {
+                self.world.ask_delete_offsets("t");
+            }
+            Step::Expire => {
+                let stored = StoredOffset {
+                    partition: partition(),
+                    topic: Some("t".to_owned()),
+                    commit_timestamp: TimestampMs(5),
+                };
+                let rule = ExpiryRule { now: TimestampMs(i64::MAX), empty_since: None, retention_ms: 1 };
+                if let Some(expired) = self.world.machine.expired(&group(), &[stored], &rule) {
+                    self.world.on(Event::Expire(expired));
+                }
+            }
             Step::Pass(ms) => self.world.pass(ms),
             Step::CommitNext if !self.world.waiting.is_empty() => self.world.commit_next(),
             Step::FailNext(reason) if !self.world.waiting.is_empty() => self.world.fail_next(reason),
@@ -223,7 +243,7 @@ impl Run {
     fn durable(&self) -> Option<&GroupMetadata> {
         let last = self.world.committed.iter().rev().find_map(|command| match command {
             GroupCommand::Group(record) => Some(record),
-            GroupCommand::Offsets(_) => None,
+            GroupCommand::Offsets(_) | GroupCommand::DeleteOffsets { .. } | GroupCommand::ExpireOffsets { .. } => None,
         });
         match last? {
             GroupRecord::Snapshot(metadata) => Some(metadata),
@@ -250,7 +270,7 @@ impl Run {
                     generation = now.generation;
                 }
                 GroupCommand::Group(GroupRecord::Tombstone(_)) => generation = 0,
-                GroupCommand::Offsets(_) => {}
+                GroupCommand::Offsets(_) | GroupCommand::DeleteOffsets { .. } | GroupCommand::ExpireOffsets { .. } => {}
             }
         }
     }

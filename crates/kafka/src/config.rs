@@ -15,6 +15,9 @@ pub struct KafkaConfig {
     pub connections_max: usize,
     /// Most bytes of one fetch answer, whatever the client asks for. Default 55 MiB (`fetch.max.bytes`).
     pub fetch_bytes_max: i32,
+    /// Fetch sessions (KIP-227) that are remembered at a time. Default 1,000
+    /// (`max.incremental.fetch.session.cache.slots`).
+    pub fetch_sessions_max: usize,
     /// A connection without requests and pending answers is closed after this many milliseconds. Default ten minutes
     /// (`connections.max.idle.ms`).
     pub idle_timeout_ms: u64,
@@ -37,6 +40,7 @@ impl Default for KafkaConfig {
             pending_responses_max: 64,
             connections_max: 10_000,
             fetch_bytes_max: 55 << 20,
+            fetch_sessions_max: 1_000,
             idle_timeout_ms: 600_000,
             frame_timeout_ms: 120_000,
             write_timeout_ms: 60_000,

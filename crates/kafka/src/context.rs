@@ -1,4 +1,4 @@
-//! What every handler gets: the broker, the settings, the counters.
+//! What every handler gets: the broker, the settings, the counters, the fetch sessions.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use kafka_protocol::protocol::StrBytes;
 
 use crate::config::KafkaConfig;
 use crate::errors;
+use crate::fetch_sessions::FetchSessions;
 use crate::metrics::KafkaMetrics;
 
 /// Shared by all connections; cheap to clone.
@@ -17,11 +18,13 @@ pub(crate) struct Shared<B> {
     pub(crate) broker: B,
     pub(crate) config: KafkaConfig,
     pub(crate) metrics: Arc<KafkaMetrics>,
+    pub(crate) sessions: FetchSessions,
 }
 
 impl<B> Context<B> {
     pub(crate) fn new(broker: B, config: KafkaConfig, metrics: Arc<KafkaMetrics>) -> Self {
-        Self(Arc::new(Shared { broker, config, metrics }))
+        let sessions = FetchSessions::new(config.fetch_sessions_max, metrics.clone());
+        Self(Arc::new(Shared { broker, config, metrics, sessions }))
     }
 
     /// Kafka's code and a sentence for an error; counted.

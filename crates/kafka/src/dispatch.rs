@@ -15,9 +15,12 @@ use kafka_protocol::messages::ApiKey;
 use kafka_protocol::protocol::{Decodable, Request};
 
 use crate::api::{
-    api_versions, create_topics, delete_topics, describe_cluster, describe_configs, describe_topic_partitions, fetch,
-    find_coordinator, heartbeat, incremental_alter_configs, init_producer_id, join_group, leave_group, list_offsets,
-    metadata, offset_commit, offset_fetch, offset_for_leader_epoch, produce, produce_legacy, sync_group,
+    alter_configs, api_versions, create_partitions, create_topics, delete_groups, delete_records, delete_topics,
+    describe_cluster, describe_configs, describe_groups, describe_log_dirs, describe_producers, describe_quorum,
+    describe_topic_partitions, elect_leaders, fetch, find_coordinator, heartbeat, incremental_alter_configs,
+    init_producer_id, join_group, leave_group, list_config_resources, list_groups, list_offsets,
+    list_partition_reassignments, metadata, offset_commit, offset_delete, offset_fetch, offset_for_leader_epoch,
+    produce, produce_legacy, sync_group,
 };
 use crate::context::Context;
 use crate::head::{Caller, Head};
@@ -53,14 +56,28 @@ const TABLE: &[SupportedApi] = &[
     api(ApiKey::Heartbeat, 0, 4, &heartbeat::SHAPE),
     api(ApiKey::LeaveGroup, 0, 5, &leave_group::SHAPE),
     api(ApiKey::SyncGroup, 0, 5, &sync_group::SHAPE),
+    api(ApiKey::DescribeGroups, 0, 6, &describe_groups::SHAPE),
+    api(ApiKey::ListGroups, 0, 5, &list_groups::SHAPE),
     api(ApiKey::ApiVersions, 0, 4, &api_versions::SHAPE),
     api(ApiKey::CreateTopics, 2, 7, &create_topics::SHAPE),
     api(ApiKey::DeleteTopics, 1, 6, &delete_topics::SHAPE),
+    api(ApiKey::DeleteRecords, 0, 2, &delete_records::SHAPE),
     api(ApiKey::InitProducerId, 0, 5, &init_producer_id::SHAPE),
     api(ApiKey::OffsetForLeaderEpoch, 2, 4, &offset_for_leader_epoch::SHAPE),
     api(ApiKey::DescribeConfigs, 1, 4, &describe_configs::SHAPE),
+    api(ApiKey::AlterConfigs, 0, 2, &alter_configs::SHAPE),
+    // Later versions of these two are not in kafka-protocol 0.18 either.
+    api(ApiKey::DescribeLogDirs, 1, 4, &describe_log_dirs::SHAPE),
+    api(ApiKey::DeleteGroups, 0, 2, &delete_groups::SHAPE),
+    api(ApiKey::CreatePartitions, 0, 3, &create_partitions::SHAPE),
+    api(ApiKey::ElectLeaders, 0, 2, &elect_leaders::SHAPE),
     api(ApiKey::IncrementalAlterConfigs, 0, 1, &incremental_alter_configs::SHAPE),
+    api(ApiKey::ListPartitionReassignments, 0, 0, &list_partition_reassignments::SHAPE),
+    api(ApiKey::OffsetDelete, 0, 0, &offset_delete::SHAPE),
+    api(ApiKey::DescribeQuorum, 0, 2, &describe_quorum::SHAPE),
     api(ApiKey::DescribeCluster, 0, 2, &describe_cluster::SHAPE),
+    api(ApiKey::DescribeProducers, 0, 0, &describe_producers::SHAPE),
+    api(ApiKey::ListConfigResources, 0, 1, &list_config_resources::SHAPE),
     api(ApiKey::DescribeTopicPartitions, 0, 0, &describe_topic_partitions::SHAPE),
 ];
 
@@ -147,6 +164,21 @@ fn route<B: BrokerApi>(
         ApiKey::DescribeTopicPartitions => {
             answer(head, body, |r| describe_topic_partitions::handle(context, version, r))
         }
+        ApiKey::DescribeGroups => answer(head, body, |r| describe_groups::handle(context, version, r)),
+        ApiKey::ListGroups => answer(head, body, |r| list_groups::handle(context, version, r)),
+        ApiKey::DeleteRecords => answer(head, body, |r| delete_records::handle(context, version, r)),
+        ApiKey::AlterConfigs => answer(head, body, |r| alter_configs::handle(context, version, r)),
+        ApiKey::DescribeLogDirs => answer(head, body, |r| describe_log_dirs::handle(context, version, r)),
+        ApiKey::DeleteGroups => answer(head, body, |r| delete_groups::handle(context, version, r)),
+        ApiKey::CreatePartitions => answer(head, body, |r| create_partitions::handle(context, version, r)),
+        ApiKey::ElectLeaders => answer(head, body, |r| elect_leaders::handle(context, version, r)),
+        ApiKey::ListPartitionReassignments => {
+            answer(head, body, |r| list_partition_reassignments::handle(context, version, r))
+        }
+        ApiKey::OffsetDelete => answer(head, body, |r| offset_delete::handle(context, version, r)),
+        ApiKey::DescribeQuorum => answer(head, body, |r| describe_quorum::handle(context, version, r)),
+        ApiKey::DescribeProducers => answer(head, body, |r| describe_producers::handle(context, version, r)),
+        ApiKey::ListConfigResources => answer(head, body, |r| list_config_resources::handle(context, version, r)),
         other => Err(CloseReason(format!("{other:?} is in the table of APIs but has no handler"))),
     }
 }
@@ -323,6 +355,7 @@ mod tests {
             IncrementalAlterConfigsRequest::default().with_resources(vec![resource; 2])
         });
         check(|_| DescribeClusterRequest::default());
+        check_administration();
         check(|_| {
             DescribeTopicPartitionsRequest::default()
                 .with_topics(vec![TopicRequest::default(); 2])
@@ -330,7 +363,67 @@ mod tests {
         });
     }
 
+    fn check_administration() {
+        check(|_| {
+            let partition = delete_records_request::DeleteRecordsPartition::default();
+            let topic = delete_records_request::DeleteRecordsTopic::default()
+                .with_partitions(vec![partition.clone(), partition]);
+            DeleteRecordsRequest::default().with_topics(vec![topic.clone(), topic])
+        });
+        check(|_| {
+            let config = alter_configs_request::AlterableConfig::default().with_value(None);
+            let resource = alter_configs_request::AlterConfigsResource::default().with_configs(vec![config]);
+            AlterConfigsRequest::default().with_resources(vec![resource.clone(), resource])
+        });
+        check(|_| {
+            let topic = describe_log_dirs_request::DescribableLogDirTopic::default().with_partitions(vec![1, 2]);
+            DescribeLogDirsRequest::default().with_topics(Some(vec![topic.clone(), topic]))
+        });
+        check(|_| {
+            let assignment = create_partitions_request::CreatePartitionsAssignment::default();
+            let assignment = assignment.with_broker_ids(vec![BrokerId(1); 3]);
+            let topic = create_partitions_request::CreatePartitionsTopic::default();
+            let manual = topic.clone().with_assignments(Some(vec![assignment.clone(), assignment]));
+            CreatePartitionsRequest::default().with_topics(vec![manual, topic.with_assignments(None)])
+        });
+        check(|_| {
+            let topic = elect_leaders_request::TopicPartitions::default().with_partitions(vec![1, 2]);
+            ElectLeadersRequest::default().with_topic_partitions(Some(vec![topic.clone(), topic]))
+        });
+        check(|_| {
+            let topic = list_partition_reassignments_request::ListPartitionReassignmentsTopics::default();
+            let topic = topic.with_partition_indexes(vec![1, 2]);
+            ListPartitionReassignmentsRequest::default().with_topics(Some(vec![topic.clone(), topic]))
+        });
+        check(|_| {
+            let partition = describe_quorum_request::PartitionData::default();
+            let topic = describe_quorum_request::TopicData::default().with_partitions(vec![partition]);
+            DescribeQuorumRequest::default().with_topics(vec![topic.clone(), topic])
+        });
+        check(|_| {
+            let topic = describe_producers_request::TopicRequest::default().with_partition_indexes(vec![1, 2]);
+            DescribeProducersRequest::default().with_topics(vec![topic.clone(), topic])
+        });
+        check(|version| {
+            let request = ListConfigResourcesRequest::default();
+            if version >= 1 { request.with_resource_types(vec![2, 4]) } else { request }
+        });
+    }
+
     fn check_groups() {
+        check(|version| {
+            let request = ListGroupsRequest::default();
+            let request = if version >= 4 { request.with_states_filter(vec!["Empty".into()]) } else { request };
+            if version >= 5 { request.with_types_filter(vec!["classic".into(), "consumer".into()]) } else { request }
+        });
+        check(|_| DescribeGroupsRequest::default().with_groups(vec![GroupId("a".into()), GroupId("b".into())]));
+        check(|_| DeleteGroupsRequest::default().with_groups_names(vec![GroupId("a".into()), GroupId("b".into())]));
+        check(|_| {
+            let partition = offset_delete_request::OffsetDeleteRequestPartition::default();
+            let topic = offset_delete_request::OffsetDeleteRequestTopic::default();
+            let topic = topic.with_partitions(vec![partition.clone(), partition]);
+            OffsetDeleteRequest::default().with_topics(vec![topic.clone(), topic])
+        });
         check(|version| {
             let protocol = JoinGroupRequestProtocol::default().with_name("range".into()).with_metadata("m".into());
             let request =

@@ -44,6 +44,8 @@ pub(crate) fn response_error(error: &BrokerError) -> ResponseError {
         BrokerError::NotCoordinator => ResponseError::NotCoordinator,
         BrokerError::CoordinatorNotAvailable => ResponseError::CoordinatorNotAvailable,
         BrokerError::CoordinatorLoading => ResponseError::CoordinatorLoadInProgress,
+        BrokerError::PreferredLeaderNotAvailable(_) => ResponseError::PreferredLeaderNotAvailable,
+        BrokerError::EligibleLeadersNotAvailable => ResponseError::EligibleLeadersNotAvailable,
         BrokerError::Storage(_) => ResponseError::KafkaStorageError,
         // Not to be tried again, and the nearest of Kafka's codes to "this server cannot do that".
         BrokerError::Unsupported(_) => ResponseError::UnsupportedVersion,
@@ -67,6 +69,7 @@ fn group_error(error: GroupError) -> ResponseError {
         GroupError::FencedInstanceId => ResponseError::FencedInstanceId,
         GroupError::NonEmptyGroup => ResponseError::NonEmptyGroup,
         GroupError::GroupIdNotFound => ResponseError::GroupIdNotFound,
+        GroupError::GroupSubscribedToTopic => ResponseError::GroupSubscribedToTopic,
         GroupError::UnknownServerError => ResponseError::UnknownServerError,
     }
 }

@@ -10,9 +10,10 @@
 //! - [`server`]: listener, connections, clean stop. [`config`]: what an operator may change.
 //! - `connection`, `frame`, `budget`: order, bounded memory.
 //! - `dispatch`: the one table of APIs and versions. `shape`: refuses what would make a decoder allocate too much.
+//! - `fetch_sessions`: what clients that fetch incrementally were told (KIP-227).
 //! - `api`: one file per API. `errors`: broker errors to Kafka's codes. [`metrics`]: counters.
 //!
-//! Deliberately absent: fetch sessions (KIP-227; every fetch is a full fetch), quotas, authorization, TLS, transactions.
+//! Deliberately absent: quotas, authorization, TLS, transactions.
 #![warn(missing_docs)]
 
 mod api;
@@ -21,6 +22,7 @@ mod connection;
 mod context;
 mod dispatch;
 mod errors;
+mod fetch_sessions;
 mod frame;
 mod head;
 mod response;

@@ -25,6 +25,13 @@ pub const CONNECTIONS_REFUSED_TOTAL: &str = "duolog_kafka_connections_refused_to
 /// Connections that were closed because of what the client sent or did not do.
 pub const CONNECTIONS_BROKEN_TOTAL: &str = "duolog_kafka_connections_broken_total";
 
+/// Fetch sessions that are open.
+pub const FETCH_SESSIONS: &str = "duolog_kafka_fetch_sessions";
+/// Partitions of all fetch sessions.
+pub const FETCH_SESSION_PARTITIONS: &str = "duolog_kafka_fetch_session_partitions";
+/// Fetch sessions that made room for others.
+pub const FETCH_SESSIONS_EVICTED_TOTAL: &str = "duolog_kafka_fetch_sessions_evicted_total";
+
 /// One more than Kafka's largest known error code; larger ones are counted as unknown.
 const ERROR_CODES: usize = 160;
 
@@ -40,6 +47,9 @@ pub struct KafkaMetrics {
     connections_accepted: AtomicU64,
     connections_refused: AtomicU64,
     connections_broken: AtomicU64,
+    fetch_sessions: AtomicU64,
+    fetch_session_partitions: AtomicU64,
+    fetch_sessions_evicted: AtomicU64,
 }
 
 impl Default for KafkaMetrics {
@@ -53,6 +63,9 @@ impl Default for KafkaMetrics {
             connections_accepted: AtomicU64::new(0),
             connections_refused: AtomicU64::new(0),
             connections_broken: AtomicU64::new(0),
+            fetch_sessions: AtomicU64::new(0),
+            fetch_session_partitions: AtomicU64::new(0),
+            fetch_sessions_evicted: AtomicU64::new(0),
         }
     }
 }
@@ -92,6 +105,15 @@ impl KafkaMetrics {
         add(&self.connections_broken, 1);
     }
 
+    pub(crate) fn show_fetch_sessions(&self, sessions: usize, partitions: usize) {
+        self.fetch_sessions.store(sessions as u64, Ordering::Relaxed);
+        self.fetch_session_partitions.store(partitions as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn fetch_session_evicted(&self) {
+        add(&self.fetch_sessions_evicted, 1);
+    }
+
     /// Connections that are open.
     #[must_use]
     pub fn connections(&self) -> u64 {
@@ -128,6 +150,14 @@ impl KafkaMetrics {
                 "counter",
                 "Connections closed for what the client did.",
                 &self.connections_broken,
+            ),
+            (FETCH_SESSIONS, "gauge", "Fetch sessions that are open.", &self.fetch_sessions),
+            (FETCH_SESSION_PARTITIONS, "gauge", "Partitions of all fetch sessions.", &self.fetch_session_partitions),
+            (
+                FETCH_SESSIONS_EVICTED_TOTAL,
+                "counter",
+                "Fetch sessions that made room for others.",
+                &self.fetch_sessions_evicted,
             ),
         ] {
             head(&mut text, name, kind, help);

@@ -1,9 +1,12 @@
 //! Small translations that several APIs share: ids, names, leaders, permissions.
 
 use std::collections::BTreeSet;
+use std::time::SystemTime;
 
 use duolog_broker::BrokerError;
-use duolog_broker::api::{BrokerApi, EpochCheck, GroupId, InstanceId, MemberId, NodeView, PartitionView, TopicRef};
+use duolog_broker::api::{
+    BrokerApi, EpochCheck, GroupId, InstanceId, MemberId, NodeView, PartitionView, Phase, TopicRef,
+};
 use duolog_types::{LeaderEpoch, NodeId, TopicId, limits};
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::{BrokerId, TopicName};
@@ -17,6 +20,9 @@ pub(crate) const OPERATIONS_NOT_ASKED: i32 = i32::MIN;
 pub(crate) const TOPIC_OPERATIONS: i32 = bits(&[3, 4, 5, 6, 7, 8, 10, 11]);
 /// The same for the cluster: create, alter, describe, cluster action, describe configs, alter configs, idempotent write.
 pub(crate) const CLUSTER_OPERATIONS: i32 = bits(&[5, 7, 8, 9, 10, 11, 12]);
+
+/// The same for a group: read, delete, describe, describe configs, alter configs.
+pub(crate) const GROUP_OPERATIONS: i32 = bits(&[3, 6, 8, 10, 11]);
 
 const fn bits(operations: &[u32]) -> i32 {
     let mut bits = 0;
@@ -74,6 +80,23 @@ pub(crate) fn epoch_check(current_leader_epoch: i32) -> EpochCheck {
 
 pub(crate) fn group_id(id: &StrBytes) -> GroupId {
     GroupId(id.to_string())
+}
+
+/// Kafka's name of a group's state.
+pub(crate) fn group_state(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Empty => "Empty",
+        Phase::PreparingRebalance => "PreparingRebalance",
+        Phase::CompletingRebalance => "CompletingRebalance",
+        Phase::Stable => "Stable",
+        Phase::Dead => "Dead",
+    }
+}
+
+/// Milliseconds since the epoch.
+pub(crate) fn now_ms() -> i64 {
+    let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// An empty member id means none.
@@ -137,6 +160,6 @@ mod tests {
 
     #[test]
     fn operations_are_kafkas() {
-        assert_eq!((TOPIC_OPERATIONS, CLUSTER_OPERATIONS), (3576, 8096));
+        assert_eq!((TOPIC_OPERATIONS, CLUSTER_OPERATIONS, GROUP_OPERATIONS), (3576, 8096, 3400));
     }
 }

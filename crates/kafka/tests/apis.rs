@@ -172,6 +172,36 @@ async fn produce_and_fetch_in_every_version() {
 }
 
 #[tokio::test]
+async fn a_fetch_session_tells_only_what_is_new() {
+    let broker = FakeBroker::new().with_topic("t", 2);
+    let server = TestServer::start(broker.clone()).await;
+    let mut client = server.client().await;
+    for (offset, version) in (0_i64..).zip([7, 12, 13, 18]) {
+        let mut full = fetch(version, &broker, "t", offset).with_session_epoch(0);
+        full.topics[0].partitions.push(FetchPartition::default().with_partition(1).with_partition_max_bytes(1 << 20));
+        let opened = client.call(version, full).await;
+        let id = opened.session_id;
+        assert!(id > 0 && opened.responses[0].partitions.len() == 2, "version {version}");
+        let next =
+            |epoch| FetchRequest::default().with_max_bytes(1 << 20).with_session_id(id).with_session_epoch(epoch);
+        let quiet = client.call(version, next(1)).await;
+        assert_eq!((quiet.error_code, quiet.session_id, quiet.responses.len()), (0, id, 0));
+        client.call(9, produce(9, &broker, "t", 0, Some(b"r"))).await;
+        let news = client.call(version, next(2)).await;
+        let told: Vec<_> = news.responses[0].partitions.iter().map(|p| (p.partition_index, &p.records)).collect();
+        assert_eq!(told, [(0, &Some(Bytes::from_static(b"r")))]);
+        let late = client.call(version, next(2)).await;
+        assert_eq!(late.error_code, ResponseError::InvalidFetchSessionEpoch.code());
+        let closed = client.call(version, next(-1)).await;
+        assert_eq!((closed.error_code, closed.session_id), (0, 0));
+        let lost = client.call(version, next(3)).await;
+        assert_eq!((lost.error_code, lost.session_id), (ResponseError::FetchSessionIdNotFound.code(), 0));
+    }
+    assert!(server.metrics.render().contains("duolog_kafka_fetch_sessions 0\n"));
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_wrong_leader_names_the_right_one_from_the_versions_that_can() {
     let broker = FakeBroker::new().with_topic("elsewhere", 1);
     let server = TestServer::start(broker.clone()).await;
@@ -224,16 +254,18 @@ async fn produce_refuses_what_kafka_refuses() {
 }
 
 #[tokio::test]
-async fn fetch_knows_no_sessions_and_tells_divergence() {
+async fn fetch_gives_a_session_to_who_asks_for_one_and_tells_divergence() {
     let broker = FakeBroker::new().with_topic("t", 1);
     let server = TestServer::start(broker.clone()).await;
     let mut client = server.client().await;
+    let not_found = ResponseError::FetchSessionIdNotFound.code();
     for (session_id, session_epoch, expected) in
-        [(0, -1, 0), (0, 0, 0), (5, 0, 0), (5, -1, 0), (5, 1, ResponseError::FetchSessionIdNotFound.code())]
+        [(0, -1, (0, false)), (0, 0, (0, true)), (5, 0, (0, true)), (5, -1, (0, false)), (5, 1, (not_found, false))]
     {
         let request = fetch(18, &broker, "t", 0).with_session_id(session_id).with_session_epoch(session_epoch);
         let response = client.call(18, request).await;
-        assert_eq!((response.error_code, response.session_id), (expected, 0), "{session_id}, {session_epoch}");
+        let found = (response.error_code, response.session_id != 0);
+        assert_eq!(found, expected, "{session_id}, {session_epoch}");
     }
     let mut request = fetch(12, &broker, "t", 0);
     request.topics[0].partitions[0].last_fetched_epoch = 8;

@@ -4,14 +4,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use duolog_types::NodeId;
+use duolog_types::{BrokerGroupId, NodeId};
 use openraft::ChangeMembers;
 use serde::{Deserialize, Serialize};
 use tonic::Request;
 
-use crate::cluster::Shared;
+use crate::balance;
+use crate::cluster::{Cluster, Shared};
 use crate::group::{BrokerGroup, MemberView, raft_error};
 use crate::network;
 use crate::type_config::Member;
@@ -41,6 +42,11 @@ pub enum AdminRequest {
     RecoverPreview,
     /// Let this node vote again although it is guarded.
     RecoverAcceptLoss,
+    /// Hand a broker group to the voter that it prefers, if this node leads it.
+    HandToPreferred {
+        /// The broker group.
+        broker_group: u32,
+    },
 }
 
 /// A node's answer.
@@ -120,10 +126,21 @@ pub struct ReplicaStatus {
 pub async fn call(address: &str, request: &AdminRequest) -> Result<AdminReply, String> {
     let (host, port) = address.rsplit_once(':').ok_or_else(|| format!("{address:?} is not HOST:PORT"))?;
     let port = port.parse().map_err(|_| format!("{port:?} is not a port"))?;
-    let mut client = network::connect(host, port)?;
+    call_within(host, port, request, Instant::now() + Duration::from_secs(600)).await
+}
+
+/// Asks a node, for no longer than until `deadline`.
+pub(crate) async fn call_within(
+    host: &str,
+    grpc_port: u16,
+    request: &AdminRequest,
+    deadline: Instant,
+) -> Result<AdminReply, String> {
+    let address = format!("{host}:{grpc_port}");
+    let mut client = network::connect(host, grpc_port)?;
     let json = serde_json::to_string(request).map_err(|error| error.to_string())?;
     let mut message = Request::new(proto::AdminRequest { json });
-    message.set_timeout(Duration::from_secs(600));
+    message.set_timeout(deadline.saturating_duration_since(Instant::now()));
     let reply = client.admin(message).await.map_err(|status| format!("{address}: {}", status.message()))?;
     serde_json::from_str(&reply.into_inner().json).map_err(|error| format!("answer of {address}: {error}"))
 }
@@ -155,6 +172,19 @@ async fn answer(shared: &Arc<Shared>, request: AdminRequest) -> Result<AdminRepl
             }
             Ok(AdminReply::Done { lines })
         }
+        AdminRequest::HandToPreferred { broker_group } => {
+            let group = shared.group(BrokerGroupId(broker_group));
+            let group = group.ok_or_else(|| format!("this node has no replica of broker group {broker_group}"))?;
+            balance::hand_to_preferred(shared, &group).await?;
+            Ok(AdminReply::Done { lines: Vec::new() })
+        }
+    }
+}
+
+impl Cluster {
+    /// A broker group as this node sees it, each replica asked for its state; `None` when there is no such group here.
+    pub async fn group_status(&self, group: BrokerGroupId) -> Option<GroupStatus> {
+        Some(group_status(self.shared(), self.group(group)?).await)
     }
 }
 
@@ -162,19 +192,22 @@ async fn status(shared: &Arc<Shared>) -> StatusReply {
     let file = shared.identity.get();
     let mut groups = Vec::new();
     for group in shared.groups() {
-        let leadership = *group.leadership().borrow();
-        let mut replicas = Vec::new();
-        for view in group.members() {
-            replicas.push(replica_status(shared, group, &view).await);
-        }
-        groups.push(GroupStatus {
-            id: group.id().0,
-            term: leadership.term.0,
-            leader: leadership.leader.map(|id| id.0),
-            replicas,
-        });
+        groups.push(group_status(shared, group).await);
     }
     StatusReply { cluster_name: file.cluster_name, cluster_id: file.cluster_id, node_id: file.node_id.0, groups }
+}
+
+/// A broker group; its members are asked side by side.
+pub(crate) async fn group_status(shared: &Shared, group: &BrokerGroup) -> GroupStatus {
+    let leadership = *group.leadership().borrow();
+    let members = group.members();
+    let asked = members.iter().map(|view| replica_status(shared, group, view));
+    GroupStatus {
+        id: group.id().0,
+        term: leadership.term.0,
+        leader: leadership.leader.map(|id| id.0),
+        replicas: futures_util::future::join_all(asked).await,
+    }
 }
 
 async fn replica_status(shared: &Shared, group: &BrokerGroup, view: &MemberView) -> ReplicaStatus {

@@ -1,11 +1,12 @@
 //! Leaders spread over the nodes: each group prefers one voter, and goes back to it when it has caught up.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use duolog_types::NodeId;
+use duolog_types::{BrokerGroupId, NodeId};
 
-use crate::cluster::Shared;
+use crate::admin::{self, AdminReply, AdminRequest};
+use crate::cluster::{Cluster, Shared};
 use crate::group::{BrokerGroup, MemberView};
 
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
@@ -40,12 +41,57 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     }
 }
 
-/// The voter that a group prefers: groups go round the voters by id.
-fn preferred(group: &BrokerGroup, members: &[MemberView]) -> Option<NodeId> {
+/// Voters in the order in which a group prefers them: groups go round the voters by id.
+pub(crate) fn by_preference(group: BrokerGroupId, members: &[MemberView]) -> Vec<NodeId> {
     let mut voters: Vec<NodeId> = members.iter().filter(|view| view.voter).map(|view| view.node_id).collect();
     voters.sort_unstable();
-    let turn = usize::try_from(group.id().0).ok()? % voters.len().max(1);
-    voters.get(turn).copied()
+    let turn = group.0 as usize % voters.len().max(1);
+    voters.rotate_left(turn);
+    voters
+}
+
+impl Cluster {
+    /// Hands a broker group to the voter that it prefers: asked of the leader, wherever it is. Returns once that has begun.
+    ///
+    /// # Errors
+    /// Why not, in words.
+    pub async fn hand_to_preferred(&self, group: BrokerGroupId, deadline: Instant) -> Result<(), String> {
+        let replica = self.group(group).ok_or_else(|| format!("no broker group {group}"))?;
+        let leader = replica.leadership().borrow().leader;
+        let leader = leader.ok_or_else(|| format!("broker group {group} has no leader at the moment"))?;
+        if leader == self.shared().node_id() {
+            return hand_to_preferred(self.shared(), replica).await;
+        }
+        let members = replica.members();
+        let member = members.iter().find(|view| view.node_id == leader).map(|view| &view.member);
+        let member = member.ok_or_else(|| format!("node {leader} is no member of broker group {group}"))?;
+        let request = AdminRequest::HandToPreferred { broker_group: group.0 };
+        let call = admin::call_within(&member.host, member.grpc_port, &request, deadline);
+        match call.await? {
+            AdminReply::Failed { reason } => Err(reason),
+            AdminReply::Done { .. } | AdminReply::Status(_) | AdminReply::Announced { .. } => Ok(()),
+        }
+    }
+}
+
+/// Hands a group that this node leads to the voter that it prefers; returns once that has begun.
+///
+/// # Errors
+/// Why not, in words.
+pub(crate) async fn hand_to_preferred(shared: &Shared, group: &BrokerGroup) -> Result<(), String> {
+    let members = group.members();
+    let preferred = by_preference(group.id(), &members).first().copied();
+    let preferred = preferred.ok_or_else(|| format!("broker group {} has no voters yet", group.id()))?;
+    if !group.leadership().borrow().is_self {
+        return Err(format!("node {} does not lead broker group {} any more", shared.node_id(), group.id()));
+    }
+    if preferred == shared.node_id() {
+        return Ok(());
+    }
+    if !is_ready(shared, group, &members, preferred).await {
+        return Err(format!("node {preferred} does not answer, or is too far behind in broker group {}", group.id()));
+    }
+    group.transfer_leadership(preferred).await.map_err(|error| error.to_string())
 }
 
 /// The preferred voter, if this node leads in its place and it is ready to take over.
@@ -54,7 +100,7 @@ async fn overdue(shared: &Shared, group: &BrokerGroup) -> Option<NodeId> {
         return None;
     }
     let members = group.members();
-    let preferred = preferred(group, &members)?;
+    let preferred = by_preference(group.id(), &members).first().copied()?;
     if preferred == shared.node_id() {
         return None;
     }

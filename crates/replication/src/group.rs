@@ -287,6 +287,12 @@ impl BrokerGroup {
             .collect()
     }
 
+    /// Voters in the order in which the group prefers them as leader.
+    #[must_use]
+    pub fn voters_by_preference(&self) -> Vec<NodeId> {
+        crate::balance::by_preference(self.id, &self.members())
+    }
+
     /// Whether this node leads `term` and a quorum has confirmed it within the shortest election time-out, so that no other
     /// leader can have been elected.
     #[must_use]

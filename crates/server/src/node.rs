@@ -116,6 +116,10 @@ fn settings(config: &NodeConfig) -> Settings {
         auto_create_topics: config.broker.auto_create_topics_enable,
         nodes: config.nodes.len(),
         retention_check_interval_ms: config.broker.retention_check_interval_ms,
+        offsets_retention_ms: config.broker.offsets_retention_ms,
+        offsets_retention_check_interval_ms: config.broker.offsets_retention_check_interval_ms,
+        producer_id_expiration_ms: config.broker.producer_id_expiration_ms,
+        producer_id_expiration_check_interval_ms: config.broker.producer_id_expiration_check_interval_ms,
         write_buffer_bytes: config.memory.write_buffer_bytes,
         block_cache_bytes: config.memory.block_cache_bytes,
         group_initial_rebalance_delay_ms: u32::try_from(config.broker.group_initial_rebalance_delay_ms)
@@ -124,32 +128,53 @@ fn settings(config: &NodeConfig) -> Settings {
     }
 }
 
+/// The node's configs as Kafka names them. None of them can be changed while the node runs.
 fn broker_configs(config: &NodeConfig) -> Vec<BrokerConfigValue> {
-    let defaults = crate::config::Broker::default();
-    let value = |name, value: String, is_default| BrokerConfigValue { name, value, is_default };
+    const MS_PER_MINUTE: u64 = 60_000;
+    let (broker, default) = (&config.broker, crate::config::Broker::default());
+    let segment_bytes = crate::config::Log::default().segment_size_bytes;
+    let nodes = config.nodes.len().to_string();
+    let set = |name, value: u64, default: u64| value_of(name, value.to_string(), Some(default.to_string()));
+    let fixed = |name, value: &str| value_of(name, value.to_owned(), Some(value.to_owned()));
+    let auto_create = (broker.auto_create_topics_enable, default.auto_create_topics_enable);
     vec![
-        value("broker.id", config.node_id.to_string(), false),
-        value(
-            "auto.create.topics.enable",
-            config.broker.auto_create_topics_enable.to_string(),
-            config.broker.auto_create_topics_enable == defaults.auto_create_topics_enable,
-        ),
-        value("default.replication.factor", config.nodes.len().to_string(), true),
-        value(
+        value_of("broker.id", config.node_id.to_string(), None),
+        value_of("auto.create.topics.enable", auto_create.0.to_string(), Some(auto_create.1.to_string())),
+        fixed("default.replication.factor", &nodes),
+        set(
             "group.initial.rebalance.delay.ms",
-            config.broker.group_initial_rebalance_delay_ms.to_string(),
-            config.broker.group_initial_rebalance_delay_ms == defaults.group_initial_rebalance_delay_ms,
+            broker.group_initial_rebalance_delay_ms,
+            default.group_initial_rebalance_delay_ms,
         ),
-        value("log.retention.ms", "604800000".to_owned(), true),
-        value("log.segment.bytes", config.log.segment_size_bytes.to_string(), config.log.segment_size_bytes == 1 << 30),
-        value("message.max.bytes", "1048588".to_owned(), true),
-        value("min.insync.replicas", "2".to_owned(), true),
-        value(
-            "num.partitions",
-            config.broker.num_partitions.to_string(),
-            config.broker.num_partitions == defaults.num_partitions,
+        value_of("log.dirs", config.data_dir.display().to_string(), None),
+        set("log.retention.check.interval.ms", broker.retention_check_interval_ms, default.retention_check_interval_ms),
+        fixed("log.retention.ms", "604800000"),
+        set("log.segment.bytes", config.log.segment_size_bytes, segment_bytes),
+        fixed("max.incremental.fetch.session.cache.slots", &KafkaConfig::default().fetch_sessions_max.to_string()),
+        fixed("message.max.bytes", "1048588"),
+        fixed("min.insync.replicas", "2"),
+        set("num.partitions", u64::from(broker.num_partitions), u64::from(default.num_partitions)),
+        set(
+            "offsets.retention.check.interval.ms",
+            broker.offsets_retention_check_interval_ms,
+            default.offsets_retention_check_interval_ms,
         ),
+        set(
+            "offsets.retention.minutes",
+            broker.offsets_retention_ms.div_ceil(MS_PER_MINUTE),
+            default.offsets_retention_ms / MS_PER_MINUTE,
+        ),
+        set(
+            "producer.id.expiration.check.interval.ms",
+            broker.producer_id_expiration_check_interval_ms,
+            default.producer_id_expiration_check_interval_ms,
+        ),
+        set("producer.id.expiration.ms", broker.producer_id_expiration_ms, default.producer_id_expiration_ms),
     ]
+}
+
+fn value_of(name: &'static str, value: String, default: Option<String>) -> BrokerConfigValue {
+    BrokerConfigValue { name, value, default }
 }
 
 fn cluster_options(config: &NodeConfig) -> ClusterOptions {

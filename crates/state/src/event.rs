@@ -65,6 +65,20 @@ pub enum StateEvent {
         /// The partitions.
         partitions: Vec<TopicPartition>,
     },
+    /// The time of committed offsets was over; for the metrics.
+    OffsetsExpired {
+        /// The group.
+        group: GroupId,
+        /// How many.
+        count: usize,
+    },
+    /// Idempotent producers were forgotten; for the metrics.
+    ProducersForgotten {
+        /// The partition.
+        partition: TopicPartition,
+        /// How many.
+        count: usize,
+    },
     /// A committed offset was pulled back; to be reported.
     OffsetPulledBack {
         /// The group.

@@ -8,7 +8,8 @@ use duolog_types::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::codec::versioned;
+use crate::StateError;
+use crate::codec::{self, Versioned, versioned};
 use crate::command::ClusterNode;
 
 /// The last applied entry.
@@ -185,9 +186,42 @@ pub struct ProducerBatch {
     pub max_timestamp: TimestampMs,
 }
 
-/// A consumer group.
+/// A consumer group. Version 1 of its row: with members, or written by a build that did not note when it became empty.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupRow(pub GroupMetadata);
+
+/// A consumer group that has lost its last member. Version 2 of its row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EmptyGroupRow {
+    /// The group.
+    pub metadata: GroupMetadata,
+    /// When it became empty, by the leader's clock.
+    pub since: TimestampMs,
+}
+
+/// A consumer group, whichever version its row has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredGroup {
+    /// The group.
+    pub metadata: GroupMetadata,
+    /// When it became empty; `None` when that is not known.
+    pub empty_since: Option<TimestampMs>,
+}
+
+impl StoredGroup {
+    /// Reads a row of either version.
+    ///
+    /// # Errors
+    /// `UnknownVersion`, `Undecodable`.
+    pub fn decode(row: &[u8]) -> Result<Self, StateError> {
+        if row.first() == Some(&GroupRow::VERSION) {
+            let GroupRow(metadata) = codec::decode(row)?;
+            return Ok(Self { metadata, empty_since: None });
+        }
+        let EmptyGroupRow { metadata, since } = codec::decode(row)?;
+        Ok(Self { metadata, empty_since: Some(since) })
+    }
+}
 
 /// A committed offset.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -211,5 +245,6 @@ versioned!(
     EpochRow = 1,
     ProducerRow = 1,
     GroupRow = 1,
+    EmptyGroupRow = 2,
     OffsetRow = 1,
 );

@@ -110,6 +110,12 @@ fn check_partition(tables: &dyn TableReader, tp: TopicPartition, model: &ModelPa
         let found = reader::find_batch(tables, tp, Offset(offset)).unwrap();
         assert_eq!(found.map(|batch| batch.base_offset.0), expected.map(|(base, ..)| *base), "{tp} at {offset}");
     }
+    let bytes: u64 = reader::scan_batches(tables, tp, state.log_start, 10_000)
+        .unwrap()
+        .iter()
+        .map(|batch| u64::from(batch.row.size_bytes))
+        .sum();
+    assert_eq!(reader::partition_size_bytes(tables, tp).unwrap(), Some(bytes), "{tp}");
     check_times(tables, tp, &kept);
     check_sizes(tables, tp, model);
     check_epochs(tables, tp, model);

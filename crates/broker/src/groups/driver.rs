@@ -12,17 +12,18 @@ use duolog_coordinator::groups::{
     Event, GroupCommand, GroupConfig, GroupMachine, Output, Proposal, ProposalFailure, ProposalId, Reply, ReplyBody,
     RequestId,
 };
-use duolog_record::group::{GroupRecord, OffsetCommit};
+use duolog_record::group::{GroupRecord, GroupState, OffsetCommit};
 use duolog_replication::{ProposeError, outcome};
 use duolog_state::command::{self, Command};
 use duolog_state::{EntryKind, StateError, TableReader, reader};
-use duolog_types::{FlushWish, Term};
+use duolog_types::{FlushWish, Term, TimestampMs};
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesOrdered;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use crate::produce::now;
 use crate::runtime::GroupRuntime;
 
 /// Proposals whose outcome is not known; further requests wait in the queue.
@@ -35,10 +36,15 @@ const PROPOSAL_TIMEOUT: Duration = Duration::from_secs(5);
 const NO_DEADLINE: Duration = Duration::from_secs(3_600);
 
 /// A request to the machine.
-pub(super) struct GroupRequest {
-    pub(super) event: Box<dyn FnOnce(RequestId) -> Event + Send>,
-    pub(super) reply: oneshot::Sender<ReplyBody>,
+pub(super) enum GroupRequest {
+    /// An event that is answered.
+    Ask { event: Box<dyn FnOnce(RequestId) -> Event + Send>, reply: oneshot::Sender<ReplyBody> },
+    /// A look at the machine between two events, and perhaps an event that follows from it at once.
+    Look(Look),
 }
+
+/// What looks at a machine.
+pub(super) type Look = Box<dyn FnOnce(&GroupMachine) -> Option<Event> + Send>;
 
 /// How a proposal ended.
 struct Outcome {
@@ -125,10 +131,19 @@ impl Driver {
     }
 
     async fn submit(&mut self, request: GroupRequest) {
-        let id = RequestId(self.next_request);
-        self.next_request += 1;
-        self.waiting.insert(id, request.reply);
-        self.on((request.event)(id)).await;
+        match request {
+            GroupRequest::Ask { event, reply } => {
+                let id = RequestId(self.next_request);
+                self.next_request += 1;
+                self.waiting.insert(id, reply);
+                self.on(event(id)).await;
+            }
+            GroupRequest::Look(look) => {
+                if let Some(event) = look(&self.machine) {
+                    self.on(event).await;
+                }
+            }
+        }
     }
 
     async fn on_outcome(&mut self, outcome: Outcome) {
@@ -159,7 +174,7 @@ impl Driver {
     /// Hands a proposal to Raft, behind all earlier ones.
     async fn propose(&mut self, Proposal { id, command }: Proposal) {
         let term = self.term.expect("the machine proposes only while it leads");
-        let body = entry(command.clone()).encode();
+        let body = entry(command.clone(), now()).encode();
         if body.len() > COMMAND_BYTES_MAX {
             let result = Err(ProposalFailure::TooLarge);
             self.outcomes.push_back(Box::pin(std::future::ready(Outcome { id, command, result })));
@@ -188,10 +203,16 @@ fn load(tables: &dyn TableReader) -> Result<Vec<GroupCommand>, StateError> {
     Ok(offsets.chain(snapshots).collect())
 }
 
-fn entry(command: GroupCommand) -> Command {
+/// A snapshot without members is written when the last one has gone, so its time is now.
+fn entry(command: GroupCommand, now: TimestampMs) -> Command {
     Command::Groups(match command {
+        GroupCommand::Group(GroupRecord::Snapshot(metadata)) if metadata.state == GroupState::Empty => {
+            command::GroupCommand::EmptyGroup { metadata, since: now }
+        }
         GroupCommand::Group(record) => command::GroupCommand::PutGroup(record),
         GroupCommand::Offsets(commit) => command::GroupCommand::CommitOffsets(commit),
+        GroupCommand::DeleteOffsets { group, partitions } => command::GroupCommand::DeleteOffsets { group, partitions },
+        GroupCommand::ExpireOffsets { group, offsets } => command::GroupCommand::ExpireOffsets { group, seen: offsets },
     })
 }
 

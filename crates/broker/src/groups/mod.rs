@@ -9,8 +9,10 @@
 //! Everything is answered under a valid lease only, and by a new leader only once everything of earlier terms is applied;
 //! until then requests are parked here.
 
+mod admin;
 mod commit;
 mod driver;
+mod expiry;
 mod fetch;
 mod loss;
 
@@ -18,15 +20,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use duolog_coordinator::groups::{
-    Event, GroupConfig, GroupError, HeartbeatRequest, JoinReply, JoinRequest, LeaveRequest, ReplyBody, RequestId,
-    SyncReply, SyncRequest,
+    Event, GroupConfig, GroupError, GroupMachine, HeartbeatRequest, JoinReply, JoinRequest, LeaveRequest, ReplyBody,
+    RequestId, SyncReply, SyncRequest,
 };
 use duolog_record::group::GroupId;
 use duolog_types::Term;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+pub(crate) use admin::{delete, delete_offsets, describe, list};
 pub(crate) use commit::commit;
+pub(crate) use expiry::expire;
 pub(crate) use fetch::fetch;
 
 use self::driver::GroupRequest;
@@ -76,9 +80,27 @@ impl Coordinator {
     async fn ask(&self, event: impl FnOnce(RequestId) -> Event + Send + 'static) -> ItemResult<ReplyBody> {
         self.serving().await?;
         let (reply, answer) = oneshot::channel();
-        let request = GroupRequest { event: Box::new(event), reply };
+        let request = GroupRequest::Ask { event: Box::new(event), reply };
         self.requests.send(request).await.map_err(|_| BrokerError::NotCoordinator)?;
         answer.await.map_err(|_| BrokerError::NotCoordinator)
+    }
+
+    /// What `look` sees between two events, if this node coordinates.
+    async fn look<T: Send + 'static>(&self, look: impl FnOnce(&GroupMachine) -> T + Send + 'static) -> ItemResult<T> {
+        self.serving().await?;
+        let (reply, answer) = oneshot::channel();
+        self.step(move |machine| {
+            // Without an answer the caller is told that this node does not coordinate.
+            let _ = if machine.leads() { reply.send(look(machine)) } else { Ok(()) };
+            None
+        })
+        .await?;
+        answer.await.map_err(|_| BrokerError::NotCoordinator)
+    }
+
+    /// Looks at the machine between two events, and lets an event follow from that at once.
+    async fn step(&self, step: impl FnOnce(&GroupMachine) -> Option<Event> + Send + 'static) -> ItemResult<()> {
+        self.requests.send(GroupRequest::Look(Box::new(step))).await.map_err(|_| BrokerError::NotCoordinator)
     }
 }
 

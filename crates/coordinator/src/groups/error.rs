@@ -50,6 +50,9 @@ pub enum GroupError {
     /// There is no such group (69).
     #[error("group id not found")]
     GroupIdNotFound,
+    /// A member subscribes to the topic, so its offsets cannot be deleted (86, KIP-496).
+    #[error("the group is subscribed to the topic")]
+    GroupSubscribedToTopic,
     /// The group's snapshot does not fit an entry (−1).
     #[error("the group metadata is too large")]
     UnknownServerError,

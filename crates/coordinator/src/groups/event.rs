@@ -61,6 +61,15 @@ pub enum Event {
         /// The group.
         group: GroupId,
     },
+    /// OffsetDelete.
+    DeleteOffsets {
+        /// Who asks.
+        reply_to: RequestId,
+        /// The request.
+        request: OffsetDeleteRequest,
+    },
+    /// Offsets whose time is over, as [`super::GroupMachine::expired`] found them just now. Nobody waits for the outcome.
+    Expire(Expired),
     /// The proposal is committed and was given to [`super::GroupMachine::replay`] before.
     Committed {
         /// The proposal.
@@ -195,4 +204,24 @@ pub struct PartitionCommit {
     pub leader_epoch: Option<LeaderEpoch>,
     /// The client's own words.
     pub metadata: String,
+}
+
+/// OffsetDelete (KIP-496), with topics resolved to ids.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OffsetDeleteRequest {
+    /// The group.
+    pub group: GroupId,
+    /// Each partition at most once, with the name of its topic.
+    pub partitions: Vec<(String, TopicPartition)>,
+}
+
+/// Committed offsets of a group that nobody needs any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expired {
+    /// The group.
+    pub group: GroupId,
+    /// The offsets, each with the commit timestamp that was seen: one that was committed again stays.
+    pub offsets: Vec<(TopicPartition, TimestampMs)>,
+    /// Nothing else is left of the group: it goes too.
+    pub removes_group: bool,
 }

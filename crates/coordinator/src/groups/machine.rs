@@ -7,8 +7,9 @@ use duolog_record::group::{GroupId, GroupMetadata, GroupRecord};
 use super::config::GroupConfig;
 use super::describe::{GroupDescription, GroupListing};
 use super::error::{GroupError, JoinRefused};
-use super::event::{Event, JoinRequest, ProposalFailure, ProposalId, RequestId};
+use super::event::{Event, Expired, JoinRequest, ProposalFailure, ProposalId, RequestId};
 use super::group::{Group, Phase};
+use super::offset_expiry::{ExpiryRule, StoredOffset};
 use super::outcome;
 use super::turn::{GroupCommand, Output, Proposals, Purpose, ReplyBody, Turn};
 
@@ -58,6 +59,8 @@ impl GroupMachine {
             GroupCommand::Offsets(commit) => {
                 self.durable.entry(commit.group.clone()).or_insert(None);
             }
+            // A group without offsets is still a group; it goes by a tombstone.
+            GroupCommand::DeleteOffsets { .. } | GroupCommand::ExpireOffsets { .. } => {}
         }
     }
 
@@ -68,6 +71,7 @@ impl GroupMachine {
             Event::Lead => self.lead(now_ms, &mut out),
             Event::Resign => self.resign(now_ms, &mut out),
             Event::Tick => self.tick(now_ms, &mut out),
+            Event::Expire(expired) => self.expire(expired, now_ms, &mut out),
             Event::Committed { proposal } => self.committed(proposal, now_ms, &mut out),
             Event::ProposalFailed { proposal, reason } => self.failed(proposal, reason, now_ms, &mut out),
             request => self.request(request, now_ms, &mut out),
@@ -91,6 +95,31 @@ impl GroupMachine {
     /// Every group as it is now, by id; none when this node does not lead.
     pub fn list(&self) -> impl Iterator<Item = GroupListing> + '_ {
         self.live.values().map(Group::listing)
+    }
+
+    /// What of a group's committed offsets is to go now; `None` when nothing is, or when the group is busy: the next
+    /// look comes. `offsets` MUST be all that the applied state has.
+    #[must_use]
+    pub fn expired(&self, group: &GroupId, offsets: &[StoredOffset], rule: &ExpiryRule) -> Option<Expired> {
+        let is_busy = self.proposals.open.values().any(|(of, _)| of == group);
+        self.live.get(group).filter(|_| !is_busy).and_then(|group| group.expired_offsets(offsets, rule))
+    }
+
+    fn expire(&mut self, expired: Expired, now: u64, out: &mut Output) {
+        if !self.leads || !self.live.contains_key(&expired.group) {
+            return;
+        }
+        let Expired { group: id, offsets, removes_group } = expired;
+        self.with(&id, now, out, |group, turn| {
+            if removes_group && group.phase == Phase::Empty {
+                group.phase = Phase::Dead;
+                let tombstone = GroupCommand::Group(GroupRecord::Tombstone(group.id.clone()));
+                turn.propose(&group.id, tombstone, Purpose::Delete { reply_to: None });
+            } else if !offsets.is_empty() {
+                let command = GroupCommand::ExpireOffsets { group: group.id.clone(), offsets };
+                turn.propose(&group.id, command, Purpose::Expired);
+            }
+        });
     }
 
     fn lead(&mut self, now: u64, out: &mut Output) {
@@ -148,9 +177,13 @@ impl GroupMachine {
             Event::Leave { request, .. } => group.leave(turn, reply_to, &request.members),
             Event::CommitOffsets { request, .. } => group.commit_offsets(turn, reply_to, request),
             Event::Delete { .. } => delete(group, turn, reply_to),
-            Event::Lead | Event::Resign | Event::Committed { .. } | Event::ProposalFailed { .. } | Event::Tick => {
-                unreachable!("not a request")
-            }
+            Event::DeleteOffsets { request, .. } => group.delete_offsets(turn, reply_to, request),
+            Event::Lead
+            | Event::Resign
+            | Event::Committed { .. }
+            | Event::ProposalFailed { .. }
+            | Event::Tick
+            | Event::Expire(_) => unreachable!("not a request"),
         });
     }
 
@@ -175,7 +208,7 @@ impl GroupMachine {
             Event::Join { request: JoinRequest { member_id: None, .. }, .. } => Ok(()),
             Event::CommitOffsets { request, .. } if request.generation < 0 => Ok(()),
             Event::CommitOffsets { .. } => Err(GroupError::IllegalGeneration),
-            Event::Delete { .. } => Err(GroupError::GroupIdNotFound),
+            Event::Delete { .. } | Event::DeleteOffsets { .. } => Err(GroupError::GroupIdNotFound),
             _ => Err(GroupError::UnknownMemberId),
         }
     }
@@ -198,8 +231,12 @@ impl GroupMachine {
                 turn.reply(reply_to, ReplyBody::Join(reply));
             }
             (Purpose::Offsets { reply_to, results }, _) => turn.reply(reply_to, ReplyBody::CommitOffsets(Ok(results))),
-            (Purpose::Delete { reply_to }, _) => turn.reply(reply_to, ReplyBody::Delete(Ok(()))),
-            (Purpose::Emptied, _) | (Purpose::Assignment { .. } | Purpose::StaticRejoin { .. }, None) => {}
+            (Purpose::DeleteOffsets { reply_to, results }, _) => {
+                turn.reply(reply_to, ReplyBody::DeleteOffsets(Ok(results)));
+            }
+            (Purpose::Delete { reply_to: Some(reply_to) }, _) => turn.reply(reply_to, ReplyBody::Delete(Ok(()))),
+            (Purpose::Emptied | Purpose::Expired | Purpose::Delete { reply_to: None }, _)
+            | (Purpose::Assignment { .. } | Purpose::StaticRejoin { .. }, None) => {}
         }
         self.settle(&id);
     }
@@ -211,7 +248,11 @@ impl GroupMachine {
             match &purpose {
                 Purpose::Assignment { .. } => group.assignments_failed(turn, proposal, error),
                 Purpose::Delete { .. } => group.phase = Phase::Empty,
-                Purpose::Emptied | Purpose::StaticRejoin { .. } | Purpose::Offsets { .. } => {}
+                Purpose::Emptied
+                | Purpose::StaticRejoin { .. }
+                | Purpose::Offsets { .. }
+                | Purpose::DeleteOffsets { .. }
+                | Purpose::Expired => {}
             }
             outcome::refuse(turn, purpose, error);
         });
@@ -246,7 +287,7 @@ fn delete(group: &mut Group, turn: &mut Turn<'_>, reply_to: RequestId) {
         Phase::Empty => {
             group.phase = Phase::Dead;
             let tombstone = GroupCommand::Group(GroupRecord::Tombstone(group.id.clone()));
-            turn.propose(&group.id, tombstone, Purpose::Delete { reply_to });
+            turn.propose(&group.id, tombstone, Purpose::Delete { reply_to: Some(reply_to) });
         }
         Phase::Dead => turn.reply(reply_to, ReplyBody::Delete(Err(GroupError::GroupIdNotFound))),
         Phase::PreparingRebalance | Phase::CompletingRebalance | Phase::Stable => {
@@ -263,9 +304,13 @@ fn address(event: &Event) -> (RequestId, GroupId) {
         Event::Leave { reply_to, request } => (*reply_to, request.group.clone()),
         Event::CommitOffsets { reply_to, request } => (*reply_to, request.group.clone()),
         Event::Delete { reply_to, group } => (*reply_to, group.clone()),
-        Event::Lead | Event::Resign | Event::Committed { .. } | Event::ProposalFailed { .. } | Event::Tick => {
-            unreachable!("not a request")
-        }
+        Event::DeleteOffsets { reply_to, request } => (*reply_to, request.group.clone()),
+        Event::Lead
+        | Event::Resign
+        | Event::Committed { .. }
+        | Event::ProposalFailed { .. }
+        | Event::Tick
+        | Event::Expire(_) => unreachable!("not a request"),
     }
 }
 
@@ -279,8 +324,12 @@ fn refusal(event: &Event, error: GroupError) -> ReplyBody {
         Event::Leave { .. } => ReplyBody::Leave(Err(error)),
         Event::CommitOffsets { .. } => ReplyBody::CommitOffsets(Err(error)),
         Event::Delete { .. } => ReplyBody::Delete(Err(error)),
-        Event::Lead | Event::Resign | Event::Committed { .. } | Event::ProposalFailed { .. } | Event::Tick => {
-            unreachable!("not a request")
-        }
+        Event::DeleteOffsets { .. } => ReplyBody::DeleteOffsets(Err(error)),
+        Event::Lead
+        | Event::Resign
+        | Event::Committed { .. }
+        | Event::ProposalFailed { .. }
+        | Event::Tick
+        | Event::Expire(_) => unreachable!("not a request"),
     }
 }

@@ -1,4 +1,5 @@
-//! The coordinator of classic consumer groups (JoinGroup, SyncGroup, Heartbeat, LeaveGroup, OffsetCommit).
+//! The coordinator of classic consumer groups (JoinGroup, SyncGroup, Heartbeat, LeaveGroup, OffsetCommit, OffsetDelete,
+//! DeleteGroups), and the rule by which their committed offsets expire.
 //!
 //! ```text
 //!            first join                 every member joined,              leader's SyncGroup
@@ -18,7 +19,7 @@
 //! fail-over causes no rebalance. A proposal's outcome comes back as [`Event::Committed`] or [`Event::ProposalFailed`];
 //! SyncGroup, OffsetCommit and static rejoins are answered only then.
 //!
-//! Deliberately absent: KIP-848 groups, transactional offset commits, OffsetFetch, offset expiry.
+//! Deliberately absent: KIP-848 groups, transactional offset commits, OffsetFetch.
 
 mod config;
 mod describe;
@@ -31,9 +32,11 @@ mod join;
 mod leave;
 mod machine;
 mod member;
+mod offset_expiry;
 mod offsets;
 mod outcome;
 mod rebalance;
+mod subscription;
 mod sync;
 mod turn;
 
@@ -41,9 +44,10 @@ pub use config::GroupConfig;
 pub use describe::{GroupDescription, GroupListing, MemberDescription};
 pub use error::{GroupError, JoinRefused};
 pub use event::{
-    Event, HeartbeatRequest, JoinRequest, LeaveRequest, LeavingMember, OffsetCommitRequest, PartitionCommit,
-    ProposalFailure, ProposalId, RequestId, SyncRequest,
+    Event, Expired, HeartbeatRequest, JoinRequest, LeaveRequest, LeavingMember, OffsetCommitRequest,
+    OffsetDeleteRequest, PartitionCommit, ProposalFailure, ProposalId, RequestId, SyncRequest,
 };
 pub use group::Phase;
 pub use machine::GroupMachine;
-pub use turn::{CommitResults, GroupCommand, JoinReply, JoinedMember, Output, Proposal, Reply, ReplyBody, SyncReply};
+pub use offset_expiry::{ExpiryRule, StoredOffset};
+pub use turn::{GroupCommand, JoinReply, JoinedMember, OffsetResults, Output, Proposal, Reply, ReplyBody, SyncReply};

@@ -1,12 +1,12 @@
-//! OffsetCommit. The offsets themselves are replicated state elsewhere: here a commit is judged and proposed.
+//! OffsetCommit and OffsetDelete. The offsets themselves are replicated state elsewhere: here a change is judged and proposed.
 
 use duolog_record::group::{CommittedOffset, OffsetCommit};
 use duolog_types::TopicPartition;
 
 use super::error::GroupError;
-use super::event::{OffsetCommitRequest, RequestId};
+use super::event::{OffsetCommitRequest, OffsetDeleteRequest, RequestId};
 use super::group::{Group, Phase};
-use super::turn::{CommitResults, GroupCommand, Purpose, ReplyBody, Turn};
+use super::turn::{GroupCommand, OffsetResults, Purpose, ReplyBody, Turn};
 
 impl Group {
     pub fn commit_offsets(&mut self, turn: &mut Turn<'_>, reply_to: RequestId, request: OffsetCommitRequest) {
@@ -22,6 +22,35 @@ impl Group {
         }
         let commit = GroupCommand::Offsets(OffsetCommit { group: self.id.clone(), offsets });
         turn.propose(&self.id, commit, Purpose::Offsets { reply_to, results });
+    }
+
+    pub fn delete_offsets(&mut self, turn: &mut Turn<'_>, reply_to: RequestId, request: OffsetDeleteRequest) {
+        if let Err(error) = self.check_delete_offsets() {
+            return turn.reply(reply_to, ReplyBody::DeleteOffsets(Err(error)));
+        }
+        let subscription = self.subscription();
+        let judge = |topic: &str| match subscription.includes(topic) {
+            true => Err(GroupError::GroupSubscribedToTopic),
+            false => Ok(()),
+        };
+        let results: OffsetResults = request.partitions.iter().map(|(topic, at)| (*at, judge(topic))).collect();
+        let partitions: Vec<TopicPartition> =
+            results.iter().filter(|(_, result)| result.is_ok()).map(|(partition, _)| *partition).collect();
+        if partitions.is_empty() {
+            return turn.reply(reply_to, ReplyBody::DeleteOffsets(Ok(results)));
+        }
+        let command = GroupCommand::DeleteOffsets { group: self.id.clone(), partitions };
+        turn.propose(&self.id, command, Purpose::DeleteOffsets { reply_to, results });
+    }
+
+    /// While members of another protocol than the consumers' are there, nobody knows what they still need.
+    fn check_delete_offsets(&self) -> Result<(), GroupError> {
+        match self.phase {
+            Phase::Dead => Err(GroupError::GroupIdNotFound),
+            Phase::Empty => Ok(()),
+            Phase::PreparingRebalance | Phase::CompletingRebalance | Phase::Stable if self.is_of_consumers() => Ok(()),
+            Phase::PreparingRebalance | Phase::CompletingRebalance | Phase::Stable => Err(GroupError::NonEmptyGroup),
+        }
     }
 
     fn check_commit(&self, request: &OffsetCommitRequest) -> Result<(), GroupError> {
@@ -52,7 +81,7 @@ impl Group {
 fn split_by_size(
     request: OffsetCommitRequest,
     bytes_max: usize,
-) -> (CommitResults, Vec<(TopicPartition, CommittedOffset)>) {
+) -> (OffsetResults, Vec<(TopicPartition, CommittedOffset)>) {
     let mut results = Vec::new();
     let mut offsets = Vec::new();
     for commit in request.partitions {

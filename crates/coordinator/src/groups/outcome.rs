@@ -57,7 +57,9 @@ pub(super) fn error_of(reason: ProposalFailure, purpose: &Purpose) -> GroupError
     match (reason, purpose) {
         (ProposalFailure::NotLeader, _) => GroupError::NotCoordinator,
         (ProposalFailure::Unknown, _) => GroupError::CoordinatorNotAvailable,
-        (ProposalFailure::TooLarge, Purpose::Offsets { .. }) => GroupError::InvalidCommitOffsetSize,
+        (ProposalFailure::TooLarge, Purpose::Offsets { .. } | Purpose::DeleteOffsets { .. }) => {
+            GroupError::InvalidCommitOffsetSize
+        }
         (ProposalFailure::TooLarge, _) => GroupError::UnknownServerError,
     }
 }
@@ -65,10 +67,11 @@ pub(super) fn error_of(reason: ProposalFailure, purpose: &Purpose) -> GroupError
 /// Answers the request that a proposal carries, if it carries one.
 pub(super) fn refuse(turn: &mut Turn<'_>, purpose: Purpose, error: GroupError) {
     match purpose {
-        Purpose::Assignment { .. } | Purpose::Emptied => {}
+        Purpose::Assignment { .. } | Purpose::Emptied | Purpose::Expired | Purpose::Delete { reply_to: None } => {}
         // Its new id is already in force here, so that its next JoinGroup replaces it again.
         Purpose::StaticRejoin { reply_to, .. } => turn.refuse_join(reply_to, error, None),
-        Purpose::Delete { reply_to } => turn.reply(reply_to, ReplyBody::Delete(Err(error))),
+        Purpose::Delete { reply_to: Some(reply_to) } => turn.reply(reply_to, ReplyBody::Delete(Err(error))),
         Purpose::Offsets { reply_to, .. } => turn.reply(reply_to, ReplyBody::CommitOffsets(Err(error))),
+        Purpose::DeleteOffsets { reply_to, .. } => turn.reply(reply_to, ReplyBody::DeleteOffsets(Err(error))),
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use duolog_record::group::{GroupId, GroupRecord, InstanceId, MemberId, OffsetCommit};
-use duolog_types::TopicPartition;
+use duolog_types::{TimestampMs, TopicPartition};
 use serde::{Deserialize, Serialize};
 
 use super::config::GroupConfig;
@@ -38,6 +38,20 @@ pub enum GroupCommand {
     Group(GroupRecord),
     /// Committed offsets.
     Offsets(OffsetCommit),
+    /// Offsets are deleted.
+    DeleteOffsets {
+        /// The group.
+        group: GroupId,
+        /// The partitions.
+        partitions: Vec<TopicPartition>,
+    },
+    /// Offsets are deleted, unless they were committed again since.
+    ExpireOffsets {
+        /// The group.
+        group: GroupId,
+        /// The partitions, each with the commit timestamp that was seen.
+        offsets: Vec<(TopicPartition, TimestampMs)>,
+    },
 }
 
 /// An answer to a request.
@@ -49,8 +63,8 @@ pub struct Reply {
     pub body: ReplyBody,
 }
 
-/// The outcome per partition of an OffsetCommit, in the request's order.
-pub type CommitResults = Vec<(TopicPartition, Result<(), GroupError>)>;
+/// The outcome per partition of an OffsetCommit or OffsetDelete, in the request's order.
+pub type OffsetResults = Vec<(TopicPartition, Result<(), GroupError>)>;
 
 /// An answer, by kind of request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,9 +78,11 @@ pub enum ReplyBody {
     /// To LeaveGroup: one result per member of the request, in its order.
     Leave(Result<Vec<Result<(), GroupError>>, GroupError>),
     /// To OffsetCommit: one result per partition of the request, in its order.
-    CommitOffsets(Result<CommitResults, GroupError>),
+    CommitOffsets(Result<OffsetResults, GroupError>),
     /// To DeleteGroups.
     Delete(Result<(), GroupError>),
+    /// To OffsetDelete: one result per partition of the request, in its order.
+    DeleteOffsets(Result<OffsetResults, GroupError>),
 }
 
 /// A JoinGroup that succeeded.
@@ -120,10 +136,14 @@ pub(super) enum Purpose {
     Emptied,
     /// A static member came back under a new id.
     StaticRejoin { reply_to: RequestId, instance: InstanceId, reply: JoinReply },
-    /// The group is deleted.
-    Delete { reply_to: RequestId },
+    /// The group is deleted; nobody waits when it has expired.
+    Delete { reply_to: Option<RequestId> },
     /// Offsets; `results` is the answer if it is committed.
-    Offsets { reply_to: RequestId, results: CommitResults },
+    Offsets { reply_to: RequestId, results: OffsetResults },
+    /// Offsets are deleted; `results` is the answer if that is committed.
+    DeleteOffsets { reply_to: RequestId, results: OffsetResults },
+    /// Offsets have expired; nobody waits.
+    Expired,
 }
 
 /// Proposals whose outcome is not known yet.

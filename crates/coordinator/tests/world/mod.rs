@@ -198,6 +198,21 @@ impl World {
         }
     }
 
+    /// OffsetDelete of the test's partition, as one of a topic of this name.
+    pub fn ask_delete_offsets(&mut self, topic: &str) -> RequestId {
+        let request = OffsetDeleteRequest { group: group(), partitions: vec![(topic.to_owned(), partition())] };
+        self.ask(|reply_to| Event::DeleteOffsets { reply_to, request })
+    }
+
+    /// The same where the log commits at once.
+    pub fn delete_offsets(&mut self, topic: &str) -> Result<OffsetResults, GroupError> {
+        let to = self.ask_delete_offsets(topic);
+        match &self.replies[&to] {
+            ReplyBody::DeleteOffsets(results) => results.clone(),
+            other => panic!("{other:?}"),
+        }
+    }
+
     pub fn beat(&mut self, member: &str, generation: i32) -> Result<(), GroupError> {
         self.beat_static(member, None, generation)
     }

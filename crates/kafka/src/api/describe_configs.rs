@@ -9,6 +9,7 @@ use kafka_protocol::messages::describe_configs_response::{
 };
 use kafka_protocol::protocol::StrBytes;
 
+use super::{RESOURCE_BROKER, RESOURCE_TOPIC};
 use crate::context::Context;
 use crate::shape::{BOOL, INT8, Kind, Shape, field};
 use crate::translate::string;
@@ -21,11 +22,6 @@ pub(crate) const SHAPE: Shape = Shape {
         field(BOOL).from(3),
     ],
 };
-
-/// Kafka's ConfigResource.Type.
-pub(crate) const RESOURCE_TOPIC: i8 = 2;
-/// A node.
-pub(crate) const RESOURCE_BROKER: i8 = 4;
 
 const SOURCE_TOPIC: i8 = 1;
 const SOURCE_STATIC_BROKER: i8 = 4;
@@ -137,13 +133,22 @@ fn topic_config(wanted: Wanted, config: &ConfigValue) -> DescribeConfigsResource
 }
 
 fn broker_config(wanted: Wanted, config: &BrokerConfigValue) -> DescribeConfigsResourceResult {
-    let source = if config.is_default { SOURCE_DEFAULT } else { SOURCE_STATIC_BROKER };
+    let is_default = config.default.as_ref() == Some(&config.value);
+    let source = if is_default { SOURCE_DEFAULT } else { SOURCE_STATIC_BROKER };
     let config_type = match config.value.as_str() {
         "true" | "false" => TYPE_BOOLEAN,
         value if value.parse::<i64>().is_ok() => TYPE_LONG,
         _ => TYPE_STRING,
     };
-    described(wanted, config.name, &config.value, source, config_type).with_read_only(true)
+    let answer = described(wanted, config.name, &config.value, source, config_type).with_read_only(true);
+    match &config.default {
+        Some(default) if wanted.synonyms && !is_default => {
+            let mut synonyms = answer.synonyms.clone();
+            synonyms.push(synonym(&StrBytes::from_static_str(config.name), default, SOURCE_DEFAULT));
+            answer.with_synonyms(synonyms)
+        }
+        _ => answer,
+    }
 }
 
 fn described(

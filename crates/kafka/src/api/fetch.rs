@@ -1,15 +1,17 @@
 //! Fetch (1), versions 4–18: by name up to version 12, by topic id from 13 on.
 //!
-//! There are no fetch sessions (KIP-227): every answer has session id 0, which tells the client to send full requests.
-//! Both isolation levels are alike as long as there are no transactions.
+//! Sessions (KIP-227) are in `fetch_sessions`. Both isolation levels are alike as long as there are no transactions.
 
-use duolog_broker::api::{BrokerApi, Fetch, FetchPartition};
+use std::time::Instant;
+
+use duolog_broker::api::{BrokerApi, Fetch, FetchPartition, Fetched, ItemResult};
 use duolog_types::Offset;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::FetchRequest;
 
 use super::fetch_response::{FetchAnswer, PartitionAnswer, TopicAnswer};
 use crate::context::Context;
+use crate::fetch_sessions::{NO_SESSION, SessionRequest, Turn};
 use crate::head::Head;
 use crate::response::{Answer, CloseReason};
 use crate::shape::{INT8, INT32, INT64, Kind, Shape, UUID, field};
@@ -59,45 +61,68 @@ pub(crate) async fn handle<B: BrokerApi>(
     head: Head,
     request: FetchRequest,
 ) -> Result<Answer, CloseReason> {
-    if continues_session(&request) {
-        let (code, _) = context.refusal(ResponseError::FetchSessionIdNotFound, "");
-        return FetchAnswer { error_code: code, topics: Vec::new() }.encode(&context, head, request.isolation_level);
-    }
-    let mut topics = Vec::with_capacity(request.topics.len());
+    let isolation_level = request.isolation_level;
+    let bytes_max = request.max_bytes.clamp(0, context.config.fetch_bytes_max);
+    let (bytes_min, wait_ms_max) = (request.min_bytes.clamp(0, bytes_max), request.max_wait_ms.clamp(0, WAIT_MS_MAX));
+    let refuse = |error: ResponseError| {
+        let (error_code, _) = context.refusal(error, "");
+        let answer = FetchAnswer { error_code, session_id: NO_SESSION, topics: Vec::new() };
+        answer.encode(&context, head, isolation_level)
+    };
+    let begun = context.sessions.begin(session_request(head.version, request), Instant::now());
+    let Turn { partitions, kind } = match begun {
+        Ok(turn) => turn,
+        Err(error) => return refuse(error),
+    };
+    let fetch = Fetch { partitions: partitions.clone(), bytes_min, bytes_max, wait_ms_max };
+    let fetched = if partitions.is_empty() { Vec::new() } else { context.broker.fetch(fetch).await };
+    let mut results: Vec<Option<ItemResult<Fetched>>> = fetched.into_iter().map(Some).collect();
+    results.resize_with(partitions.len(), || None);
+    let told = match context.sessions.end(kind, &partitions, &results, Instant::now()) {
+        Ok(told) => told,
+        Err(error) => return refuse(error),
+    };
+    let answered = partitions.into_iter().zip(results).zip(told.partitions).filter(|(_, is_told)| *is_told);
+    let topics = by_topic(answered.map(|(answer, _)| answer));
+    FetchAnswer { error_code: 0, session_id: told.session_id, topics }.encode(&context, head, isolation_level)
+}
+
+fn session_request(version: i16, request: FetchRequest) -> SessionRequest {
+    let by_id = version >= 13;
     let mut partitions = Vec::new();
     for topic in request.topics {
-        let indexes: Vec<i32> = topic.partitions.iter().map(|partition| partition.partition).collect();
+        let name = topic_ref(by_id, &topic.topic, topic.topic_id);
         partitions.extend(topic.partitions.into_iter().map(|partition| FetchPartition {
-            topic: topic_ref(head.version >= 13, &topic.topic, topic.topic_id),
+            topic: name.clone(),
             partition: partition.partition,
             fetch_offset: Offset(partition.fetch_offset),
             bytes_max: partition.partition_max_bytes.max(0),
             epoch: epoch_check(partition.current_leader_epoch),
             last_fetched_epoch: leader_epoch(partition.last_fetched_epoch),
         }));
-        topics.push((topic.topic, topic.topic_id, indexes));
     }
-    let bytes_max = request.max_bytes.clamp(0, context.config.fetch_bytes_max);
-    let fetch = Fetch {
+    let forgotten = request.forgotten_topics_data.iter().flat_map(|topic| {
+        let name = topic_ref(by_id, &topic.topic, topic.topic_id);
+        topic.partitions.iter().map(move |partition| (name.clone(), *partition))
+    });
+    SessionRequest {
+        id: request.session_id,
+        epoch: request.session_epoch,
+        uses_topic_ids: by_id,
+        forgotten: forgotten.collect(),
         partitions,
-        bytes_min: request.min_bytes.clamp(0, bytes_max),
-        bytes_max,
-        wait_ms_max: request.max_wait_ms.clamp(0, WAIT_MS_MAX),
-    };
-    let mut results = if topics.is_empty() { Vec::new() } else { context.broker.fetch(fetch).await }.into_iter();
-    let topics = topics
-        .into_iter()
-        .map(|(name, id, indexes)| TopicAnswer {
-            name,
-            id,
-            partitions: indexes.into_iter().map(|index| PartitionAnswer { index, fetched: results.next() }).collect(),
-        })
-        .collect();
-    FetchAnswer { error_code: 0, topics }.encode(&context, head, request.isolation_level)
+    }
 }
 
-/// Whether the request goes on with a session, which there is none of. Epoch 0 asks for a new one and −1 ends one; both
-/// are full requests whatever the session id.
-fn continues_session(request: &FetchRequest) -> bool {
-    request.session_epoch > 0
+/// Neighbours of one topic go together; a topic may come again.
+fn by_topic(answers: impl Iterator<Item = (FetchPartition, Option<ItemResult<Fetched>>)>) -> Vec<TopicAnswer> {
+    let mut topics: Vec<TopicAnswer> = Vec::new();
+    for (partition, fetched) in answers {
+        let answer = PartitionAnswer { index: partition.partition, fetched };
+        match topics.last_mut() {
+            Some(last) if last.topic == partition.topic => last.partitions.push(answer),
+            _ => topics.push(TopicAnswer { topic: partition.topic, partitions: vec![answer] }),
+        }
+    }
+    topics
 }

@@ -17,11 +17,9 @@ use std::mem;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use duolog_broker::BrokerError;
-use duolog_broker::api::{BrokerApi, Fetched, ItemResult, NodeView};
+use duolog_broker::api::{BrokerApi, Fetched, ItemResult, NodeView, TopicRef};
 use duolog_types::NodeId;
 use kafka_protocol::ResponseError;
-use kafka_protocol::messages::TopicName;
-use uuid::Uuid;
 
 use crate::context::Context;
 use crate::head::Head;
@@ -33,13 +31,13 @@ const READ_COMMITTED: i8 = 1;
 /// The whole answer.
 pub(super) struct FetchAnswer {
     pub(super) error_code: i16,
+    pub(super) session_id: i32,
     pub(super) topics: Vec<TopicAnswer>,
 }
 
 /// A topic as the request named it.
 pub(super) struct TopicAnswer {
-    pub(super) name: TopicName,
-    pub(super) id: Uuid,
+    pub(super) topic: TopicRef,
     pub(super) partitions: Vec<PartitionAnswer>,
 }
 
@@ -143,7 +141,7 @@ impl<B: BrokerApi> Writer<'_, B> {
         out.buffer.put_i32(0);
         if self.version >= 7 {
             out.buffer.put_i16(answer.error_code);
-            out.buffer.put_i32(0);
+            out.buffer.put_i32(answer.session_id);
         }
         out.array(answer.topics.len());
         for topic in answer.topics {
@@ -158,10 +156,9 @@ impl<B: BrokerApi> Writer<'_, B> {
     }
 
     fn topic(&mut self, out: &mut Output, topic: TopicAnswer) {
-        if self.version >= 13 {
-            out.buffer.put_slice(topic.id.as_bytes());
-        } else {
-            out.string(&topic.name);
+        match &topic.topic {
+            TopicRef::Id(id) => out.buffer.put_slice(&id.0),
+            TopicRef::Name(name) => out.string(name),
         }
         out.array(topic.partitions.len());
         for partition in topic.partitions {

@@ -12,7 +12,7 @@ use kafka_protocol::messages::incremental_alter_configs_response::{
 };
 use kafka_protocol::protocol::StrBytes;
 
-use super::describe_configs::{RESOURCE_BROKER, RESOURCE_TOPIC};
+use super::{RESOURCE_BROKER, RESOURCE_TOPIC};
 use crate::context::Context;
 use crate::shape::{BOOL, INT8, Kind, Shape, field};
 
@@ -28,7 +28,8 @@ pub(crate) const SHAPE: Shape = Shape {
     ],
 };
 
-type Refused = (i16, Option<StrBytes>);
+/// Kafka's code, and why.
+pub(super) type Refused = (i16, Option<StrBytes>);
 
 pub(crate) async fn handle<B: BrokerApi>(
     context: Context<B>,
@@ -68,12 +69,40 @@ async fn alter<B: BrokerApi>(
                 context.broker.alter_topic_config(resource.resource_name.to_string(), changes, validate_only).await;
             altered.map_err(|error| context.failure(&error))
         }
-        RESOURCE_BROKER => refuse(
-            "configs of a broker cannot be changed while it runs: change its configuration file and restart it"
-                .to_owned(),
-        ),
-        other => refuse(format!("resource type {other} is not supported: 2 (topic) is")),
+        RESOURCE_BROKER => {
+            let names = resource.configs.iter().map(|config| config.name.as_str());
+            refuse_broker_configs(context, &resource.resource_name, names)
+        }
+        other => refuse_resource_type(context, other),
     }
+}
+
+/// Nothing of a node can be changed while it runs. The code is Kafka's for read-only configs; so is the success of a
+/// request that changes nothing.
+pub(super) fn refuse_broker_configs<'a, B: BrokerApi>(
+    context: &Context<B>,
+    broker: &StrBytes,
+    names: impl Iterator<Item = &'a str>,
+) -> Result<(), Refused> {
+    let node_id = context.broker.node_id();
+    if !broker.is_empty() && broker.parse() != Ok(node_id.0) {
+        let sentence = format!("configs of broker {broker:?} were to be changed at broker {node_id}");
+        return Err(context.refusal(ResponseError::InvalidRequest, sentence));
+    }
+    let names: Vec<&str> = names.collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    let sentence = format!(
+        "configs of a broker are read-only, found {}: change the configuration file and restart the broker",
+        names.join(", ")
+    );
+    Err(context.refusal(ResponseError::InvalidRequest, sentence))
+}
+
+pub(super) fn refuse_resource_type<B: BrokerApi>(context: &Context<B>, found: i8) -> Result<(), Refused> {
+    let sentence = format!("configs of resource type {found} cannot be changed: those of 2 (topic) can");
+    Err(context.refusal(ResponseError::InvalidRequest, sentence))
 }
 
 fn changes(configs: Vec<AlterableConfig>) -> Result<Vec<ConfigChange>, String> {

@@ -1,30 +1,30 @@
-//! A broker in memory, a server on a real socket, and a client made of kafka-protocol's encoders.
-#![allow(dead_code, reason = "each test binary uses its part")]
+//! A broker in memory, and in [`client`] a server and a client.
+#![allow(dead_code, unused_imports, reason = "each test binary uses its part")]
+
+mod client;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use duolog_broker::BrokerError;
 use duolog_broker::api::{
-    BrokerApi, BrokerConfigValue, ClusterView, CommittedOffset, ConfigChange, CreatedTopic, EpochCheck, EpochEnd,
-    Fetch, Fetched, FoundOffset, GroupError, GroupId, GroupOffset, HeartbeatRequest, ItemResult, JoinRefusal,
-    JoinReply, JoinRequest, JoinedMember, LeaveRequest, MemberId, NewTopic, NodeView, OffsetCommits, OffsetQuery,
-    PartitionView, ProducePartition, Produced, ProducerIdentity, SyncReply, SyncRequest, TopicRef, TopicView,
+    BrokerApi, BrokerConfigValue, ClusterView, CommittedOffset, ConfigChange, CreatedTopic, Elected, Election,
+    EpochCheck, EpochEnd, Fetch, Fetched, FoundOffset, GroupDescription, GroupError, GroupId, GroupListing,
+    GroupOffset, HeartbeatRequest, InstanceId, ItemResult, JoinRefusal, JoinReply, JoinRequest, JoinedMember,
+    LeaveRequest, LogDirView, MemberDescription, MemberId, NewPartitions, NewTopic, NodeView, OffsetCommits,
+    OffsetQuery, PartitionSize, PartitionView, Phase, ProducePartition, Produced, ProducerIdentity, ProducerView,
+    QuorumReplica, QuorumView, SyncReply, SyncRequest, TopicRef, TopicView,
 };
-use duolog_kafka::{KafkaConfig, KafkaMetrics, KafkaServer};
 use duolog_types::{
     BrokerGroupId, Durability, LeaderEpoch, NodeId, Offset, ProducerEpoch, ProducerId, TimestampMs, TopicConfig,
     TopicId,
 };
-use kafka_protocol::messages::{ApiKey, RequestHeader, ResponseHeader};
-use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
 use parking_lot::Mutex;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, Semaphore, oneshot};
-use tokio::task::JoinHandle;
+use tokio::sync::{Notify, Semaphore};
+
+pub use client::{Client, TestServer, frame};
 
 /// A topic and the record sets of its partitions; one record set counts as one offset.
 struct FakeTopic {
@@ -199,8 +199,13 @@ impl BrokerApi for FakeBroker {
 
     fn broker_configs(&self) -> Vec<BrokerConfigValue> {
         vec![
-            BrokerConfigValue { name: "num.partitions", value: "4".to_owned(), is_default: true },
-            BrokerConfigValue { name: "auto.create.topics.enable", value: "true".to_owned(), is_default: false },
+            BrokerConfigValue { name: "num.partitions", value: "4".to_owned(), default: Some("4".to_owned()) },
+            BrokerConfigValue {
+                name: "auto.create.topics.enable",
+                value: "true".to_owned(),
+                default: Some("false".to_owned()),
+            },
+            BrokerConfigValue { name: "broker.id", value: "0".to_owned(), default: None },
         ]
     }
 
@@ -422,112 +427,169 @@ impl BrokerApi for FakeBroker {
         Ok(found.collect())
     }
 
+    async fn replace_topic_config(
+        &self,
+        topic: String,
+        configs: Vec<(String, String)>,
+        validate_only: bool,
+    ) -> ItemResult<()> {
+        self.topic(&TopicRef::Name(topic.clone()))?;
+        let config = TopicConfig::new(configs).map_err(|e| BrokerError::InvalidConfig(e.to_string()))?;
+        if !validate_only {
+            self.state.lock().topics.get_mut(&topic).unwrap().view.config = config;
+        }
+        Ok(())
+    }
+
+    async fn create_partitions(&self, topics: Vec<NewPartitions>, _: i32, validate_only: bool) -> Vec<ItemResult<()>> {
+        topics
+            .into_iter()
+            .map(|wanted| {
+                let view = self.topic(&TopicRef::Name(wanted.topic.clone()))?;
+                if wanted.has_manual_assignment {
+                    return Err(BrokerError::InvalidReplicaAssignment("assignment is not yours".to_owned()));
+                }
+                if wanted.count as usize <= view.partitions.len() {
+                    return Err(BrokerError::InvalidPartitions("no growth".to_owned()));
+                }
+                if !validate_only {
+                    self.create(&wanted.topic, wanted.count as u32);
+                }
+                Ok(())
+            })
+            .collect()
+    }
+
+    /// Nothing is deleted; the offset is checked.
+    async fn delete_records(
+        &self,
+        topic: TopicRef,
+        partition: i32,
+        before: Option<Offset>,
+        _: i32,
+    ) -> ItemResult<Offset> {
+        self.with_partition(&topic, partition, |records| {
+            let end_inclusive = records.len() as i64;
+            let found = before.map_or(end_inclusive, |offset| offset.0);
+            match (0..=end_inclusive).contains(&found) {
+                true => Ok(Offset(found)),
+                false => Err(BrokerError::OffsetOutOfRange { found, start: 0, end_inclusive }),
+            }
+        })
+    }
+
+    fn log_dir(&self) -> ItemResult<LogDirView> {
+        let state = self.state.lock();
+        let partitions = state.topics.iter().flat_map(|(name, topic)| {
+            topic.partitions.iter().zip(0_u32..).map(|(records, partition)| PartitionSize {
+                topic: name.clone(),
+                partition,
+                size_bytes: records.iter().map(|record| record.len() as u64).sum(),
+            })
+        });
+        let partitions = partitions.collect();
+        Ok(LogDirView { path: "/data".to_owned(), total_bytes: 1_000, usable_bytes: 400, partitions })
+    }
+
+    /// One producer for each partition.
+    async fn producers(&self, topic: TopicRef, partition: i32) -> ItemResult<Vec<ProducerView>> {
+        self.with_partition(&topic, partition, |_| {
+            Ok(vec![ProducerView {
+                id: ProducerId(4_000),
+                epoch: ProducerEpoch(2),
+                last_sequence: 9,
+                last_timestamp: TimestampMs(77),
+            }])
+        })
+    }
+
+    /// The preferred leader of partition 0 leads, that of partition 1 takes over, that of partition 2 is gone.
+    async fn elect_leaders(
+        &self,
+        partitions: Vec<(TopicRef, i32)>,
+        election: Election,
+        _: i32,
+    ) -> Vec<ItemResult<Elected>> {
+        let elect = |(topic, partition): (TopicRef, i32)| {
+            self.topic(&topic)?;
+            match (election, partition) {
+                (Election::Unclean, _) => Err(BrokerError::EligibleLeadersNotAvailable),
+                (Election::Preferred, 0) => Ok(Elected::NotNeeded),
+                (Election::Preferred, 1) => Ok(Elected::Done),
+                (Election::Preferred, _) => Err(BrokerError::PreferredLeaderNotAvailable("it is gone".to_owned())),
+            }
+        };
+        partitions.into_iter().map(elect).collect()
+    }
+
+    async fn system_quorum(&self) -> ItemResult<QuorumView> {
+        let replica = |node: u64, log_end_next| QuorumReplica { node: NodeId(node), is_voter: node < 3, log_end_next };
+        Ok(QuorumView {
+            leader: NodeId(1),
+            leader_epoch: LeaderEpoch(7),
+            committed_next: 90,
+            replicas: vec![replica(0, Some(95)), replica(1, Some(99)), replica(2, None), replica(3, Some(99))],
+        })
+    }
+
+    /// Two groups: "g" of one member, and "offsets" that has none.
+    async fn list_groups(&self) -> ItemResult<Vec<GroupListing>> {
+        let listing = |group: &str, protocol_type: &str, phase| GroupListing {
+            group: GroupId(group.to_owned()),
+            protocol_type: protocol_type.to_owned(),
+            phase,
+        };
+        Ok(vec![listing("g", "consumer", Phase::Stable), listing("offsets", "", Phase::Empty)])
+    }
+
+    async fn describe_group(&self, group: GroupId) -> ItemResult<Option<GroupDescription>> {
+        elsewhere(&group)?;
+        let member = MemberDescription {
+            member_id: MemberId("m-1".to_owned()),
+            instance_id: Some(InstanceId("i".to_owned())),
+            client_id: "c".to_owned(),
+            client_host: "/10.0.0.1".to_owned(),
+            metadata: Bytes::from_static(b"topics"),
+            assignment: Bytes::from_static(b"partitions"),
+        };
+        Ok((group.0 == "g").then(|| GroupDescription {
+            group,
+            phase: Phase::Stable,
+            generation: 5,
+            protocol_type: "consumer".to_owned(),
+            protocol_name: "range".to_owned(),
+            leader: Some(member.member_id.clone()),
+            members: vec![member],
+        }))
+    }
+
+    async fn delete_group(&self, group: GroupId) -> ItemResult<()> {
+        elsewhere(&group)?;
+        match group.0.as_str() {
+            "g" => Err(GroupError::NonEmptyGroup.into()),
+            "offsets" => Ok(()),
+            _ => Err(GroupError::GroupIdNotFound.into()),
+        }
+    }
+
+    /// Group "g" subscribes to topic "subscribed".
+    async fn delete_offsets(
+        &self,
+        group: GroupId,
+        partitions: Vec<(TopicRef, i32)>,
+    ) -> ItemResult<Vec<ItemResult<()>>> {
+        elsewhere(&group)?;
+        let delete = |(topic, partition): (TopicRef, i32)| {
+            self.with_partition(&topic, partition, |_| Ok(()))?;
+            match topic {
+                TopicRef::Name(name) if name == "subscribed" => Err(GroupError::GroupSubscribedToTopic.into()),
+                _ => Ok(()),
+            }
+        };
+        Ok(partitions.into_iter().map(delete).collect())
+    }
+
     fn durability(&self, topic: &TopicRef) -> ItemResult<Durability> {
         Ok(self.topic(topic)?.config.durability())
     }
-}
-
-/// A server on a port of its own, stopped and awaited by [`TestServer::stop`].
-pub struct TestServer {
-    pub port: u16,
-    pub metrics: Arc<KafkaMetrics>,
-    stop: oneshot::Sender<()>,
-    task: JoinHandle<()>,
-}
-
-impl TestServer {
-    pub async fn start(broker: FakeBroker) -> Self {
-        Self::start_with(broker, KafkaConfig::default()).await
-    }
-
-    pub async fn start_with(broker: FakeBroker, config: KafkaConfig) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let server = KafkaServer::new(broker, config);
-        let metrics = server.metrics();
-        let (stop, stopped) = oneshot::channel();
-        let task = tokio::spawn(async move {
-            server
-                .serve(listener, async {
-                    let _ = stopped.await;
-                })
-                .await;
-        });
-        Self { port, metrics, stop, task }
-    }
-
-    pub async fn client(&self) -> Client {
-        Client { stream: TcpStream::connect(("127.0.0.1", self.port)).await.unwrap(), next_correlation_id: 1 }
-    }
-
-    pub async fn stop(self) {
-        let _ = self.stop.send(());
-        self.task.await.unwrap();
-        assert_eq!(self.metrics.connections(), 0);
-    }
-}
-
-/// A client on one connection.
-pub struct Client {
-    pub stream: TcpStream,
-    next_correlation_id: i32,
-}
-
-impl Client {
-    /// Sends a request; gives its correlation id.
-    pub async fn send<R: Request>(&mut self, version: i16, request: &R) -> i32 {
-        let correlation_id = self.next_correlation_id;
-        self.next_correlation_id += 1;
-        self.stream.write_all(&frame(version, correlation_id, request)).await.unwrap();
-        correlation_id
-    }
-
-    /// Receives the next answer: correlation id and what follows the length.
-    pub async fn receive(&mut self) -> Option<Bytes> {
-        let length = self.stream.read_i32().await.ok()?;
-        let mut body = vec![0; length as usize];
-        self.stream.read_exact(&mut body).await.ok()?;
-        Some(Bytes::from(body))
-    }
-
-    /// Receives the answer to a request of this type, which must leave no byte over.
-    pub async fn receive_as<R: Request>(&mut self, version: i16) -> (i32, R::Response) {
-        let mut body = self.receive().await.expect("the server answers");
-        let header = ResponseHeader::decode(&mut body, R::Response::header_version(version)).unwrap();
-        let response = R::Response::decode(&mut body, version).unwrap();
-        assert!(!body.has_remaining(), "{} bytes are left over", body.remaining());
-        (header.correlation_id, response)
-    }
-
-    pub async fn call<R: Request>(&mut self, version: i16, request: R) -> R::Response {
-        let sent = self.send(version, &request).await;
-        let (answered, response) = self.receive_as::<R>(version).await;
-        assert_eq!(answered, sent);
-        response
-    }
-
-    /// Whether the server closed the connection without another byte.
-    pub async fn is_closed(&mut self) -> bool {
-        let mut byte = [0];
-        tokio::time::timeout(Duration::from_secs(10), self.stream.read(&mut byte))
-            .await
-            .is_ok_and(|read| !matches!(read, Ok(1)))
-    }
-}
-
-/// A request frame as a client sends it.
-pub fn frame<R: Request>(version: i16, correlation_id: i32, request: &R) -> Bytes {
-    let mut buffer = BytesMut::new();
-    buffer.put_i32(0);
-    RequestHeader::default()
-        .with_request_api_key(R::KEY)
-        .with_request_api_version(version)
-        .with_correlation_id(correlation_id)
-        .with_client_id(Some(StrBytes::from_static_str("test")))
-        .encode(&mut buffer, ApiKey::try_from(R::KEY).unwrap().request_header_version(version))
-        .unwrap();
-    request.encode(&mut buffer, version).unwrap();
-    let length = buffer.len() as i32 - 4;
-    buffer[..4].copy_from_slice(&length.to_be_bytes());
-    buffer.freeze()
 }

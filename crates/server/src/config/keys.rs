@@ -188,6 +188,30 @@ pub const KEYS: &[Key] = &[
         doc: "Milliseconds between two looks at what retention allows to delete (Kafka's `log.retention.check.interval.ms`).",
     },
     Key {
+        name: "broker.offsets_retention_ms",
+        kind: Kind::Integer,
+        default: "604800000",
+        doc: "How long committed offsets are kept after their consumer group lost its last member, in milliseconds (Kafka's `offsets.retention.minutes`). Offsets of deleted topics go at once.",
+    },
+    Key {
+        name: "broker.offsets_retention_check_interval_ms",
+        kind: Kind::Integer,
+        default: "600000",
+        doc: "Milliseconds between two looks at which committed offsets have expired (Kafka's `offsets.retention.check.interval.ms`).",
+    },
+    Key {
+        name: "broker.producer_id_expiration_ms",
+        kind: Kind::Integer,
+        default: "86400000",
+        doc: "How long an idempotent producer that sends nothing is remembered, in milliseconds (Kafka's `producer.id.expiration.ms`).",
+    },
+    Key {
+        name: "broker.producer_id_expiration_check_interval_ms",
+        kind: Kind::Integer,
+        default: "600000",
+        doc: "Milliseconds between two looks at which producers have expired (Kafka's `producer.id.expiration.check.interval.ms`).",
+    },
+    Key {
         name: "memory.write_buffer_bytes",
         kind: Kind::Integer,
         default: "50331648",

@@ -85,6 +85,10 @@ pub struct Broker {
     pub auto_create_topics_enable: bool,
     pub group_initial_rebalance_delay_ms: u64,
     pub retention_check_interval_ms: u64,
+    pub offsets_retention_ms: u64,
+    pub offsets_retention_check_interval_ms: u64,
+    pub producer_id_expiration_ms: u64,
+    pub producer_id_expiration_check_interval_ms: u64,
 }
 
 /// Budgets of memory.
@@ -151,6 +155,10 @@ impl Default for Broker {
             auto_create_topics_enable: true,
             group_initial_rebalance_delay_ms: 3_000,
             retention_check_interval_ms: 300_000,
+            offsets_retention_ms: 604_800_000,
+            offsets_retention_check_interval_ms: 600_000,
+            producer_id_expiration_ms: 86_400_000,
+            producer_id_expiration_check_interval_ms: 600_000,
         }
     }
 }
@@ -250,7 +258,6 @@ grpc_port = 7070
                 "log.segment_size_bytes" => config.log.segment_size_bytes.to_string(),
                 "log.flush_bytes" => config.log.flush_bytes.to_string(),
                 "log.disk_free_bytes_min" => config.log.disk_free_bytes_min.to_string(),
-                "log.disk_free_bytes_min" => config.log.disk_free_bytes_min.to_string(),
                 "raft.heartbeat_interval_ms" => config.raft.heartbeat_interval_ms.to_string(),
                 "raft.election_timeout_min_ms" => config.raft.election_timeout_min_ms.to_string(),
                 "raft.election_timeout_max_ms" => config.raft.election_timeout_max_ms.to_string(),
@@ -262,6 +269,14 @@ grpc_port = 7070
                 "broker.group_initial_rebalance_delay_ms" => config.broker.group_initial_rebalance_delay_ms.to_string(),
                 "logging.format" => format!("{:?}", config.logging.format).to_lowercase(),
                 "broker.retention_check_interval_ms" => config.broker.retention_check_interval_ms.to_string(),
+                "broker.offsets_retention_ms" => config.broker.offsets_retention_ms.to_string(),
+                "broker.offsets_retention_check_interval_ms" => {
+                    config.broker.offsets_retention_check_interval_ms.to_string()
+                }
+                "broker.producer_id_expiration_ms" => config.broker.producer_id_expiration_ms.to_string(),
+                "broker.producer_id_expiration_check_interval_ms" => {
+                    config.broker.producer_id_expiration_check_interval_ms.to_string()
+                }
                 _ => return None,
             })
         };

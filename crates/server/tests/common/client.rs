@@ -90,7 +90,8 @@ impl Client {
         Ok(response)
     }
 
-    fn call<R: Request>(&mut self, version: i16, request: &R) -> io::Result<R::Response> {
+    /// One request and its answer.
+    pub fn call<R: Request>(&mut self, version: i16, request: &R) -> io::Result<R::Response> {
         self.send(version, request)?;
         self.receive::<R>(version)
     }

@@ -22,6 +22,9 @@ pub(super) fn apply(context: &mut Context<'_>, command: CatalogCommand) -> Resul
             alter_topic_config(context, id, config, expected_version)
         }
         CatalogCommand::AllocateProducerIds { node: _ } => allocate_producer_ids(context),
+        CatalogCommand::AddPartitions { id, added, expected_version } => {
+            add_partitions(context, id, &added, expected_version)
+        }
     }
 }
 
@@ -131,6 +134,29 @@ fn alter_topic_config(
     }
     let version = bump_version(context)?;
     context.put(TableId::Catalog, keys::catalog_topic(id), &CatalogTopic { config, version, ..topic });
+    Ok(Response::TopicChanged { version })
+}
+
+fn add_partitions(
+    context: &mut Context<'_>,
+    id: TopicId,
+    added: &[BrokerGroupId],
+    expected: u64,
+) -> Result<Response, StateError> {
+    let (Some(cluster), Some(topic)) = (reader::cluster(&context.tables)?, reader::topic_by_id(&context.tables, id)?)
+    else {
+        let is_deleted = reader::deleted_topic(&context.tables, id)?.is_some();
+        return Ok(if is_deleted { Response::TopicDeleted } else { Response::NoSuchTopic });
+    };
+    if topic.version != expected {
+        return Ok(Response::VersionConflict { found: topic.version, expected });
+    }
+    let partitions = [&topic.partitions, added].concat();
+    if let Err(reason) = check_topic(&topic.name, &partitions, &cluster.data_groups) {
+        return Ok(Response::Invalid(reason));
+    }
+    let version = bump_version(context)?;
+    context.put(TableId::Catalog, keys::catalog_topic(id), &CatalogTopic { partitions, version, ..topic });
     Ok(Response::TopicChanged { version })
 }
 

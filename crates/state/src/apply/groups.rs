@@ -1,12 +1,12 @@
 //! Commands about consumer groups and committed offsets.
 
 use duolog_record::group::{CommittedOffset, GroupId, GroupRecord, OffsetCommit};
-use duolog_types::TopicPartition;
+use duolog_types::{TimestampMs, TopicPartition};
 
 use super::context::Context;
 use crate::command::{GroupCommand, PullBack, Response};
 use crate::event::StateEvent;
-use crate::rows::{GroupRow, OffsetRow};
+use crate::rows::{EmptyGroupRow, GroupRow, OffsetRow};
 use crate::tables::TableId;
 use crate::{StateError, keys, reader};
 
@@ -22,6 +22,13 @@ pub(super) fn apply(context: &mut Context<'_>, command: GroupCommand) -> Result<
         GroupCommand::CommitOffsets(commit) => Ok(commit_offsets(context, commit)),
         GroupCommand::PullBackOffset(pull_back) => pull_back_offset(context, pull_back),
         GroupCommand::DeleteOffsets { group, partitions } => Ok(delete_offsets(context, group, partitions)),
+        GroupCommand::EmptyGroup { metadata, since } => {
+            let group = metadata.group.clone();
+            context.put(TableId::Groups, keys::group(&group), &EmptyGroupRow { metadata, since });
+            context.emit(StateEvent::GroupChanged { group });
+            Ok(Response::Ok)
+        }
+        GroupCommand::ExpireOffsets { group, seen } => expire_offsets(context, group, seen),
     }
 }
 
@@ -64,4 +71,25 @@ fn delete_offsets(context: &mut Context<'_>, group: GroupId, partitions: Vec<Top
     }
     context.emit(StateEvent::OffsetsChanged { group, partitions });
     Response::Ok
+}
+
+fn expire_offsets(
+    context: &mut Context<'_>,
+    group: GroupId,
+    seen: Vec<(TopicPartition, TimestampMs)>,
+) -> Result<Response, StateError> {
+    let mut partitions = Vec::new();
+    for (tp, commit_timestamp) in seen {
+        let stored = reader::committed_offset(&context.tables, &group, tp)?;
+        if stored.is_some_and(|stored| stored.commit_timestamp == commit_timestamp) {
+            context.tables.delete(TableId::Offsets, keys::committed_offset(&group, tp));
+            partitions.push(tp);
+        }
+    }
+    if partitions.is_empty() {
+        return Ok(Response::Unchanged);
+    }
+    context.emit(StateEvent::OffsetsExpired { group: group.clone(), count: partitions.len() });
+    context.emit(StateEvent::OffsetsChanged { group, partitions });
+    Ok(Response::Ok)
 }

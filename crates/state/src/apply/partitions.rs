@@ -129,14 +129,18 @@ fn forget_producers(
     tp: TopicPartition,
     seen: &[(ProducerId, Offset)],
 ) -> Result<Response, StateError> {
-    let mut response = Response::Unchanged;
+    let mut count = 0;
     for &(id, last_seen) in seen {
         let row = context.caches.producer(&context.tables as &dyn TableReader, tp, id)?;
         if row.and_then(|row| row.batches.last().copied()).is_some_and(|last| last.base_offset == last_seen) {
             context.caches.forget_producer(tp, id);
             context.tables.delete(TableId::Producers, keys::producer(tp, id));
-            response = Response::Ok;
+            count += 1;
         }
     }
-    Ok(response)
+    if count == 0 {
+        return Ok(Response::Unchanged);
+    }
+    context.emit(StateEvent::ProducersForgotten { partition: tp, count });
+    Ok(Response::Ok)
 }

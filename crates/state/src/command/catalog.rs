@@ -61,4 +61,13 @@ pub enum CatalogCommand {
         /// The node that will give them out; for the log's readers only.
         node: NodeId,
     },
+    /// Adds partitions at the end of a topic.
+    AddPartitions {
+        /// Its id.
+        id: TopicId,
+        /// The data group of each new partition.
+        added: Vec<BrokerGroupId>,
+        /// The topic's version that the placement was made from.
+        expected_version: u64,
+    },
 }

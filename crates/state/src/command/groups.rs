@@ -1,7 +1,7 @@
 //! Commands about consumer groups and their committed offsets.
 
-use duolog_record::group::{GroupId, GroupRecord, OffsetCommit};
-use duolog_types::{LeaderEpoch, Offset, TopicPartition};
+use duolog_record::group::{GroupId, GroupMetadata, GroupRecord, OffsetCommit};
+use duolog_types::{LeaderEpoch, Offset, TimestampMs, TopicPartition};
 use serde::{Deserialize, Serialize};
 
 /// A change of the consumer groups that a data group coordinates.
@@ -19,6 +19,20 @@ pub enum GroupCommand {
         group: GroupId,
         /// The partitions.
         partitions: Vec<TopicPartition>,
+    },
+    /// Replaces a group that has lost its last member.
+    EmptyGroup {
+        /// The group.
+        metadata: GroupMetadata,
+        /// The leader's clock.
+        since: TimestampMs,
+    },
+    /// Deletes committed offsets whose time is over, unless they were committed again since the proposer looked.
+    ExpireOffsets {
+        /// The group.
+        group: GroupId,
+        /// The partitions, each with the commit timestamp that was seen.
+        seen: Vec<(TopicPartition, TimestampMs)>,
     },
 }
 

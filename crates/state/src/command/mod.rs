@@ -88,7 +88,7 @@ pub enum Response {
     NoSuchTopic,
     /// The topic was deleted; a deletion is final.
     TopicDeleted,
-    /// The topic's configs were changed, or it was deleted, at this catalog version.
+    /// The topic's configs or partitions were changed, or it was deleted, at this catalog version.
     TopicChanged {
         /// The catalog version.
         version: u64,

@@ -241,17 +241,21 @@ impl SampleLog {
         let group = GroupId(format!("group-{}", self.below(3)));
         let partition = self.any_partition();
         let offset = Offset(self.below(4).cast_signed());
-        Command::Groups(match self.below(8) {
+        let metadata = |group, generation| GroupMetadata {
+            group,
+            state: GroupState::Empty,
+            generation,
+            protocol_type: None,
+            protocol_name: None,
+            leader: None,
+            members: Vec::new(),
+        };
+        let seen = TimestampMs(self.next_index.saturating_sub(self.below(40)).cast_signed());
+        Command::Groups(match self.below(10) {
             0 => GroupCommand::PutGroup(GroupRecord::Tombstone(group)),
-            1 => GroupCommand::PutGroup(GroupRecord::Snapshot(GroupMetadata {
-                group,
-                state: GroupState::Empty,
-                generation: self.next_index as i32,
-                protocol_type: None,
-                protocol_name: None,
-                leader: None,
-                members: Vec::new(),
-            })),
+            1 => GroupCommand::PutGroup(GroupRecord::Snapshot(metadata(group, self.next_index as i32))),
+            8 => GroupCommand::EmptyGroup { metadata: metadata(group, self.next_index as i32), since: seen },
+            9 => GroupCommand::ExpireOffsets { group, seen: vec![(partition, seen)] },
             2 => GroupCommand::DeleteOffsets { group, partitions: vec![partition] },
             3 => GroupCommand::PullBackOffset(PullBack {
                 group,
@@ -275,7 +279,7 @@ impl SampleLog {
 
     fn catalog_command(&mut self) -> Command {
         let topic = self.any_topic();
-        Command::Catalog(match self.below(6) {
+        Command::Catalog(match self.below(7) {
             0 => CatalogCommand::InitCluster {
                 cluster_id: format!("cluster-{}", self.next_index),
                 nodes: vec![ClusterNode { id: NodeId(1), host: "localhost".to_owned(), kafka_port: 9092 }],
@@ -289,6 +293,11 @@ impl SampleLog {
                 expected_version: self.below(9),
             },
             3 => CatalogCommand::AllocateProducerIds { node: NodeId(1) },
+            4 => CatalogCommand::AddPartitions {
+                id: topic_id(topic),
+                added: vec![BrokerGroupId(1)],
+                expected_version: self.below(9),
+            },
             _ => CatalogCommand::CreateTopic {
                 name: format!("topic-{topic}"),
                 id: topic_id(self.any_topic()),

@@ -4,7 +4,7 @@ use duolog_record::group::{CommittedOffset, GroupId, GroupMetadata};
 use duolog_types::TopicPartition;
 
 use super::{for_each, get};
-use crate::rows::{CommittedOffsets, GroupRow, OffsetRow};
+use crate::rows::{CommittedOffsets, OffsetRow, StoredGroup};
 use crate::tables::{TableId, TableReader};
 use crate::{StateError, codec, keys};
 
@@ -13,7 +13,15 @@ use crate::{StateError, codec, keys};
 /// # Errors
 /// See [`super::applied`].
 pub fn group(tables: &dyn TableReader, id: &GroupId) -> Result<Option<GroupMetadata>, StateError> {
-    Ok(get::<GroupRow>(tables, TableId::Groups, &keys::group(id))?.map(|row| row.0))
+    Ok(stored_group(tables, id)?.map(|stored| stored.metadata))
+}
+
+/// A consumer group, and since when it is empty.
+///
+/// # Errors
+/// See [`super::applied`].
+pub fn stored_group(tables: &dyn TableReader, id: &GroupId) -> Result<Option<StoredGroup>, StateError> {
+    tables.get(TableId::Groups, &keys::group(id))?.map(|row| StoredGroup::decode(&row)).transpose()
 }
 
 /// All consumer groups, by id.
@@ -23,7 +31,7 @@ pub fn group(tables: &dyn TableReader, id: &GroupId) -> Result<Option<GroupMetad
 pub fn groups(tables: &dyn TableReader) -> Result<Vec<GroupMetadata>, StateError> {
     let mut groups = Vec::new();
     for_each(tables, TableId::Groups, Vec::new(), None, |_, value| {
-        groups.push(codec::decode::<GroupRow>(value)?.0);
+        groups.push(StoredGroup::decode(value)?.metadata);
         Ok(())
     })?;
     Ok(groups)

@@ -12,10 +12,10 @@ mod times;
 pub use catalog::{catalog_version, cluster, deleted_topic, next_producer_id, topic_by_id, topic_by_name, topics};
 pub(crate) use epochs::last_epoch;
 pub use epochs::{CurrentEpoch, EpochEnd, epoch_end_offset, epoch_of, leader_epochs};
-pub use groups::{committed_offset, committed_offsets, group, groups, groups_with_offsets};
+pub use groups::{committed_offset, committed_offsets, group, groups, groups_with_offsets, stored_group};
 pub use partitions::{
     Batch, PartitionState, find_batch, find_batch_by_size, hosted_topic, hosted_topics, last_batch, log_end,
-    partition_row, partition_state, scan_batches, tail,
+    partition_row, partition_size_bytes, partition_state, scan_batches, tail,
 };
 pub use producers::{producer, producers};
 pub(crate) use times::last_time_row;

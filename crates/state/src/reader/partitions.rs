@@ -110,6 +110,19 @@ fn tail_of(tables: &dyn TableReader, tp: TopicPartition, row: PartitionRow) -> R
     }))
 }
 
+/// Bytes of the record batches that are kept; `None` when the partition is not hosted here.
+///
+/// # Errors
+/// See [`super::applied`].
+pub fn partition_size_bytes(tables: &dyn TableReader, tp: TopicPartition) -> Result<Option<u64>, StateError> {
+    let Some(row) = partition_row(tables, tp)? else {
+        return Ok(None);
+    };
+    let end = tail_of(tables, tp, row)?.position_bytes;
+    let first = scan_batches(tables, tp, row.log_start, 1)?.first().map_or(end, |batch| batch.row.position_bytes);
+    Ok(Some(end - first))
+}
+
 /// The last batch that is kept.
 ///
 /// # Errors
