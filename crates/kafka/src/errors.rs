@@ -52,6 +52,17 @@ pub(crate) fn response_error(error: &BrokerError) -> ResponseError {
     }
 }
 
+/// Kafka's code for an error of one partition in Fetch.
+///
+/// Kafka's brokers never answer LEADER_NOT_AVAILABLE there, and Java's consumer ends on every code that it does not expect
+/// (`FetchCollector.handleInitializeErrors`). NOT_LEADER_OR_FOLLOWER makes it ask for metadata and come back.
+pub(crate) fn fetch_error(error: &BrokerError) -> ResponseError {
+    match response_error(error) {
+        ResponseError::LeaderNotAvailable => ResponseError::NotLeaderOrFollower,
+        code => code,
+    }
+}
+
 fn group_error(error: GroupError) -> ResponseError {
     match error {
         GroupError::NotCoordinator => ResponseError::NotCoordinator,

@@ -275,6 +275,20 @@ async fn fetch_gives_a_session_to_who_asks_for_one_and_tells_divergence() {
     server.stop().await;
 }
 
+/// Java's consumer ends when Fetch tells LEADER_NOT_AVAILABLE.
+#[tokio::test]
+async fn fetch_without_a_leader_says_what_consumers_try_again() {
+    let broker = FakeBroker::new().with_topic("leaderless", 1);
+    let server = TestServer::start(broker.clone()).await;
+    let mut client = server.client().await;
+    for version in 4..=18 {
+        let response = client.call(version, fetch(version, &broker, "leaderless", 0)).await;
+        let code = response.responses[0].partitions[0].error_code;
+        assert_eq!(code, ResponseError::NotLeaderOrFollower.code(), "version {version}");
+    }
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn list_offsets_and_leader_epochs() {
     let broker = FakeBroker::new().with_topic("t", 1);

@@ -22,6 +22,7 @@ use duolog_types::NodeId;
 use kafka_protocol::ResponseError;
 
 use crate::context::Context;
+use crate::errors::fetch_error;
 use crate::head::Head;
 use crate::response::{self, Answer, CloseReason, Pieces};
 use crate::translate::{broker_id, current_leader, endpoints, optional_broker_id};
@@ -172,7 +173,7 @@ impl<B: BrokerApi> Writer<'_, B> {
         match partition.fetched {
             Some(Ok(fetched)) => self.fetched(out, fetched),
             Some(Err(error)) => {
-                let code = self.context.failure(&error).0;
+                let code = self.context.refusal(fetch_error(&error), error.to_string()).0;
                 self.failed(out, code, &self.leader(&error));
             }
             None => {

@@ -109,6 +109,9 @@ impl FakeBroker {
         if name.starts_with("elsewhere") {
             return Err(BrokerError::NotLeader { leader: Some(NodeId(2)), epoch: Some(LeaderEpoch(7)) });
         }
+        if name.starts_with("leaderless") {
+            return Err(BrokerError::LeaderNotAvailable);
+        }
         let mut state = self.state.lock();
         let records =
             state.topics.get_mut(&name).unwrap().partitions.get_mut(usize::try_from(partition).unwrap_or(usize::MAX));

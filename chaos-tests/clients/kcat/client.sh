@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# kcat: `produce BOOTSTRAP TOPIC COUNT RATE` or `consume BOOTSTRAP TOPIC GROUP`.
+#
+# With -vv kcat reports each acknowledgement, but not of which record. So all is acknowledged when as many were reported as
+# sent, else nothing counts as acknowledged; the k-th report gives the number k its time.
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/../lib/numbers.sh"
+
+case $1 in
+  produce)
+    delivered=0
+    numbers "$4" "$5" | kcat -P -b "$2" -t "$3" -vv 2>&1 | while read -r line; do
+      case $line in
+        *"Message delivered"*) echo $((delivered++)) ${EPOCHREALTIME//[.,]/} ;;
+        *) echo "$line" >&2 ;;
+      esac
+    done | sed 's/...$//' > acked
+    if [ "$(wc -l < acked)" != "$4" ]; then : > acked; fi
+    echo "acknowledged $(wc -l < acked)" ;;
+  consume)
+    exec kcat -b "$2" -G "$4" -u -q -X auto.offset.reset=earliest -f '%s %p %o\n' "$3" >> read ;;
+esac
