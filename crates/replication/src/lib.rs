@@ -13,6 +13,7 @@
 pub mod admin;
 mod balance;
 mod bootstrap;
+mod calls;
 mod cluster;
 mod disk_space;
 pub mod files;
