@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use duolog_commit_log::{CommitLog, Disk, LogOptions, Recovered};
@@ -16,10 +16,12 @@ use openraft::errors::{ClientWriteError, ForwardReason, RaftError};
 use openraft::impls::ProgressResponder;
 use openraft::raft::ClientWriteResult;
 use openraft::{Config, Raft, ServerState, SnapshotPolicy};
+use parking_lot::Mutex;
 use tokio::sync::{oneshot, watch};
 
 use crate::guard::Guard;
 use crate::identity::Identity;
+use crate::laggards::Laggards;
 use crate::log_store::{EntryTap, LogProgress, LogStore, ProgressObserver};
 use crate::marks::ReceivedMarks;
 use crate::network::{GroupNetwork, PeerFactory};
@@ -28,9 +30,6 @@ use crate::testing::Hooks;
 use crate::type_config::{CommandResponse, CommittedLeaderId, Member, Proposal, TypeConfig};
 use crate::watermarks::{Mark, Watermarks, quorum_received_next};
 use crate::{RaftTimes, snapshot};
-
-/// A log that keeps more bytes than this does not wait for the slowest voter, which then gets a snapshot.
-pub const BEHIND_BYTES_MAX: u64 = 16 << 30;
 
 pub(crate) type GroupRaft = Raft<TypeConfig, StateMachine>;
 
@@ -99,6 +98,7 @@ pub struct BrokerGroup {
     leadership: watch::Receiver<Leadership>,
     recovered: Recovered,
     caught_up: watch::Receiver<bool>,
+    laggards: Mutex<Laggards>,
 }
 
 /// openraft's configuration: what `RAFT.md` of the project's notes found to be necessary, see `docs/adr/0002-openraft.md`.
@@ -208,6 +208,7 @@ impl BrokerGroup {
             leadership,
             recovered,
             caught_up,
+            laggards: Mutex::new(Laggards::default()),
         }))
     }
 
@@ -364,19 +365,15 @@ impl BrokerGroup {
     }
 
     /// Makes the applied state durable and moves Raft's purge mark up to `wanted`: never above what the state holds durably,
-    /// nor, on the leader, above the slowest voter's log, unless this log keeps [`BEHIND_BYTES_MAX`]. openraft
-    /// takes the snapshot in the background, so the mark may only move with the next call.
+    /// nor, on the leader, above the log of the slowest voter that is waited for (see `laggards`). openraft takes the snapshot
+    /// in the background, so the mark may only move with the next call.
     ///
     /// # Errors
     /// The state cannot be written, or the Raft core has stopped.
     pub async fn release_log_below(&self, wanted: LogIndex) -> io::Result<()> {
         self.raft.trigger().snapshot().await.map_err(io::Error::other)?;
         let durable = self.cell.make_durable()?.map_or(0, |mark| mark.index);
-        let kept_bytes: u64 = self.log.segments().iter().map(|segment| segment.size_bytes).sum();
-        let slowest = match self.slowest_voter_index() {
-            Some(index) if kept_bytes < BEHIND_BYTES_MAX => index,
-            _ => u64::MAX,
-        };
+        let slowest = self.slowest_voter_index().unwrap_or(u64::MAX);
         let upto = wanted.0.min(durable).min(slowest);
         if let Some(upto) = upto.checked_sub(1) {
             self.raft.trigger().purge_log(upto).await.map_err(io::Error::other)?;
@@ -384,12 +381,21 @@ impl BrokerGroup {
         Ok(())
     }
 
-    /// The smallest index that a voter is known to have, on the leader.
+    /// The smallest index that a voter which is waited for is known to have, on the leader.
     fn slowest_voter_index(&self) -> Option<u64> {
-        let metrics = self.raft.data_metrics();
-        let metrics = metrics.borrow_watched();
-        let replication = metrics.replication.as_ref()?;
-        replication.values().map(|log_id| log_id.as_ref().map_or(0, |id| id.index)).min()
+        let voters: Vec<u64> = {
+            let metrics = self.raft.data_metrics();
+            let metrics = metrics.borrow_watched();
+            let replication = metrics.replication.as_ref()?;
+            replication.values().map(|log_id| log_id.as_ref().map_or(0, |id| id.index)).collect()
+        };
+        let last_index = self.log.last().map_or(0, |(_, index)| index.0);
+        let segments = self.log.segments();
+        let behind_bytes = |index: u64| {
+            let above = segments.iter().filter(|segment| segment.last_inclusive.is_none_or(|last| last.0 > index));
+            above.map(|segment| segment.size_bytes).sum()
+        };
+        self.laggards.lock().slowest(voters, last_index, Instant::now(), behind_bytes)
     }
 
     /// Stops the Raft core and closes the log; everything is flushed when this returns.

@@ -21,6 +21,7 @@ mod group;
 mod guard;
 mod guarding;
 mod identity;
+mod laggards;
 mod log_store;
 mod marks;
 mod network;

@@ -148,7 +148,7 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "raft.heartbeat_interval_ms",
         kind: Kind::Integer,
-        default: "80",
+        default: "50",
         doc: "Milliseconds between two heartbeats of a leader.",
     },
     Key {

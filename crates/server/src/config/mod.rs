@@ -144,7 +144,7 @@ impl Default for Log {
 
 impl Default for Raft {
     fn default() -> Self {
-        Self { heartbeat_interval_ms: 80, election_timeout_min_ms: 250, election_timeout_max_ms: 400 }
+        Self { heartbeat_interval_ms: 50, election_timeout_min_ms: 250, election_timeout_max_ms: 400 }
     }
 }
 

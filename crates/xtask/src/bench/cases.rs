@@ -60,7 +60,6 @@ fn three_nodes() -> Suite {
             add("consume-100b", Consume, 100, 8, durability, Os);
         }
         add("produce-1k-1-partition", Produce, 1_024, 1, durability, Os);
-        add("produce-1k-1000-partitions", Produce, 1_024, 1_000, durability, Os);
         add("latency-1k", Latency, 1_024, 8, durability, Os);
         add("end-to-end-1k", EndToEnd, 1_024, 1, durability, Os);
     }
@@ -68,6 +67,10 @@ fn three_nodes() -> Suite {
     add("produce-1k-kafka-flushes", Produce, 1_024, 8, SyncSync, EveryMessage);
     add("latency-1k-kafka-flushes", Latency, 1_024, 8, SyncSync, EveryMessage);
     add("end-to-end-1k-kafka-flushes", EndToEnd, 1_024, 1, SyncSync, EveryMessage);
+    // Last: the deletion of so many partitions goes on for a while behind them.
+    for durability in [SyncSync, SyncAsync] {
+        add("produce-1k-1000-partitions", Produce, 1_024, 1_000, durability, Os);
+    }
     Suite { nodes: 3, cases }
 }
 

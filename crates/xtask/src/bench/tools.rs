@@ -68,11 +68,8 @@ impl Tools {
         let fixed = ["produce-perf", bootstrap, topic, &all, &record_bytes, &rate];
         let settings = ["acks=all", linger, "batch.size=65536", "--warmup-records", &warm_up];
         let text = self.call(&[&fixed[..], &settings].concat())?;
-        let last = text
-            .lines()
-            .rev()
-            .find(|line| line.contains("steady state"))
-            .with_context(|| format!("no result in {text}"))?;
+        let last =
+            text.lines().rev().find(|line| line.contains("99.9th")).with_context(|| format!("no result in {text}"))?;
         parse_result(last).with_context(|| format!("this result is not understood: {last}"))
     }
 
