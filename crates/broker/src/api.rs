@@ -7,8 +7,8 @@ use std::future::Future;
 
 use bytes::Bytes;
 use duolog_types::{
-    BrokerGroupId, ConfigValue, Durability, LeaderEpoch, NodeId, Offset, ProducerEpoch, ProducerId, TimestampMs,
-    TopicConfig, TopicId,
+    BrokerGroupId, ConfigValue, Durability, LeaderEpoch, NodeId, Offset, ProducerEpoch, ProducerId, Term,
+    TimestampMs, TopicConfig, TopicId,
 };
 
 use crate::error::BrokerError;
@@ -131,6 +131,17 @@ pub struct Produced {
     pub log_append_time: Option<TimestampMs>,
     /// First offset that is still kept.
     pub log_start_offset: Offset,
+    /// What the answer rests on while a quorum need not have the records; see [`BrokerApi::confirm`].
+    pub lease: Option<AckLease>,
+}
+
+/// An acknowledgement of `async` replication is true only as long as the node that gives it leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AckLease {
+    /// The partition's broker group.
+    pub broker_group: BrokerGroupId,
+    /// The term in which the records were appended.
+    pub term: Term,
 }
 
 /// What a client knows of the leader epoch, for fencing.
@@ -498,6 +509,14 @@ pub trait BrokerApi: Clone + Send + Sync + 'static {
         partitions: Vec<ProducePartition>,
         timeout_ms: i32,
     ) -> impl Future<Output = Vec<ItemResult<Produced>>> + Send;
+
+    /// To be asked in the moment in which a front end writes its answer, with what [`BrokerApi::produce`] gave: the answer
+    /// may have waited behind others, and this process may have been paused, so that another node leads meanwhile and does not
+    /// have the records.
+    ///
+    /// # Errors
+    /// `RequestTimedOut`: the records may be kept or not.
+    fn confirm(&self, produced: Produced) -> ItemResult<Produced>;
 
     /// Fetches, waiting for `bytes_min` as long as `wait_ms_max`. Results in order.
     fn fetch(&self, fetch: Fetch) -> impl Future<Output = Vec<ItemResult<Fetched>>> + Send;

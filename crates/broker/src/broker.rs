@@ -450,6 +450,10 @@ impl BrokerApi for Broker {
         produce::produce(self, partitions, timeout_ms).await
     }
 
+    fn confirm(&self, produced: Produced) -> ItemResult<Produced> {
+        produce::confirm(self, produced)
+    }
+
     async fn fetch(&self, fetch: Fetch) -> Vec<ItemResult<Fetched>> {
         fetch::fetch(self, fetch).await
     }

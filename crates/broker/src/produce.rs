@@ -6,7 +6,7 @@ use bytes::Bytes;
 use duolog_record::{BatchError, BatchErrorKind, RecordBatch, split_batches};
 use duolog_replication::DiskState;
 use duolog_state::reader;
-use duolog_types::{Offset, ReplicationMode, TimestampMs, TimestampType, TopicConfig};
+use duolog_types::{Offset, TimestampMs, TimestampType, TopicConfig};
 use futures_util::future::join_all;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::api::{ItemResult, ProducePartition, Produced};
 use crate::broker::Broker;
 use crate::error::BrokerError;
-use crate::runtime::{GroupRuntime, outcome_unknown, storage};
+use crate::runtime::{outcome_unknown, storage};
 use crate::sequencer_task::SequenceRequest;
 
 /// The leader's wall clock.
@@ -70,20 +70,18 @@ async fn produce_one(broker: &Broker, wanted: ProducePartition, deadline: Instan
     // batches keep their order, also those that wait for a leader to begin its run.
     runtime.sequencer().requests.send(request).await.map_err(|_| runtime.not_leader())?;
     match tokio::time::timeout_at(deadline, answer).await {
-        // The process may have been paused since the ack point was reached, and another leader elected meanwhile, which
-        // need not have what only this one acknowledges.
-        Ok(Ok(Ok(_))) if config.durability().replication == ReplicationMode::Async && !still_leads(&runtime) => {
-            Err(outcome_unknown())
-        }
         Ok(Ok(result)) => result,
         Ok(Err(_)) => Err(runtime.not_leader()),
         Err(_) => Err(BrokerError::RequestTimedOut("the ack point was not reached in time".to_owned())),
     }
 }
 
-fn still_leads(runtime: &GroupRuntime) -> bool {
-    let leadership = runtime.leadership();
-    leadership.is_self && runtime.group().lease_is_valid(leadership.term)
+/// See [`crate::api::BrokerApi::confirm`].
+pub(crate) fn confirm(broker: &Broker, produced: Produced) -> ItemResult<Produced> {
+    match produced.lease {
+        Some(lease) if !broker.runtime(lease.broker_group)?.group().lease_is_valid(lease.term) => Err(outcome_unknown()),
+        Some(_) | None => Ok(produced),
+    }
 }
 
 /// The one batch of a partition.

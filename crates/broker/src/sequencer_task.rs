@@ -22,13 +22,13 @@ use duolog_record::entry::EntryHeader;
 use duolog_replication::{Leadership, Proposal, Watermarks, outcome};
 use duolog_state::run::RunBarrier;
 use duolog_state::{EntryKind, Response};
-use duolog_types::{Durability, FlushWish, LogIndex, Offset, Term, TimestampMs, TopicPartition};
+use duolog_types::{AckPoint, Durability, FlushWish, LogIndex, Offset, Term, TimestampMs, TopicPartition};
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::api::{ItemResult, Produced};
+use crate::api::{AckLease, ItemResult, Produced};
 use crate::error::BrokerError;
 use crate::runtime::{GroupRuntime, Waiter, outcome_unknown};
 
@@ -290,14 +290,19 @@ impl Task {
 
     fn reply(&mut self, reply: Reply) {
         let Some(waiting) = self.waiting.remove(&reply.waiter) else { return };
-        let told = |produced: duolog_coordinator::sequencer::Produced| Produced {
+        let told = |produced: duolog_coordinator::sequencer::Produced, lease| Produced {
             base_offset: produced.base_offset,
             log_append_time: waiting.stamps_time.then_some(produced.max_timestamp),
             log_start_offset: waiting.log_start_offset,
+            lease,
         };
         match reply.answer {
             Answer::WaitFor { term, index, ack_point, produced } => {
-                let waiter = Waiter { reply: waiting.reply, produced: told(produced) };
+                let lease = match ack_point {
+                    AckPoint::Appended | AckPoint::Flushed => Some(AckLease { broker_group: self.runtime.id(), term }),
+                    AckPoint::Received | AckPoint::Committed => None,
+                };
+                let waiter = Waiter { reply: waiting.reply, produced: told(produced, lease) };
                 let mut leader = self.runtime.leader().lock();
                 match leader.as_mut().filter(|log| log.term() == term) {
                     Some(log) => {
@@ -313,7 +318,7 @@ impl Task {
                 }
             }
             Answer::Done(produced) => {
-                let _ = waiting.reply.send(Ok(told(produced)));
+                let _ = waiting.reply.send(Ok(told(produced, None)));
             }
             Answer::Refused(refusal) => {
                 // A leader that was paused judges by an old state: a final answer would end the producer.

@@ -172,7 +172,7 @@ async fn write_answers<B: BrokerApi, W: AsyncWrite + Unpin>(
             Slot::Ready(answer) => answer?,
             Slot::Pending(task) => task.await.map_err(|error| CloseReason(format!("a handler ended: {error}")))??,
         };
-        if let Answer::Frame(pieces) = answer {
+        if let Some(pieces) = answer.now()? {
             context.metrics.count_sent(pieces.bytes());
             pieces.write_to(&mut output, context.config.write_timeout_ms).await.map_err(ConnectionError::Write)?;
         }

@@ -16,12 +16,24 @@ use crate::head::Head;
 const PIECES_PER_WRITE_MAX: usize = 64;
 
 /// What follows from a request.
-#[derive(Debug)]
 pub(crate) enum Answer {
     /// These pieces, a whole frame.
     Frame(Pieces),
+    /// What it says is decided in the moment in which it is written, when every earlier answer is.
+    Late(Box<dyn FnOnce() -> Result<Answer, CloseReason> + Send>),
     /// Nothing: Produce with acks = 0.
     Silence,
+}
+
+impl Answer {
+    /// The frame to write now, if any.
+    pub(crate) fn now(self) -> Result<Option<Pieces>, CloseReason> {
+        match self {
+            Self::Frame(pieces) => Ok(Some(pieces)),
+            Self::Late(decide) => decide()?.now(),
+            Self::Silence => Ok(None),
+        }
+    }
 }
 
 /// Why a connection is closed.

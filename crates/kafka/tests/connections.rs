@@ -2,10 +2,12 @@
 
 mod support;
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use duolog_kafka::KafkaConfig;
+use kafka_protocol::ResponseError;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{ApiVersionsRequest, FetchRequest, MetadataRequest, ProduceRequest, TopicName};
@@ -22,8 +24,9 @@ fn produce(acks: i16, partition: i32, records: impl Into<Bytes>) -> ProduceReque
     ProduceRequest::default().with_acks(acks).with_topic_data(vec![topic])
 }
 
-fn long_poll(wait_ms_max: i32) -> FetchRequest {
-    let topic = FetchTopic::default().with_topic(TopicName(T)).with_partitions(vec![FetchPartition::default()]);
+fn long_poll(offset: i64, wait_ms_max: i32) -> FetchRequest {
+    let partition = FetchPartition::default().with_fetch_offset(offset);
+    let topic = FetchTopic::default().with_topic(TopicName(T)).with_partitions(vec![partition]);
     FetchRequest::default()
         .with_max_wait_ms(wait_ms_max)
         .with_min_bytes(1)
@@ -62,12 +65,31 @@ async fn produces_are_enqueued_in_order_without_waiting_for_acknowledgements() {
     server.stop().await;
 }
 
+/// A paused leader goes on with answers that waited behind others: what rests on its lease is asked for again.
+#[tokio::test]
+async fn an_acknowledgement_that_waited_behind_another_answer_is_confirmed_when_it_is_written() {
+    let broker = FakeBroker::new().with_topic("t", 2);
+    let server = TestServer::start(broker.clone()).await;
+    let (mut client, mut other) = (server.client().await, server.client().await);
+    for (round, leads, error_code) in [(0, true, 0), (1, false, ResponseError::RequestTimedOut.code())] {
+        client.send(12, &long_poll(round, 600_000)).await;
+        client.send(9, &produce(-1, 1, "waits behind the poll")).await;
+        until(|| broker.enqueued().len() as i64 == 2 * round + 1).await;
+        broker.leads.store(leads, Ordering::Relaxed);
+        other.call(9, produce(-1, 0, "ends the poll")).await;
+        client.receive_as::<FetchRequest>(12).await;
+        let (_, response) = client.receive_as::<ProduceRequest>(9).await;
+        assert_eq!(response.responses[0].partition_responses[0].error_code, error_code);
+    }
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn a_long_poll_holds_back_answers_but_no_work() {
     let broker = FakeBroker::new().with_topic("t", 1);
     let server = TestServer::start(broker.clone()).await;
     let mut client = server.client().await;
-    let poll = client.send(12, &long_poll(600_000)).await;
+    let poll = client.send(12, &long_poll(0, 600_000)).await;
     let metadata = client.send(9, &MetadataRequest::default().with_topics(None)).await;
     let produced = client.send(9, &produce(-1, 0, "records")).await;
     let (first, fetched) = client.receive_as::<FetchRequest>(12).await;
@@ -198,8 +220,8 @@ async fn idle_connections_are_closed_and_waiting_ones_are_not() {
     let config = KafkaConfig { idle_timeout_ms: 30, ..KafkaConfig::default() };
     let server = TestServer::start_with(broker.clone(), config).await;
     let mut waiting = server.client().await;
-    waiting.send(12, &long_poll(600_000)).await;
-    waiting.send(12, &long_poll(600_000)).await;
+    waiting.send(12, &long_poll(0, 600_000)).await;
+    waiting.send(12, &long_poll(0, 600_000)).await;
     assert!(server.client().await.is_closed().await);
     server.client().await.call(9, produce(-1, 0, "r")).await;
     waiting.receive_as::<FetchRequest>(12).await;
@@ -211,7 +233,7 @@ async fn idle_connections_are_closed_and_waiting_ones_are_not() {
 async fn a_client_that_goes_away_leaves_nothing_behind() {
     let server = TestServer::start(FakeBroker::new().with_topic("t", 1)).await;
     let mut client = server.client().await;
-    client.send(12, &long_poll(600_000)).await;
+    client.send(12, &long_poll(0, 600_000)).await;
     until(|| server.metrics.render().contains("api=\"Fetch\"} 1")).await;
     drop(client);
     until(|| server.metrics.connections() == 0).await;
@@ -238,8 +260,8 @@ async fn a_stop_writes_pending_answers_and_then_gives_up() {
     let (mut answered, mut parked) = (server.client().await, server.client().await);
     parked.call(0, ApiVersionsRequest::default()).await;
     answered.call(0, ApiVersionsRequest::default()).await;
-    answered.send(12, &long_poll(50)).await;
-    parked.send(12, &long_poll(600_000)).await;
+    answered.send(12, &long_poll(0, 50)).await;
+    parked.send(12, &long_poll(0, 600_000)).await;
     until(|| server.metrics.render().contains("api=\"Fetch\"} 2")).await;
     server.stop().await;
     answered.receive_as::<FetchRequest>(12).await;

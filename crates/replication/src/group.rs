@@ -10,7 +10,6 @@ use bytes::Bytes;
 use duolog_commit_log::{CommitLog, Disk, LogOptions, Recovered};
 use duolog_state::EntryKind;
 use duolog_types::{BrokerGroupId, FlushWish, LogIndex, NodeId, Term};
-use openraft::Instant as _;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ClientWriteError, ForwardReason, RaftError};
 use openraft::impls::ProgressResponder;
@@ -22,6 +21,7 @@ use tokio::sync::{oneshot, watch};
 use crate::guard::Guard;
 use crate::identity::Identity;
 use crate::laggards::Laggards;
+use crate::lease::Lease;
 use crate::log_store::{EntryTap, LogProgress, LogStore, ProgressObserver};
 use crate::marks::ReceivedMarks;
 use crate::network::{GroupNetwork, PeerFactory};
@@ -93,7 +93,8 @@ pub struct BrokerGroup {
     pub(crate) progress: LogProgress,
     pub(crate) cell: Arc<StateCell>,
     pub(crate) guard: Arc<Guard>,
-    times: RaftTimes,
+    lease: Arc<Lease>,
+    lease_length: Duration,
     watermarks: watch::Receiver<Watermarks>,
     leadership: watch::Receiver<Leadership>,
     recovered: Recovered,
@@ -165,10 +166,12 @@ impl BrokerGroup {
         observer.recovered(log.last().map(|(term, index)| Mark { term: term.0, index: index.0 }));
         let cell = StateCell::open(options.id, dir, log.clone(), options.factory)?;
         let marks = Arc::new(ReceivedMarks::new());
+        let lease = Arc::new(Lease::new(options.node_id.0));
         let network = Arc::new(GroupNetwork {
             group: options.id.0,
             identity: options.identity,
             marks: marks.clone(),
+            lease: lease.clone(),
             snapshots: cell.clone(),
             hooks: options.hooks.clone(),
         });
@@ -189,6 +192,7 @@ impl BrokerGroup {
             raft: raft.clone(),
             progress: progress.clone(),
             marks,
+            lease: lease.clone(),
             watermarks: watermarks_tx,
             leadership: leadership_tx,
         };
@@ -203,7 +207,8 @@ impl BrokerGroup {
             progress,
             cell,
             guard: options.guard,
-            times: options.times,
+            lease,
+            lease_length: Duration::from_millis(options.times.election_timeout_min_ms),
             watermarks,
             leadership,
             recovered,
@@ -298,21 +303,10 @@ impl BrokerGroup {
     /// leader can have been elected.
     #[must_use]
     pub fn lease_is_valid(&self, term: Term) -> bool {
-        let Ok(leader) = self.raft.as_leader() else { return false };
-        let confirmed_lately = || {
-            leader
-                .last_quorum_acked()
-                .is_some_and(|at| at.elapsed() < Duration::from_millis(self.times.election_timeout_min_ms))
-        };
-        leader.term() == term.0 && (confirmed_lately() || self.is_sole_voter())
-    }
-
-    /// A single voter needs nobody's confirmation.
-    fn is_sole_voter(&self) -> bool {
-        let metrics = self.raft.server_metrics();
-        let metrics = metrics.borrow_watched();
-        let mut voters = metrics.membership_config.voter_ids();
-        voters.next() == Some(self.node_id.0) && voters.next().is_none()
+        let leadership = *self.leadership.borrow();
+        leadership.is_self
+            && leadership.term == term
+            && self.lease.is_valid(term.0, tokio::time::Instant::now(), self.lease_length)
     }
 
     /// Proposes an entry as leader of `term`: refused when the term has ended. The receiver gets the response once the entry
@@ -361,6 +355,7 @@ impl BrokerGroup {
     /// # Errors
     /// The Raft core has stopped.
     pub async fn transfer_leadership(&self, to: NodeId) -> Result<(), ProposeError> {
+        self.lease.hand_over(self.leadership.borrow().term.0);
         self.raft.trigger().transfer_leader(to.0).await.map_err(|fatal| ProposeError::Unknown(fatal.to_string()))
     }
 
@@ -458,6 +453,7 @@ struct Follow {
     raft: GroupRaft,
     progress: LogProgress,
     marks: Arc<ReceivedMarks>,
+    lease: Arc<Lease>,
     watermarks: watch::Sender<Watermarks>,
     leadership: watch::Sender<Leadership>,
 }
@@ -476,6 +472,9 @@ impl Follow {
                 let leadership = Leadership { term: Term(metrics.vote.leader_id.term), leader, is_self };
                 (leadership, metrics.membership_config.get_joint_config().clone())
             };
+            if leadership.is_self {
+                self.lease.lead(leadership.term.0, &configurations);
+            }
             if *self.leadership.borrow() != leadership {
                 // Marks of an earlier term would not count anyhow; a new stream begins with the current one.
                 if self.leadership.borrow().term != leadership.term {

@@ -22,6 +22,7 @@ mod guard;
 mod guarding;
 mod identity;
 mod laggards;
+mod lease;
 mod log_store;
 mod marks;
 mod network;

@@ -19,6 +19,7 @@ use openraft::raft::{
 use openraft::{OptionalSend, Snapshot};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
@@ -26,6 +27,7 @@ use tonic::{Request, Status};
 use duolog_types::NodeId;
 
 use crate::identity::Identity;
+use crate::lease::Lease;
 use crate::marks::ReceivedMarks;
 use crate::snapshot::{self, SnapshotHandle, SnapshotSource};
 use crate::testing::Hooks;
@@ -65,8 +67,21 @@ pub(crate) struct GroupNetwork {
     pub(crate) group: u32,
     pub(crate) identity: Arc<Identity>,
     pub(crate) marks: Arc<ReceivedMarks>,
+    pub(crate) lease: Arc<Lease>,
     pub(crate) snapshots: Arc<dyn SnapshotSource>,
     pub(crate) hooks: Hooks,
+}
+
+impl GroupNetwork {
+    /// Whoever does not name a higher vote follows the leader of `term`.
+    fn confirmed_by(&self, node: u64, response: &AppendEntriesResponse<TypeConfig>, term: u64, sent_at: Instant) {
+        match response {
+            AppendEntriesResponse::Success
+            | AppendEntriesResponse::PartialSuccess(_)
+            | AppendEntriesResponse::Conflict => self.lease.confirmed(term, node, sent_at),
+            AppendEntriesResponse::HigherVote(_) => {}
+        }
+    }
 }
 
 /// Makes connections to members.
@@ -148,13 +163,22 @@ impl Drop for AbortOnDrop {
     }
 }
 
-/// The ends of the requests that were sent and not answered yet, in order.
-type Unanswered = Arc<Mutex<VecDeque<(Option<RaftLogId>, Option<RaftLogId>)>>>;
+/// A request that was sent and not answered yet.
+struct Sent {
+    prev: Option<RaftLogId>,
+    last: Option<RaftLogId>,
+    term: u64,
+    /// Before it was sent, whatever that means for a process that is paused.
+    at: Instant,
+}
+
+/// Requests in the order in which they were sent, which is that of the answers.
+type Unanswered = Arc<Mutex<VecDeque<Sent>>>;
 
 struct Session {
     frames: tonic::Streaming<proto::AppendReply>,
     unanswered: Unanswered,
-    marks: Arc<ReceivedMarks>,
+    shared: Arc<GroupNetwork>,
     target: u64,
     ended: bool,
     _sender: AbortOnDrop,
@@ -177,7 +201,7 @@ impl Session {
             };
             match reply.kind {
                 Some(proto::append_reply::Kind::Received(id)) => {
-                    self.marks.update(self.target, Mark { term: id.term, index: id.index });
+                    self.shared.marks.update(self.target, Mark { term: id.term, index: id.index });
                 }
                 Some(proto::append_reply::Kind::Answer(answer)) => return Some(self.answered(&answer)),
                 None => {}
@@ -189,15 +213,16 @@ impl Session {
         &mut self,
         answer: &proto::AppendAnswer,
     ) -> Result<StreamAppendResult<TypeConfig>, RPCError<TypeConfig>> {
-        let Some((prev, last)) = self.unanswered.lock().pop_front() else {
+        let Some(Sent { prev, last, term, at }) = self.unanswered.lock().pop_front() else {
             self.ended = true;
             return Err(RPCError::Network(NetworkError::from_string("an answer without a request")));
         };
         let response = wire::answer_from_wire(answer).map_err(|status| rpc_error(&status))?;
+        self.shared.confirmed_by(self.target, &response, term, at);
         let partial = matches!(response, AppendEntriesResponse::PartialSuccess(_));
         let result = response.into_stream_result(prev, last);
         if let Ok(Some(flushed)) = &result {
-            self.marks.update(self.target, Mark { term: term_of(flushed), index: flushed.index });
+            self.shared.marks.update(self.target, Mark { term: term_of(flushed), index: flushed.index });
         }
         self.ended = partial || result.is_err();
         Ok(result)
@@ -210,7 +235,12 @@ where
 {
     while let Some(request) = input.next().await {
         let last = request.entries.last().map(|entry| entry.log_id).or(request.prev_log_id);
-        unanswered.lock().push_back((request.prev_log_id, last));
+        unanswered.lock().push_back(Sent {
+            prev: request.prev_log_id,
+            last,
+            term: request.vote.leader_id.term,
+            at: Instant::now(),
+        });
         if sender.send(wire::append_to_wire(group, &request)).await.is_err() {
             return;
         }
@@ -227,8 +257,11 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
         let request = self.timed(wire::append_to_wire(self.shared.group, &rpc), option.hard_ttl());
+        let sent_at = Instant::now();
         let answer = self.client()?.heartbeat(request).await.map_err(|status| rpc_error(&status))?;
-        wire::answer_from_wire(answer.get_ref()).map_err(|status| rpc_error(&status))
+        let response = wire::answer_from_wire(answer.get_ref()).map_err(|status| rpc_error(&status))?;
+        self.shared.confirmed_by(self.target, &response, rpc.vote.leader_id.term, sent_at);
+        Ok(response)
     }
 
     fn stream_append<'s, S>(
@@ -262,7 +295,7 @@ impl RaftNetworkV2<TypeConfig> for Peer {
             let session = Session {
                 frames: response.into_inner(),
                 unanswered,
-                marks: self.shared.marks.clone(),
+                shared: self.shared.clone(),
                 target: self.target,
                 ended: false,
                 _sender: sending,

@@ -9,11 +9,13 @@ use duolog_broker::BrokerError;
 use duolog_broker::api::{BrokerApi, ItemResult, ProducePartition, Produced};
 use duolog_types::NodeId;
 use kafka_protocol::ResponseError;
+use kafka_protocol::messages::TopicName;
 use kafka_protocol::messages::produce_request::ProduceRequest;
 use kafka_protocol::messages::produce_response::{
     LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, ProduceResponse, TopicProduceResponse,
 };
 use kafka_protocol::protocol::StrBytes;
+use uuid::Uuid;
 
 use crate::context::Context;
 use crate::errors::{TRANSACTIONS_REFUSED, TRANSACTIONS_REFUSED_SENTENCE};
@@ -73,10 +75,26 @@ pub(crate) async fn handle<B: BrokerApi>(
     }
     let results =
         if partitions.is_empty() { Vec::new() } else { context.broker.produce(partitions, request.timeout_ms).await };
-    let mut results = results.into_iter().map(outcome);
+    let rests_on_a_lease = results.iter().flatten().any(|produced| produced.lease.is_some());
+    let answer = move || answer(&context, head, acks, topics, results);
+    // Such an answer may have to wait behind others: whether it is still true is asked when it is written.
+    if rests_on_a_lease && acks != ACKS_NONE { Ok(Answer::Late(Box::new(answer))) } else { answer() }
+}
 
+/// The partitions of a topic, with what is known of each without the broker.
+type AskedTopic = (TopicName, Uuid, Vec<(i32, Option<Outcome>)>);
+
+fn answer<B: BrokerApi>(
+    context: &Context<B>,
+    head: Head,
+    acks: i16,
+    topics: Vec<AskedTopic>,
+    results: Vec<ItemResult<Produced>>,
+) -> Result<Answer, CloseReason> {
+    let confirm = |produced| context.broker.confirm(produced);
+    let mut results = results.into_iter().map(|result| outcome(result.and_then(confirm)));
     let mut answer =
-        Answering { context: &context, version: head.version, leaders: BTreeSet::new(), first_failure: None };
+        Answering { context, version: head.version, leaders: BTreeSet::new(), first_failure: None };
     let mut responses = Vec::with_capacity(topics.len());
     for (name, topic_id, indexes) in topics {
         let partitions = indexes

@@ -5,12 +5,13 @@ mod client;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use duolog_broker::BrokerError;
 use duolog_broker::api::{
-    BrokerApi, BrokerConfigValue, ClusterView, CommittedOffset, ConfigChange, CreatedTopic, Elected, Election,
+    AckLease, BrokerApi, BrokerConfigValue, ClusterView, CommittedOffset, ConfigChange, CreatedTopic, Elected, Election,
     EpochCheck, EpochEnd, Fetch, Fetched, FoundOffset, GroupDescription, GroupError, GroupId, GroupListing,
     GroupOffset, HeartbeatRequest, InstanceId, ItemResult, JoinRefusal, JoinReply, JoinRequest, JoinedMember,
     LeaveRequest, LogDirView, MemberDescription, MemberId, NewPartitions, NewTopic, NodeView, OffsetCommits,
@@ -18,8 +19,8 @@ use duolog_broker::api::{
     QuorumReplica, QuorumView, SyncReply, SyncRequest, TopicRef, TopicView,
 };
 use duolog_types::{
-    BrokerGroupId, Durability, LeaderEpoch, NodeId, Offset, ProducerEpoch, ProducerId, TimestampMs, TopicConfig,
-    TopicId,
+    BrokerGroupId, Durability, LeaderEpoch, NodeId, Offset, ProducerEpoch, ProducerId, Term, TimestampMs,
+    TopicConfig, TopicId,
 };
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
@@ -49,11 +50,18 @@ pub struct FakeBroker {
     appended: Arc<Notify>,
     /// A produce is acknowledged when it gets a permit.
     pub acks: Arc<Semaphore>,
+    /// Whether it leads for sure: every acknowledgement rests on it.
+    pub leads: Arc<AtomicBool>,
 }
 
 impl FakeBroker {
     pub fn new() -> Self {
-        Self { state: Arc::default(), appended: Arc::default(), acks: Arc::new(Semaphore::new(1 << 20)) }
+        Self {
+            state: Arc::default(),
+            appended: Arc::default(),
+            acks: Arc::new(Semaphore::new(1 << 20)),
+            leads: Arc::new(AtomicBool::new(true)),
+        }
     }
 
     pub fn with_topic(self, name: &str, partitions: u32) -> Self {
@@ -282,8 +290,16 @@ impl BrokerApi for FakeBroker {
             .collect::<Vec<_>>();
         self.acks.acquire().await.unwrap().forget();
         self.appended.notify_waiters();
-        let produced = |base_offset| Produced { base_offset, log_append_time: None, log_start_offset: Offset(0) };
+        let lease = Some(AckLease { broker_group: BrokerGroupId(1), term: Term(7) });
+        let produced = |base_offset| Produced { base_offset, log_append_time: None, log_start_offset: Offset(0), lease };
         results.into_iter().map(|result| result.map(produced)).collect()
+    }
+
+    fn confirm(&self, produced: Produced) -> ItemResult<Produced> {
+        match self.leads.load(Ordering::Relaxed) {
+            true => Ok(produced),
+            false => Err(BrokerError::RequestTimedOut("another node may lead".to_owned())),
+        }
     }
 
     async fn fetch(&self, fetch: Fetch) -> Vec<ItemResult<Fetched>> {
