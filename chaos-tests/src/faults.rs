@@ -41,6 +41,7 @@ pub struct Faults<'a> {
     shared: &'a Shared,
     leaders: &'a Leaders,
     random: StdRng,
+    only_pauses: bool,
     round: u32,
     kills: u32,
     /// Kills in a row of a node that was still recovering.
@@ -49,8 +50,15 @@ pub struct Faults<'a> {
 }
 
 impl<'a> Faults<'a> {
-    pub fn new(shared: &'a Shared, leaders: &'a Leaders, seed: u64, on_fault: &'a mut dyn FnMut(&Event)) -> Faults<'a> {
-        Faults { shared, leaders, random: StdRng::seed_from_u64(seed), round: 0, kills: 0, storm: 0, on_fault }
+    pub fn new(
+        shared: &'a Shared,
+        leaders: &'a Leaders,
+        seed: u64,
+        only_pauses: bool,
+        on_fault: &'a mut dyn FnMut(&Event),
+    ) -> Faults<'a> {
+        let random = StdRng::seed_from_u64(seed);
+        Faults { shared, leaders, random, only_pauses, round: 0, kills: 0, storm: 0, on_fault }
     }
 
     /// Hurts the cluster for `duration`. Returns with every node running, not necessarily healthy.
@@ -67,7 +75,9 @@ impl<'a> Faults<'a> {
             let kill_due = begin.elapsed() >= KILL_EVERY * self.kills;
             self.round += 1;
             self.storm = if sick.is_some() { self.storm + 1 } else { 0 };
-            if let Some(node) = sick {
+            if self.only_pauses {
+                self.pause(cluster)?;
+            } else if let Some(node) = sick {
                 self.kill(cluster, &[node])?;
             } else if !kill_due {
                 self.pause(cluster)?;

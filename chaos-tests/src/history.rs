@@ -22,6 +22,9 @@ pub struct History {
 pub struct Run {
     pub seed: u64,
     pub node_count: u32,
+    /// Nodes were paused and never killed.
+    #[serde(default)]
+    pub only_pauses: bool,
     /// Load and faults began.
     pub load_begin_ms: u64,
     /// Load and faults ended; recovery and the final read come after it.

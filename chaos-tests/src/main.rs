@@ -35,6 +35,9 @@ struct Options {
     /// 1 or 3.
     #[arg(long, default_value_t = 3)]
     nodes: u32,
+    /// Pauses nodes and kills none: what a leader answers that wakes up after others have elected another one.
+    #[arg(long)]
+    only_pauses: bool,
     /// No consumer groups.
     #[arg(long)]
     no_groups: bool,
@@ -106,6 +109,7 @@ fn run_new(options: &Options) -> Result<Outcome> {
         config_names: if options.kafka_config_names { ConfigNames::Kafka } else { ConfigNames::Duolog },
         modes: options.mode.clone(),
         records_per_second: options.rate,
+        only_pauses: options.only_pauses,
         keep: options.keep,
     };
     let json = options.json;

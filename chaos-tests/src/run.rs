@@ -44,6 +44,7 @@ pub struct Settings {
     /// Modes to test, as `sync-async`; empty: all.
     pub modes: Vec<String>,
     pub records_per_second: u32,
+    pub only_pauses: bool,
     pub keep: bool,
 }
 
@@ -72,7 +73,7 @@ pub fn run(settings: &Settings, progress: &dyn Fn(&str), on_fault: &mut dyn FnMu
     let observers = start_observers(&shared, &leaders);
     let producers = start_producers(&shared, settings.records_per_second);
     let load_begin_ms = shared.recorder.now_ms();
-    Faults::new(&shared, &leaders, settings.seed, on_fault).run(&mut cluster, settings.duration)?;
+    Faults::new(&shared, &leaders, settings.seed, settings.only_pauses, on_fault).run(&mut cluster, settings.duration)?;
     let load_end_ms = shared.recorder.now_ms();
 
     progress("the faults are over: recovery");
@@ -102,7 +103,8 @@ pub fn run(settings: &Settings, progress: &dyn Fn(&str), on_fault: &mut dyn FnMu
     }
     remarks.error_lines = cluster.read_logs(&shared.recorder)?;
 
-    let run = Run { seed: settings.seed, node_count: settings.node_count, load_begin_ms, load_end_ms };
+    let Settings { seed, node_count, only_pauses, .. } = *settings;
+    let run = Run { seed, node_count, only_pauses, load_begin_ms, load_end_ms };
     let history = History { run, topics: shared.topics.clone(), events: shared.recorder.take() };
     let findings = check::check(&history);
     if settings.keep || findings.verdict() != Verdict::Passed {

@@ -56,7 +56,7 @@ impl Plant {
             has_group: true,
         };
         let topics = vec![topic("sync", Sync::Sync), topic("async", Sync::Async)];
-        let run = Run { seed: 1, node_count: 3, load_begin_ms: 0, load_end_ms: LOAD_MS };
+        let run = Run { seed: 1, node_count: 3, only_pauses: false, load_begin_ms: 0, load_end_ms: LOAD_MS };
         let mut plant = Plant { history: History { run, topics, events: Vec::new() } };
         for topic in [SYNC, ASYNC] {
             plant.fill(topic);

@@ -41,6 +41,8 @@ pub struct Sequencer {
     /// Producers that were taken ahead of a gap in this term: what lies in the gap was kept nowhere.
     jumped: BTreeSet<ProducerKey>,
     refused: RefusedSequences,
+    /// The first batch of each producer that came behind a gap, until one of its batches is accepted.
+    gaps: RefusedSequences,
     last_term: Option<Term>,
 }
 
@@ -89,6 +91,7 @@ impl Sequencer {
         if self.last_term != Some(term) {
             self.seen_in_term.clear();
             self.jumped.clear();
+            self.gaps.clear();
             // With another leader in between producers have gone on there.
             if self.last_term.is_none_or(|last| term.0 > last.0 + 1) {
                 self.refused.clear();
@@ -318,7 +321,7 @@ impl Sequencer {
         self.load_window(key, state)?;
         match producer::judge(self.windows.get(&key), &claim) {
             Verdict::New => match self.refused.missing_before(key, &claim) {
-                Some(missing) => output.refuse(item.waiter, out_of_order(&claim, missing - 1)),
+                Some(missing) => output.refuse(item.waiter, self.behind_gap(key, &claim, missing - 1)),
                 // Nothing can come before sequence 0.
                 None if claim.base_sequence == 0 => self.accept_claim(item, key, &claim, filling),
                 None if self.is_settled(key, &claim) => {
@@ -338,9 +341,8 @@ impl Sequencer {
                     output.refuse(item.waiter, ProduceRefusal::NotLeading);
                 }
             }
-            Verdict::Ahead { last } | Verdict::Overlap { last } => {
-                output.refuse(item.waiter, out_of_order(&claim, last))
-            }
+            Verdict::Ahead { last } => output.refuse(item.waiter, self.behind_gap(key, &claim, last)),
+            Verdict::Overlap { last } => output.refuse(item.waiter, out_of_order(&claim, last)),
             Verdict::Duplicate(original) => {
                 // What was refused before it is kept after all.
                 self.refused.forget(key);
@@ -399,6 +401,19 @@ impl Sequencer {
         settled
     }
 
+    /// The answer to a batch behind a gap: the first time "retry", only then that it is out of order.
+    ///
+    /// Requests are pipelined: the batch before it may have been refused a moment ago, here or at the leader before, and be on
+    /// its way again. librdkafka goes on with a new epoch after OUT_OF_ORDER, in all partitions, and what was kept of those without
+    /// an answer is kept twice.
+    fn behind_gap(&mut self, key: ProducerKey, claim: &Claim, last: i32) -> ProduceRefusal {
+        if self.gaps.is_noted(key, claim) {
+            return out_of_order(claim, last);
+        }
+        self.gaps.note(key, claim);
+        ProduceRefusal::NotLeading
+    }
+
     fn accept_claim(&mut self, item: &ProduceItem, key: ProducerKey, claim: &Claim, filling: &mut Filling) {
         let produced = self.accept(item, filling);
         let origin = Origin { entry: filling.id, ack_point: item.durability.ack_point() };
@@ -410,6 +425,7 @@ impl Sequencer {
         }
         filling.entry.claims.push((key, *claim, origin.ack_point));
         self.refused.forget(key);
+        self.gaps.forget(key);
         if item.durability.replication == ReplicationMode::Async && self.seen_in_term.len() < SEEN_PRODUCERS_MAX {
             self.seen_in_term.insert(key);
         }

@@ -1,4 +1,4 @@
-//! The first sequence of each producer that was refused with "unknown, retry" and that the state does not know.
+//! The first sequence of each producer that was refused and that the state does not know.
 //!
 //! Why: a producer that the state does not know may begin at any sequence, and in `async` modes the first batch of a
 //! term may be ahead. When batch 0 was refused, its producer has sent batch 1 already. Without this note batch 1 would

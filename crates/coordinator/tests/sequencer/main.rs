@@ -71,10 +71,14 @@ fn duplicates_get_the_originals_offset_and_ack_point() {
 #[test]
 fn sequences_are_judged_as_kafka_does() {
     let cases = [
+        // What comes behind a gap is out of order when it comes again: what is missing may be on its way.
+        ((7, 1, 8), Some(ProduceRefusal::NotLeading)),
         ((7, 1, 8), Some(ProduceRefusal::OutOfOrderSequence { found: 8, last: 6 })),
+        ((7, 1, 9), Some(ProduceRefusal::NotLeading)),
         // Remembered as long as it is in flight, and no longer than five batches after.
         ((7, 1, 0), Some(ProduceRefusal::DuplicateSequence)),
         ((7, 0, 7), Some(ProduceRefusal::StaleEpoch { found: ProducerEpoch(0), current: ProducerEpoch(1) })),
+        ((7, 2, 5), Some(ProduceRefusal::NotLeading)),
         ((7, 2, 5), Some(ProduceRefusal::OutOfOrderSequence { found: 5, last: -1 })),
         ((7, 2, 0), None),
         // An unknown producer may begin anywhere, but only when it comes again: see the next tests.
@@ -96,7 +100,7 @@ fn sequences_are_judged_as_kafka_does() {
         let found = waiters.map(|waiter| cluster.refusal(waiter));
         let mut expected = cases.map(|(_, refusal)| refusal);
         if is_in_flight {
-            expected[1] = None;
+            expected[3] = None;
         }
         assert_eq!(found, expected, "in flight: {is_in_flight}");
     }
@@ -154,10 +158,30 @@ fn the_second_batch_of_an_unknown_producer_waits_for_the_retry_of_the_first() {
     // It was on its way already when the first was refused.
     let second = cluster.submit(0, Some((7, 0, 1)), 1, ASYNC);
     cluster.settle();
-    assert_eq!(cluster.refusal(second), Some(ProduceRefusal::OutOfOrderSequence { found: 1, last: -1 }));
+    assert_eq!(cluster.refusal(second), Some(ProduceRefusal::NotLeading));
     let retried = [0, 1].map(|sequence| cluster.submit(0, Some((7, 0, sequence)), 1, ASYNC));
     cluster.settle();
     assert_eq!(retried.map(|waiter| cluster.base_offset(waiter)), [Some(0), Some(1)]);
+}
+
+/// The pipeline of a producer whose leader changed: the new one gets the second batch before the retry of the first.
+#[test]
+fn a_pipeline_that_arrives_in_the_wrong_order_at_a_new_leader_goes_on_with_its_retries() {
+    for durability in [SYNC, ASYNC] {
+        let mut cluster = Cluster::leading();
+        cluster.submit(0, Some((7, 0, 0)), 1, durability);
+        cluster.settle();
+        cluster.fail_over(0);
+        let early = [2, 3, 4].map(|sequence| cluster.submit(0, Some((7, 0, sequence)), 1, durability));
+        let retried = [1, 2, 3, 4].map(|sequence| cluster.submit(0, Some((7, 0, sequence)), 1, durability));
+        cluster.settle();
+        assert_eq!(early.map(|waiter| cluster.refusal(waiter)), [Some(ProduceRefusal::NotLeading); 3]);
+        assert_eq!(retried.map(|waiter| cluster.base_offset(waiter)), [1, 2, 3, 4].map(Some));
+        let gap = [6, 6].map(|sequence| cluster.submit(0, Some((7, 0, sequence)), 1, durability));
+        cluster.settle();
+        let out_of_order = ProduceRefusal::OutOfOrderSequence { found: 6, last: 4 };
+        assert_eq!(gap.map(|waiter| cluster.refusal(waiter)), [ProduceRefusal::NotLeading, out_of_order].map(Some));
+    }
 }
 
 #[test]
