@@ -73,7 +73,8 @@ pub fn run(settings: &Settings, progress: &dyn Fn(&str), on_fault: &mut dyn FnMu
     let observers = start_observers(&shared, &leaders);
     let producers = start_producers(&shared, settings.records_per_second);
     let load_begin_ms = shared.recorder.now_ms();
-    Faults::new(&shared, &leaders, settings.seed, settings.only_pauses, on_fault).run(&mut cluster, settings.duration)?;
+    Faults::new(&shared, &leaders, settings.seed, settings.only_pauses, on_fault)
+        .run(&mut cluster, settings.duration)?;
     let load_end_ms = shared.recorder.now_ms();
 
     progress("the faults are over: recovery");

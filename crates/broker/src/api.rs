@@ -7,8 +7,8 @@ use std::future::Future;
 
 use bytes::Bytes;
 use duolog_types::{
-    BrokerGroupId, ConfigValue, Durability, LeaderEpoch, NodeId, Offset, ProducerEpoch, ProducerId, Term,
-    TimestampMs, TopicConfig, TopicId,
+    BrokerGroupId, ConfigValue, Durability, LeaderEpoch, NodeId, Offset, ProducerEpoch, ProducerId, Term, TimestampMs,
+    TopicConfig, TopicId,
 };
 
 use crate::error::BrokerError;

@@ -79,7 +79,9 @@ async fn produce_one(broker: &Broker, wanted: ProducePartition, deadline: Instan
 /// See [`crate::api::BrokerApi::confirm`].
 pub(crate) fn confirm(broker: &Broker, produced: Produced) -> ItemResult<Produced> {
     match produced.lease {
-        Some(lease) if !broker.runtime(lease.broker_group)?.group().lease_is_valid(lease.term) => Err(outcome_unknown()),
+        Some(lease) if !broker.runtime(lease.broker_group)?.group().lease_is_valid(lease.term) => {
+            Err(outcome_unknown())
+        }
         Some(_) | None => Ok(produced),
     }
 }

@@ -93,8 +93,7 @@ fn answer<B: BrokerApi>(
 ) -> Result<Answer, CloseReason> {
     let confirm = |produced| context.broker.confirm(produced);
     let mut results = results.into_iter().map(|result| outcome(result.and_then(confirm)));
-    let mut answer =
-        Answering { context, version: head.version, leaders: BTreeSet::new(), first_failure: None };
+    let mut answer = Answering { context, version: head.version, leaders: BTreeSet::new(), first_failure: None };
     let mut responses = Vec::with_capacity(topics.len());
     for (name, topic_id, indexes) in topics {
         let partitions = indexes

@@ -11,16 +11,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use duolog_broker::BrokerError;
 use duolog_broker::api::{
-    AckLease, BrokerApi, BrokerConfigValue, ClusterView, CommittedOffset, ConfigChange, CreatedTopic, Elected, Election,
-    EpochCheck, EpochEnd, Fetch, Fetched, FoundOffset, GroupDescription, GroupError, GroupId, GroupListing,
+    AckLease, BrokerApi, BrokerConfigValue, ClusterView, CommittedOffset, ConfigChange, CreatedTopic, Elected,
+    Election, EpochCheck, EpochEnd, Fetch, Fetched, FoundOffset, GroupDescription, GroupError, GroupId, GroupListing,
     GroupOffset, HeartbeatRequest, InstanceId, ItemResult, JoinRefusal, JoinReply, JoinRequest, JoinedMember,
     LeaveRequest, LogDirView, MemberDescription, MemberId, NewPartitions, NewTopic, NodeView, OffsetCommits,
     OffsetQuery, PartitionSize, PartitionView, Phase, ProducePartition, Produced, ProducerIdentity, ProducerView,
     QuorumReplica, QuorumView, SyncReply, SyncRequest, TopicRef, TopicView,
 };
 use duolog_types::{
-    BrokerGroupId, Durability, LeaderEpoch, NodeId, Offset, ProducerEpoch, ProducerId, Term, TimestampMs,
-    TopicConfig, TopicId,
+    BrokerGroupId, Durability, LeaderEpoch, NodeId, Offset, ProducerEpoch, ProducerId, Term, TimestampMs, TopicConfig,
+    TopicId,
 };
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
@@ -291,7 +291,8 @@ impl BrokerApi for FakeBroker {
         self.acks.acquire().await.unwrap().forget();
         self.appended.notify_waiters();
         let lease = Some(AckLease { broker_group: BrokerGroupId(1), term: Term(7) });
-        let produced = |base_offset| Produced { base_offset, log_append_time: None, log_start_offset: Offset(0), lease };
+        let produced =
+            |base_offset| Produced { base_offset, log_append_time: None, log_start_offset: Offset(0), lease };
         results.into_iter().map(|result| result.map(produced)).collect()
     }
 
