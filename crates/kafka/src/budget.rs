@@ -1,6 +1,6 @@
 //! Bytes of requests in progress, bounded over all connections of the node.
 //!
-//! A request takes its frame's length before the frame is read and gives it back once its answer is computed. One that is
+//! A request takes its frame's length before more than the frame's beginning is read and gives it back once its answer is computed. One that is
 //! larger than three quarters of the budget takes three quarters: it is admitted with at most the smallest ones beside it,
 //! and requests that are parked for long (a fetch, a join) can never keep it out for as long as they wait.
 

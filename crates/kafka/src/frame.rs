@@ -7,6 +7,9 @@
 //! └────────┴──────────────────────┘
 //! ```
 //!
+//! A frame takes its share of the budget when its first bytes are there, all of them if it is small: whoever announces much
+//! and sends nothing holds nothing that others wait for.
+//!
 //! The frame's bytes lie in one allocation of their own; everything decoded from it is a slice of that allocation.
 
 use std::io;
@@ -20,6 +23,11 @@ use crate::budget::{Admission, RequestBudget};
 
 /// Bytes of the shortest head: API key, version, correlation id.
 pub(crate) const HEAD_BYTES_MIN: usize = 8;
+
+/// Bytes of a frame that are read before it takes its share of the budget: the bound of what a connection holds beside it.
+const UNADMITTED_BYTES_MAX: usize = 32 << 10;
+/// A frame that holds a share and of which nothing arrives for so long is given up.
+const STALL_MAX: Duration = Duration::from_secs(5);
 
 /// A whole frame and its share of the budget.
 #[derive(Debug)]
@@ -47,6 +55,9 @@ pub(crate) enum FrameError {
     /// The client closed the connection within a frame.
     #[error("connection closed within a frame")]
     HalfFrame,
+    /// Others may wait for the share of the budget that the frame holds.
+    #[error("nothing of a frame arrived for {} s", STALL_MAX.as_secs())]
+    Stalled,
     /// The frame did not arrive in time.
     #[error("frame did not arrive whole within {0} ms")]
     TimedOut(u64),
@@ -80,23 +91,34 @@ pub(crate) async fn read_frame<R: AsyncRead + Unpin>(
     if frame_bytes > frame_bytes_max {
         return Err(FrameError::TooLarge { found: frame_bytes, limit: frame_bytes_max });
     }
-    let admission = budget.admit(frame_bytes).await;
-    let bytes = timeout(limit, read_body(reader, frame_bytes))
+    let mut body = BytesMut::new();
+    timeout(limit, fill(reader, &mut body, frame_bytes.min(UNADMITTED_BYTES_MAX), 2 * limit))
         .await
-        .map_err(|_| FrameError::TimedOut(timeout_ms))?
-        .map_err(half_frame)?;
-    Ok(Frame { bytes, admission })
+        .map_err(|_| FrameError::TimedOut(timeout_ms))??;
+    let admission = budget.admit(frame_bytes).await;
+    timeout(limit, fill(reader, &mut body, frame_bytes, STALL_MAX))
+        .await
+        .map_err(|_| FrameError::TimedOut(timeout_ms))??;
+    Ok(Frame { bytes: body.freeze(), admission })
 }
 
-async fn read_body<R: AsyncRead + Unpin>(reader: &mut R, frame_bytes: usize) -> io::Result<Bytes> {
-    let mut body = BytesMut::with_capacity(frame_bytes);
-    while body.len() < frame_bytes {
-        let missing = frame_bytes - body.len();
-        if reader.read_buf(&mut (&mut body).limit(missing)).await? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+/// Reads until the body has so many bytes, some of them within every `stall_max`.
+async fn fill<R: AsyncRead + Unpin>(
+    reader: &mut R,
+    body: &mut BytesMut,
+    bytes: usize,
+    stall_max: Duration,
+) -> Result<(), FrameError> {
+    body.reserve(bytes.saturating_sub(body.len()));
+    while body.len() < bytes {
+        let missing = bytes - body.len();
+        let mut room = (&mut *body).limit(missing);
+        let read = timeout(stall_max, reader.read_buf(&mut room)).await.map_err(|_| FrameError::Stalled)?;
+        if read.map_err(half_frame)? == 0 {
+            return Err(FrameError::HalfFrame);
         }
     }
-    Ok(body.freeze())
+    Ok(())
 }
 
 fn half_frame(error: io::Error) -> FrameError {

@@ -3,6 +3,7 @@
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -13,8 +14,8 @@ use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{
-    CreateTopicsRequest, FetchRequest, MetadataRequest, ProduceRequest, ProduceResponse, RequestHeader, ResponseHeader,
-    TopicName,
+    CreateTopicsRequest, FetchRequest, FetchResponse, MetadataRequest, ProduceRequest, ProduceResponse, RequestHeader,
+    ResponseHeader, TopicName,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
 
@@ -155,28 +156,48 @@ impl Client {
 
     /// Records from `offset`, as soon as there are any, else nothing after `wait`.
     pub fn fetch(&mut self, topic: &str, offset: i64, wait: Duration) -> io::Result<Fetched> {
-        let partition = FetchPartition::default().with_fetch_offset(offset).with_partition_max_bytes(1 << 20);
-        let topic = FetchTopic::default().with_topic(topic_name(topic)).with_partitions(vec![partition]);
-        let request = FetchRequest::default()
-            .with_max_wait_ms(wait.as_millis() as i32)
-            .with_min_bytes(1)
-            .with_max_bytes(1 << 20)
-            .with_session_epoch(-1)
-            .with_topics(vec![topic]);
+        let request = fetch_request(topic, offset, wait, 1 << 20);
         let response = self.call(FETCH_VERSION, &request)?;
-        let partition = &response.responses[0].partitions[0];
-        let batches = batches(partition.records.clone().unwrap_or_default())?;
-        let mut values = Vec::new();
-        for batch in &batches {
-            batch.check_crc().map_err(io::Error::other)?;
-            for record in batch.records(RECORDS_BYTES_MAX).map_err(io::Error::other)? {
-                let record = record.map_err(io::Error::other)?;
-                if record.offset.0 >= offset {
-                    values.push(String::from_utf8_lossy(&record.value.unwrap_or_default()).into_owned());
+        fetched(&response, offset)
+    }
+
+    /// Asks for as many records as one answer may hold, from the start of a topic.
+    pub fn ask_for_everything(&mut self, topic: &str) -> io::Result<()> {
+        self.send(FETCH_VERSION, &fetch_request(topic, 0, Duration::ZERO, i32::MAX))
+    }
+
+    /// The answer to the first such request that is not answered yet.
+    pub fn answer_for_everything(&mut self) -> io::Result<Fetched> {
+        let response = self.receive::<FetchRequest>(FETCH_VERSION)?;
+        fetched(&response, 0)
+    }
+
+    /// Sends records with this value, each in a request of its own, without waiting for answers, until it shall stop. Counts
+    /// the answers.
+    pub fn flood(mut self, topic: &str, value: &str, stop: &AtomicBool, answered: &AtomicUsize) {
+        let mut receiver = self.second();
+        let sent = AtomicUsize::new(0);
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut received = 0;
+                while !done.load(Ordering::Acquire) || received < sent.load(Ordering::Acquire) {
+                    if received == sent.load(Ordering::Acquire) {
+                        std::thread::yield_now();
+                        continue;
+                    }
+                    receiver.receive::<ProduceRequest>(PRODUCE_VERSION).expect("an answer to Produce");
+                    received += 1;
+                    answered.fetch_add(1, Ordering::Relaxed);
                 }
+            });
+            let request = produce_request(topic, value);
+            while !stop.load(Ordering::Relaxed) {
+                self.send(PRODUCE_VERSION, &request).expect("the connection stays");
+                sent.fetch_add(1, Ordering::Release);
             }
-        }
-        Ok(Fetched { error_code: partition.error_code, high_watermark: partition.high_watermark, values })
+            done.store(true, Ordering::Release);
+        });
     }
 
     /// Every visible record from the start of a topic.
@@ -191,6 +212,33 @@ impl Client {
             values.extend(fetched.values);
         }
     }
+}
+
+fn fetch_request(topic: &str, offset: i64, wait: Duration, bytes_max: i32) -> FetchRequest {
+    let partition = FetchPartition::default().with_fetch_offset(offset).with_partition_max_bytes(bytes_max);
+    let topic = FetchTopic::default().with_topic(topic_name(topic)).with_partitions(vec![partition]);
+    FetchRequest::default()
+        .with_max_wait_ms(wait.as_millis() as i32)
+        .with_min_bytes(1)
+        .with_max_bytes(bytes_max)
+        .with_session_epoch(-1)
+        .with_topics(vec![topic])
+}
+
+fn fetched(response: &FetchResponse, offset: i64) -> io::Result<Fetched> {
+    let partition = &response.responses[0].partitions[0];
+    let batches = batches(partition.records.clone().unwrap_or_default())?;
+    let mut values = Vec::new();
+    for batch in &batches {
+        batch.check_crc().map_err(io::Error::other)?;
+        for record in batch.records(RECORDS_BYTES_MAX).map_err(io::Error::other)? {
+            let record = record.map_err(io::Error::other)?;
+            if record.offset.0 >= offset {
+                values.push(String::from_utf8_lossy(&record.value.unwrap_or_default()).into_owned());
+            }
+        }
+    }
+    Ok(Fetched { error_code: partition.error_code, high_watermark: partition.high_watermark, values })
 }
 
 /// The stored batches that a fetch gave, whole ones.

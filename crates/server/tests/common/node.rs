@@ -31,6 +31,7 @@ pub struct Node {
     dir: PathBuf,
     /// `node.toml` up to the tables that a test chooses.
     base: String,
+    files_max: Option<u64>,
     child: Option<Child>,
 }
 
@@ -38,7 +39,7 @@ impl Node {
     /// Writes the files of a node that is down. `base` is its `node.toml`, `tables` what a test adds.
     pub fn new(id: u64, ports: Ports, dir: PathBuf, base: String, tables: &str) -> Self {
         fs::create_dir_all(&dir).expect("a directory for the node");
-        let node = Self { id, ports, dir, base, child: None };
+        let node = Self { id, ports, dir, base, files_max: None, child: None };
         node.set_boot("first boot");
         node.configure(tables);
         node
@@ -74,7 +75,21 @@ impl Node {
     pub fn start(&mut self) {
         assert!(self.child.is_none(), "node {} runs already", self.id);
         let output = OpenOptions::new().create(true).append(true).open(self.output_path()).expect("the output file");
-        self.child = Some(spawn(&self.config(), output));
+        self.child = Some(spawn(&self.config(), output, self.files_max));
+    }
+
+    /// From the next start on the process may have no more files open, sockets included.
+    pub fn limit_files(&mut self, files_max: u64) {
+        self.files_max = Some(files_max);
+    }
+
+    /// Memory of the process that lies in RAM.
+    pub fn resident_bytes(&self) -> u64 {
+        let child = self.child.as_ref().expect("the node runs");
+        let status = fs::read_to_string(format!("/proc/{}/status", child.id())).expect("the process runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line of /proc/PID/status");
+        let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
+        kib << 10
     }
 
     /// SIGKILL; ends a paused process too.
@@ -159,15 +174,21 @@ pub fn duolog(arguments: &[&str]) -> std::process::Output {
     Command::new(BINARY).args(arguments).stdin(Stdio::null()).output().expect("the binary runs")
 }
 
-fn spawn(config: &Path, output: File) -> Child {
+fn spawn(config: &Path, output: File, files_max: Option<u64>) -> Child {
     let mut command = Command::new(BINARY);
     command.args(["start", "--config"]).arg(config);
     command.stdin(Stdio::null()).stdout(output.try_clone().expect("a second handle")).stderr(output);
-    // SAFETY: prctl is async-signal-safe and touches nothing of the parent. The node ends even if the test is killed.
+    // SAFETY: both calls are async-signal-safe and touch nothing of the parent. The node ends even if the test is killed.
     unsafe {
-        command.pre_exec(|| match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
-            0 => Ok(()),
-            _ => Err(std::io::Error::last_os_error()),
+        command.pre_exec(move || {
+            let limit = files_max.map(|files| libc::rlimit { rlim_cur: files, rlim_max: files });
+            if limit.is_some_and(|limit| libc::setrlimit(libc::RLIMIT_NOFILE, &limit) != 0) {
+                return Err(std::io::Error::last_os_error());
+            }
+            match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
+                0 => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
+            }
         });
     }
     command.spawn().expect("the binary starts")
