@@ -10,6 +10,7 @@
 //!   requests of a connection keep their order without waiting for one another's acknowledgement.
 //! - What is not ready then goes on in a task of its own: a long poll or a slow reader holds back no computation, only the
 //!   writing of later answers.
+//! - A fetch is computed when the fetch answer before it is written: see `answers`.
 //! - The queue is bounded; when it is full the connection is not read any further.
 //! - When the connection ends, the tasks of its unanswered requests are aborted. A produce that was enqueued stays so.
 
@@ -20,6 +21,7 @@ use std::time::Duration;
 
 use duolog_broker::api::BrokerApi;
 use futures_util::poll;
+use kafka_protocol::messages::ApiKey;
 use tokio::io::{AsyncRead, AsyncWrite, BufReader};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -28,10 +30,12 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::answers::{FetchPlace, FetchPlaceTaken};
 use crate::budget::RequestBudget;
 use crate::context::Context;
-use crate::dispatch::dispatch;
+use crate::dispatch::{Pending, dispatch};
 use crate::frame::{self, FrameError};
+use crate::head::Head;
 use crate::response::{Answer, CloseReason};
 
 /// Bytes that one read asks for while frames are small.
@@ -41,8 +45,14 @@ const DRAIN_AFTER_ERROR: Duration = Duration::from_secs(1);
 
 /// A place in the queue of answers.
 enum Slot {
-    Ready(Result<Answer, CloseReason>),
-    Pending(AbortOnDropHandle<Result<Answer, CloseReason>>),
+    Ready(Result<Computed, CloseReason>),
+    Pending(AbortOnDropHandle<Result<Computed, CloseReason>>),
+}
+
+/// An answer, and for a fetch the connection's place for it.
+struct Computed {
+    answer: Answer,
+    place: Option<FetchPlaceTaken>,
 }
 
 /// Why no more requests are read.
@@ -107,6 +117,7 @@ async fn read_requests<B: BrokerApi, R: AsyncRead + Unpin>(
     stop: &CancellationToken,
 ) -> Result<End, ConnectionError> {
     let mut reader = BufReader::with_capacity(READ_BUFFER_BYTES, input);
+    let fetch_place = FetchPlace::new();
     loop {
         // Only a place in the queue allows to read: this is where a client that does not read is held.
         let place = tokio::select! {
@@ -126,7 +137,7 @@ async fn read_requests<B: BrokerApi, R: AsyncRead + Unpin>(
             () = stop.cancelled() => return Ok(End::Stopped),
         };
         context.metrics.count_received(4 + frame.bytes.len());
-        place.send(begin(context, peer, frame).await?);
+        place.send(begin(context, peer, &fetch_place, frame).await?);
     }
 }
 
@@ -147,8 +158,16 @@ async fn next_request<B: BrokerApi, R: AsyncRead + Unpin>(
 }
 
 /// Begins a request: its future is polled once, here.
-async fn begin<B: BrokerApi>(context: &Context<B>, peer: IpAddr, frame: frame::Frame) -> Result<Slot, CloseReason> {
-    let mut answer = dispatch(context, peer, frame.bytes)?;
+async fn begin<B: BrokerApi>(
+    context: &Context<B>,
+    peer: IpAddr,
+    fetch_place: &FetchPlace,
+    frame: frame::Frame,
+) -> Result<Slot, CloseReason> {
+    let is_fetch = Head::read(&frame.bytes).is_some_and(|head| head.api_key == ApiKey::Fetch as i16);
+    let answer = dispatch(context, peer, frame.bytes)?;
+    let place = is_fetch.then(|| fetch_place.clone());
+    let mut answer = Box::pin(compute(context.clone(), answer, place));
     let admission = frame.admission;
     // Not constrained by tokio's cooperative budget: with it used up, a broker's channel would give Pending without having
     // taken the batch, and the order of produces would be lost.
@@ -162,13 +181,27 @@ async fn begin<B: BrokerApi>(context: &Context<B>, peer: IpAddr, frame: frame::F
     })
 }
 
+async fn compute<B: BrokerApi>(
+    context: Context<B>,
+    answer: Pending,
+    place: Option<FetchPlace>,
+) -> Result<Computed, CloseReason> {
+    let Some(place) = place else { return Ok(Computed { answer: answer.await?, place: None }) };
+    let mut place = place.take().await;
+    let answer = answer.await?;
+    if let Answer::Frame(pieces) = &answer {
+        place.holds(&context.unwritten, pieces.bytes());
+    }
+    Ok(Computed { answer, place: Some(place) })
+}
+
 async fn write_answers<B: BrokerApi, W: AsyncWrite + Unpin>(
     context: &Context<B>,
     mut output: W,
     mut queue: mpsc::Receiver<Slot>,
 ) -> Result<(), ConnectionError> {
     while let Some(slot) = queue.recv().await {
-        let answer = match slot {
+        let Computed { answer, place } = match slot {
             Slot::Ready(answer) => answer?,
             Slot::Pending(task) => task.await.map_err(|error| CloseReason(format!("a handler ended: {error}")))??,
         };
@@ -176,6 +209,7 @@ async fn write_answers<B: BrokerApi, W: AsyncWrite + Unpin>(
             context.metrics.count_sent(pieces.bytes());
             pieces.write_to(&mut output, context.config.write_timeout_ms).await.map_err(ConnectionError::Write)?;
         }
+        drop(place);
     }
     Ok(())
 }

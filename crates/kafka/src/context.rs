@@ -6,6 +6,7 @@ use std::sync::Arc;
 use duolog_broker::BrokerError;
 use kafka_protocol::protocol::StrBytes;
 
+use crate::answers::UnwrittenAnswers;
 use crate::config::KafkaConfig;
 use crate::errors;
 use crate::fetch_sessions::FetchSessions;
@@ -19,12 +20,13 @@ pub(crate) struct Shared<B> {
     pub(crate) config: KafkaConfig,
     pub(crate) metrics: Arc<KafkaMetrics>,
     pub(crate) sessions: FetchSessions,
+    pub(crate) unwritten: UnwrittenAnswers,
 }
 
 impl<B> Context<B> {
     pub(crate) fn new(broker: B, config: KafkaConfig, metrics: Arc<KafkaMetrics>) -> Self {
         let sessions = FetchSessions::new(config.fetch_sessions_max, metrics.clone());
-        Self(Arc::new(Shared { broker, config, metrics, sessions }))
+        Self(Arc::new(Shared { broker, config, metrics, sessions, unwritten: UnwrittenAnswers::default() }))
     }
 
     /// Kafka's code and a sentence for an error; counted.

@@ -16,6 +16,7 @@
 //! Deliberately absent: quotas, authorization, TLS, transactions.
 #![warn(missing_docs)]
 
+mod answers;
 mod api;
 mod budget;
 mod connection;

@@ -62,7 +62,8 @@ pub(crate) async fn handle<B: BrokerApi>(
     request: FetchRequest,
 ) -> Result<Answer, CloseReason> {
     let isolation_level = request.isolation_level;
-    let bytes_max = request.max_bytes.clamp(0, context.config.fetch_bytes_max);
+    let bytes_left = i32::try_from(context.unwritten.answer_bytes_max()).unwrap_or(i32::MAX);
+    let bytes_max = request.max_bytes.clamp(0, context.config.fetch_bytes_max.min(bytes_left));
     let (bytes_min, wait_ms_max) = (request.min_bytes.clamp(0, bytes_max), request.max_wait_ms.clamp(0, WAIT_MS_MAX));
     let refuse = |error: ResponseError| {
         let (error_code, _) = context.refusal(error, "");
