@@ -9,9 +9,9 @@ use axum::routing::get;
 use duolog_broker::{Broker, Exposure, TopicDurability};
 use duolog_cli::report::{self, NodeHttp, NodeReport, TopicReport};
 use duolog_kafka::KafkaMetrics;
-use tokio::net::TcpListener;
 
 use crate::config::NodeConfig;
+use crate::http_listener::LimitedListener;
 
 #[derive(Clone)]
 struct Parts {
@@ -22,7 +22,7 @@ struct Parts {
 }
 
 /// Serves until it is aborted.
-pub async fn serve(listener: TcpListener, config: &NodeConfig, broker: Broker, kafka: Arc<KafkaMetrics>) {
+pub async fn serve(listener: LimitedListener, config: &NodeConfig, broker: Broker, kafka: Arc<KafkaMetrics>) {
     let known = config.nodes.iter().filter(|node| node.http_port > 0);
     let nodes = known.map(|node| NodeHttp { node_id: node.id, http: format!("{}:{}", node.host, node.http_port) });
     let (node_id, nodes) = (config.node_id, Arc::new(nodes.collect()));

@@ -3,7 +3,9 @@
 mod config;
 mod config_command;
 mod http;
+mod http_listener;
 mod node;
+mod open_files;
 mod testing;
 
 use std::path::PathBuf;

@@ -15,6 +15,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::config::{FromEnvironment, Loaded, LogFormat, NodeConfig};
+use crate::http_listener::LimitedListener;
+use crate::open_files::ConnectionLimits;
 use crate::{http, testing};
 
 /// What is logged without `RUST_LOG`.
@@ -66,7 +68,7 @@ struct Listeners {
 impl Listeners {
     async fn bind(config: &NodeConfig) -> anyhow::Result<Self> {
         let bind = |what: &'static str, address| async move {
-            TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} (listen.{what})"))
+            TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} (listen.{what} in node.toml): is another process using it, or is it no address of this machine?"))
         };
         Ok(Self { kafka: bind("kafka", config.listen.kafka).await?, http: bind("http", config.listen.http).await? })
     }
@@ -74,11 +76,17 @@ impl Listeners {
 
 async fn serve(config: &NodeConfig, broker: Broker, listeners: Listeners) -> anyhow::Result<()> {
     let (stop, stopped) = watch::channel(false);
-    let kafka_config = KafkaConfig { request_budget_bytes: config.memory.connection_bytes, ..KafkaConfig::default() };
+    let limits = ConnectionLimits::of_this_process();
+    let kafka_config = KafkaConfig {
+        request_budget_bytes: config.memory.connection_bytes,
+        connections_max: limits.kafka,
+        ..KafkaConfig::default()
+    };
     let kafka = Arc::new(KafkaServer::new(broker.clone(), kafka_config));
     let http = {
         let (config, broker, metrics) = (config.clone(), broker.clone(), kafka.metrics());
-        tokio::spawn(async move { http::serve(listeners.http, &config, broker, metrics).await })
+        let listener = LimitedListener::new(listeners.http, limits.http);
+        tokio::spawn(async move { http::serve(listener, &config, broker, metrics).await })
     };
     let serving = {
         let (kafka, mut stopped) = (kafka.clone(), stopped.clone());
