@@ -57,6 +57,58 @@ pub enum Ballot {
     Transfer,
 }
 
+/// Calls `to` as `from` would, with some of the metadata that says who calls whom replaced. Gives what each kind of call was
+/// refused with; `None` for one that was taken.
+///
+/// # Errors
+/// `to` is no member that `from` knows.
+pub async fn pretend(
+    from: &Cluster,
+    group: BrokerGroupId,
+    to: NodeId,
+    replaced: &[(&'static str, &str)],
+) -> Result<Vec<(&'static str, Option<String>)>, String> {
+    let shared = from.shared();
+    let replica = shared.group(group).ok_or("no such broker group")?;
+    let view = replica.members().into_iter().find(|view| view.node_id == to).ok_or("no such member")?;
+    let mut client = shared.hooks.connect(to, &view.member)?;
+    // A term that would depose any leader.
+    let vote = proto::Vote { term: 1_000_000, node_id: shared.node_id().0, committed: true };
+    let last = Some(proto::LogId { term: 1_000_000, index: 1_000_000 });
+    let append =
+        proto::AppendRequest { group: group.0, vote: Some(vote), prev: None, leader_commit: None, entries: Vec::new() };
+    let ballot = proto::VoteRequest {
+        group: group.0,
+        vote: Some(proto::Vote { committed: false, ..vote }),
+        last,
+        leadership_transfer: true,
+    };
+    let transfer = proto::TransferRequest { group: group.0, from: Some(vote), to: to.0, last };
+    let propose = proto::ProposeRequest { group: group.0, command: bytes::Bytes::from_static(b"x"), flush: 0 };
+    let chunk = proto::SnapshotChunk::default();
+    macro_rules! call {
+        ($call:ident, $message:expr) => {{
+            let mut request = Request::new($message);
+            shared.identity.sign(&mut request, to, &view.member.incarnation);
+            for (key, value) in replaced {
+                request.metadata_mut().insert(*key, value.parse().map_err(|_| "no metadata value")?);
+            }
+            let answer = client.$call(request).await;
+            (stringify!($call), answer.err().map(|status| status.message().to_owned()))
+        }};
+    }
+    Ok(vec![
+        call!(append, tokio_stream::iter([append.clone()])),
+        call!(heartbeat, append),
+        call!(vote, ballot.clone()),
+        call!(pre_vote, ballot),
+        call!(transfer_leader, transfer),
+        call!(install_snapshot, tokio_stream::iter([chunk])),
+        call!(replica_status, proto::ReplicaStatusRequest { group: group.0 }),
+        call!(propose, propose),
+    ])
+}
+
 /// Asks `to` in the name of `from`, whose log counts. `Err` is why there was no answer of Raft itself.
 ///
 /// # Errors

@@ -11,6 +11,7 @@ mod common;
 mod configuration;
 mod election;
 mod guard;
+mod identity;
 mod leader_restore;
 mod loss_of_leadership;
 mod ordering;
