@@ -43,7 +43,7 @@ pub enum LogError {
         reason: &'static str,
     },
     /// The file was written by a newer Duolog.
-    #[error("{} has format version {found}, expected at most {supported}", file.display())]
+    #[error("{} has format version {found}, expected at most {supported}: use a newer duolog", file.display())]
     UnsupportedVersion {
         /// The file.
         file: PathBuf,

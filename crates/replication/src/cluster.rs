@@ -94,7 +94,9 @@ pub enum StartError {
     #[error("node {0} is not in the list of [[nodes]]")]
     NotListed(NodeId),
     /// The address for calls between nodes.
-    #[error("cannot listen on {address} for calls between nodes: {source}")]
+    #[error(
+        "cannot listen on {address} (listen.grpc in node.toml): is another process using it, or is it no address of this machine?"
+    )]
     Listen {
         /// The address.
         address: SocketAddr,
@@ -102,7 +104,7 @@ pub enum StartError {
         source: io::Error,
     },
     /// The disk, the log or the state.
-    #[error("{context}: {source}")]
+    #[error("{context}")]
     Io {
         /// What was tried.
         context: String,
@@ -140,7 +142,8 @@ fn context(what: impl Into<String>) -> impl FnOnce(io::Error) -> StartError {
 
 /// Takes the data directory for this process alone.
 fn lock(data_dir: &Path) -> Result<File, StartError> {
-    std::fs::create_dir_all(data_dir).map_err(context(format!("creating {}", data_dir.display())))?;
+    std::fs::create_dir_all(data_dir)
+        .map_err(context(format!("cannot create {} (data_dir in node.toml)", data_dir.display())))?;
     let path = data_dir.join("LOCK");
     let file = File::options()
         .create(true)

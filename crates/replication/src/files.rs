@@ -15,10 +15,17 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
     match std::fs::read(path) {
         Ok(bytes) => serde_json::from_slice(&bytes)
             .map(Some)
-            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", path.display()))),
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, cannot_be_understood(path, &error))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(io::Error::new(error.kind(), format!("{}: {error}", path.display()))),
     }
+}
+
+fn cannot_be_understood(path: &Path, error: &serde_json::Error) -> String {
+    format!(
+        "{} cannot be understood: {error}; restore the file as it was, or move the data directory away",
+        path.display()
+    )
 }
 
 /// Replaces a JSON file; it is on disk when this returns.

@@ -61,6 +61,75 @@ fn an_unknown_key_is_named_with_its_line() {
 }
 
 #[test]
+fn an_address_in_use_is_named_with_its_key() {
+    let mut cluster = Cluster::start(ONE);
+    cluster.add(1, &[]);
+    let (first, second) = (cluster.node(0).ports, cluster.node(1).ports);
+    for (key, used, free) in
+        [("kafka", first.kafka, second.kafka), ("http", first.http, second.http), ("grpc", first.grpc, second.grpc)]
+    {
+        let (used, free) = (format!("{key} = \"127.0.0.1:{used}\""), format!("{key} = \"127.0.0.1:{free}\""));
+        edit_config(&cluster, 1, &free, &used);
+        let named = format!("(listen.{key} in node.toml)");
+        is_refused(
+            &mut cluster,
+            1,
+            &["cannot listen on 127.0.0.1:", &named, "is another process using it", "os error"],
+        );
+        edit_config(&cluster, 1, &used, &free);
+    }
+    assert!(cluster.node(0).is_healthy(), "the first process was not disturbed");
+}
+
+#[test]
+fn a_directory_of_another_cluster_is_refused() {
+    let mut cluster = Cluster::start(ONE);
+    assert!(cluster.node_mut(0).terminate().success());
+    edit_config(&cluster, 0, "cluster_name = \"test\"", "cluster_name = \"other\"");
+    let sentences = ["belongs to cluster \"test\", but this is cluster \"other\"", "check cluster_name and data_dir"];
+    is_refused(&mut cluster, 0, &sentences);
+}
+
+/// A newer layout of the directory, and a newer format of the log in it.
+#[test]
+fn what_a_newer_version_wrote_is_refused_and_not_touched() {
+    /// Where the version stands in a segment's first record.
+    const VERSION_POSITION: usize = 8;
+    let mut cluster = Cluster::start(ONE);
+    assert!(cluster.node_mut(0).terminate().success());
+
+    let path = cluster.node(0).data().join("node.json");
+    let known = fs::read_to_string(&path).expect("node.json");
+    fs::write(&path, known.replacen("\"format_version\": 1", "\"format_version\": 7", 1)).expect("node.json");
+    is_refused(&mut cluster, 0, &["node.json has format version 7", "understands up to 1", "use a newer duolog"]);
+    fs::write(&path, known).expect("node.json");
+
+    let log = cluster.node(0).data().join("groups/0/log");
+    let mut segments = fs::read_dir(log).expect("a log").filter_map(|file| Some(file.ok()?.path()));
+    let segment = segments.find(|path| path.extension().is_some_and(|ending| ending == "segment")).expect("a segment");
+    let mut bytes = fs::read(&segment).expect("a segment");
+    assert_eq!(bytes[VERSION_POSITION], 1);
+    bytes[VERSION_POSITION] = 9;
+    fs::write(&segment, &bytes).expect("a segment");
+    let file = segment.display().to_string();
+    is_refused(&mut cluster, 0, &[&file, "has format version 9", "at most 1: use a newer duolog"]);
+    assert_eq!(fs::read(&segment).expect("a segment"), bytes, "a newer log was changed");
+}
+
+/// A directory that cannot be made, or whose identity cannot be read.
+#[test]
+fn a_directory_that_is_none_is_named() {
+    let mut cluster = Cluster::down(ONE);
+    fs::write(cluster.node(0).data(), "a file").expect("a file");
+    let path = cluster.node(0).data().display().to_string();
+    is_refused(&mut cluster, 0, &[&path, "data_dir"]);
+    fs::remove_file(&path).expect("a file");
+    fs::create_dir(&path).expect("a directory");
+    fs::write(cluster.node(0).data().join("node.json"), "{garbage").expect("node.json");
+    is_refused(&mut cluster, 0, &["node.json cannot be understood", "line 1"]);
+}
+
+#[test]
 fn a_directory_of_another_node_is_refused() {
     let mut cluster = Cluster::start(ONE);
     assert!(cluster.node_mut(0).terminate().success());
