@@ -7,7 +7,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
-use common::{Cluster, Layout, wait_for};
+use bytes::Bytes;
+use common::{Cluster, Layout, batch, wait_for};
 
 const TOPIC: &str = "t";
 const LIMIT: Duration = Duration::from_secs(30);
@@ -169,7 +170,40 @@ fn clients_that_never_finish_a_request_keep_nobody_out() {
     });
 }
 
-/// Wrong versions, names and batches are answered with an error of their own, and the connection goes on.
+/// What is a request and cannot be granted is answered with an error of its own, and the connection goes on.
+#[test]
+fn wrong_topics_and_batches_are_refused_one_by_one() {
+    const CORRUPT_MESSAGE: i16 = 2;
+    const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
+    const INVALID_TOPIC: i16 = 17;
+    const UNSUPPORTED_FOR_MESSAGE_FORMAT: i16 = 43;
+    const INVALID_RECORD: i16 = 87;
+    let cluster = Cluster::start(Layout { nodes: 1, broker_groups: 1, tables: "" });
+    let mut client = cluster.node(0).client();
+    client.create_topic(TOPIC, &[]);
+    let good = batch("good");
+    let mut damaged = good.to_vec();
+    *damaged.last_mut().expect("a batch has bytes") ^= 1;
+    let half = good.slice(..good.len() / 2);
+    let nonsense = Bytes::from(noise(500, 1));
+    let cases = [
+        ("a damaged batch", TOPIC, 0, damaged.into(), &[CORRUPT_MESSAGE][..]),
+        ("half a batch", TOPIC, 0, half, &[CORRUPT_MESSAGE, INVALID_RECORD]),
+        ("noise", TOPIC, 0, nonsense, &[UNSUPPORTED_FOR_MESSAGE_FORMAT]),
+        ("no batch", TOPIC, 0, Bytes::new(), &[INVALID_RECORD]),
+        ("an unknown topic", "unknown", 0, good.clone(), &[UNKNOWN_TOPIC_OR_PARTITION]),
+        ("a name that is not allowed", "../t", 0, good.clone(), &[UNKNOWN_TOPIC_OR_PARTITION, INVALID_TOPIC]),
+        ("an unknown partition", TOPIC, 1, good.clone(), &[UNKNOWN_TOPIC_OR_PARTITION]),
+        ("a negative partition", TOPIC, -1, good.clone(), &[UNKNOWN_TOPIC_OR_PARTITION]),
+    ];
+    for (what, topic, partition, records, expected) in cases {
+        let produced = client.produce_records(topic, partition, records).expect("an answer");
+        assert!(expected.contains(&produced.error_code), "{what}: {}", produced.error_code);
+    }
+    assert_eq!(client.produce_records(TOPIC, 0, good).expect("an answer").offset, 0, "nothing else was stored");
+    assert_eq!(client.fetch_all(TOPIC), ["good"]);
+}
+
 #[test]
 fn http_says_what_it_does_not_have() {
     let cluster = Cluster::start(Layout { nodes: 1, broker_groups: 1, tables: "" });

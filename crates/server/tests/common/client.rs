@@ -129,6 +129,13 @@ impl Client {
         Ok(produced(&response, begin))
     }
 
+    /// Whatever is given as records of a partition, acks = all.
+    pub fn produce_records(&mut self, topic: &str, partition: i32, records: Bytes) -> io::Result<Produced> {
+        let begin = Instant::now();
+        let response = self.call(PRODUCE_VERSION, &produce_request_of(topic, partition, records))?;
+        Ok(produced(&response, begin))
+    }
+
     /// Records with the values of a range, one per `interval`, whether the former are answered or not. Answers come in
     /// order; an answer's time counts from the moment when its record was due.
     pub fn produce_steadily(&mut self, topic: &str, values: Range<usize>, interval: Duration) -> Vec<Produced> {
@@ -262,12 +269,20 @@ fn topic_name(name: &str) -> TopicName {
     TopicName(text(name))
 }
 
-fn produce_request(topic: &str, value: &str) -> ProduceRequest {
+/// A batch of one record.
+pub fn batch(value: &str) -> Bytes {
     let mut batch = BatchBuilder::new();
     let since = std::time::UNIX_EPOCH.elapsed().expect("a clock after 1970");
     batch.push(TimestampMs(since.as_millis() as i64), None, Some(value.as_bytes())).expect("a small record");
-    let records = batch.build().expect("a small batch").into_bytes();
-    let partition = PartitionProduceData::default().with_index(0).with_records(Some(records));
+    batch.build().expect("a small batch").into_bytes()
+}
+
+fn produce_request(topic: &str, value: &str) -> ProduceRequest {
+    produce_request_of(topic, 0, batch(value))
+}
+
+fn produce_request_of(topic: &str, partition: i32, records: Bytes) -> ProduceRequest {
+    let partition = PartitionProduceData::default().with_index(partition).with_records(Some(records));
     let topic = TopicProduceData::default().with_name(topic_name(topic)).with_partition_data(vec![partition]);
     ProduceRequest::default().with_acks(-1).with_timeout_ms(20_000).with_topic_data(vec![topic])
 }

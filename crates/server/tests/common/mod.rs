@@ -9,7 +9,7 @@ use std::io::Write;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-pub use client::{Client, Fetched, Produced};
+pub use client::{Client, Fetched, Produced, batch};
 pub use cluster::{Cluster, Layout};
 pub use node::{BINARY, Node, duolog};
 
