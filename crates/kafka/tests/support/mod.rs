@@ -2,6 +2,7 @@
 #![allow(dead_code, unused_imports, reason = "each test binary uses its part")]
 
 mod client;
+mod samples;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,10 +14,10 @@ use duolog_broker::BrokerError;
 use duolog_broker::api::{
     AckLease, BrokerApi, BrokerConfigValue, ClusterView, CommittedOffset, ConfigChange, CreatedTopic, Elected,
     Election, EpochCheck, EpochEnd, Fetch, Fetched, FoundOffset, GroupDescription, GroupError, GroupId, GroupListing,
-    GroupOffset, HeartbeatRequest, InstanceId, ItemResult, JoinRefusal, JoinReply, JoinRequest, JoinedMember,
-    LeaveRequest, LogDirView, MemberDescription, MemberId, NewPartitions, NewTopic, NodeView, OffsetCommits,
-    OffsetQuery, PartitionSize, PartitionView, Phase, ProducePartition, Produced, ProducerIdentity, ProducerView,
-    QuorumReplica, QuorumView, SyncReply, SyncRequest, TopicRef, TopicView,
+    GroupOffset, HeartbeatRequest, ItemResult, JoinRefusal, JoinReply, JoinRequest, JoinedMember, LeaveRequest,
+    LogDirView, MemberId, NewPartitions, NewTopic, NodeView, OffsetCommits, OffsetQuery, PartitionSize, PartitionView,
+    ProducePartition, Produced, ProducerIdentity, ProducerView, QuorumReplica, QuorumView, SyncReply, SyncRequest,
+    TopicRef, TopicView,
 };
 use duolog_types::{
     BrokerGroupId, Durability, LeaderEpoch, NodeId, Offset, ProducerEpoch, ProducerId, Term, TimestampMs, TopicConfig,
@@ -554,33 +555,12 @@ impl BrokerApi for FakeBroker {
 
     /// Two groups: "g" of one member, and "offsets" that has none.
     async fn list_groups(&self) -> ItemResult<Vec<GroupListing>> {
-        let listing = |group: &str, protocol_type: &str, phase| GroupListing {
-            group: GroupId(group.to_owned()),
-            protocol_type: protocol_type.to_owned(),
-            phase,
-        };
-        Ok(vec![listing("g", "consumer", Phase::Stable), listing("offsets", "", Phase::Empty)])
+        Ok(samples::group_listings())
     }
 
     async fn describe_group(&self, group: GroupId) -> ItemResult<Option<GroupDescription>> {
         elsewhere(&group)?;
-        let member = MemberDescription {
-            member_id: MemberId("m-1".to_owned()),
-            instance_id: Some(InstanceId("i".to_owned())),
-            client_id: "c".to_owned(),
-            client_host: "/10.0.0.1".to_owned(),
-            metadata: Bytes::from_static(b"topics"),
-            assignment: Bytes::from_static(b"partitions"),
-        };
-        Ok((group.0 == "g").then(|| GroupDescription {
-            group,
-            phase: Phase::Stable,
-            generation: 5,
-            protocol_type: "consumer".to_owned(),
-            protocol_name: "range".to_owned(),
-            leader: Some(member.member_id.clone()),
-            members: vec![member],
-        }))
+        Ok((group.0 == "g").then(|| samples::group_description(group)))
     }
 
     async fn delete_group(&self, group: GroupId) -> ItemResult<()> {
