@@ -100,7 +100,7 @@ pub async fn pretend(
     Ok(vec![
         call!(append, tokio_stream::iter([append.clone()])),
         call!(heartbeat, append),
-        call!(vote, ballot.clone()),
+        call!(vote, ballot),
         call!(pre_vote, ballot),
         call!(transfer_leader, transfer),
         call!(install_snapshot, tokio_stream::iter([chunk])),
