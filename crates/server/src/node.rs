@@ -144,8 +144,11 @@ fn broker_configs(config: &NodeConfig) -> Vec<BrokerConfigValue> {
     let nodes = config.nodes.len().to_string();
     let set = |name, value: u64, default: u64| value_of(name, value.to_string(), Some(default.to_string()));
     let fixed = |name, value: &str| value_of(name, value.to_owned(), Some(value.to_owned()));
+    let own = config.nodes.iter().find(|node| node.id == config.node_id);
+    let advertised = own.map(|own| format!("PLAINTEXT://{}:{}", own.host, own.kafka_port)).unwrap_or_default();
     let auto_create = (broker.auto_create_topics_enable, default.auto_create_topics_enable);
     vec![
+        value_of("advertised.listeners", advertised, None),
         value_of("broker.id", config.node_id.to_string(), None),
         value_of("auto.create.topics.enable", auto_create.0.to_string(), Some(auto_create.1.to_string())),
         fixed("default.replication.factor", &nodes),
@@ -154,6 +157,7 @@ fn broker_configs(config: &NodeConfig) -> Vec<BrokerConfigValue> {
             broker.group_initial_rebalance_delay_ms,
             default.group_initial_rebalance_delay_ms,
         ),
+        value_of("listeners", format!("PLAINTEXT://{}", config.listen.kafka), None),
         value_of("log.dirs", config.data_dir.display().to_string(), None),
         set("log.retention.check.interval.ms", broker.retention_check_interval_ms, default.retention_check_interval_ms),
         fixed("log.retention.ms", "604800000"),

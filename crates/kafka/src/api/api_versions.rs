@@ -2,8 +2,9 @@
 
 use duolog_broker::api::BrokerApi;
 use kafka_protocol::ResponseError;
-use kafka_protocol::messages::api_versions_response::ApiVersion;
+use kafka_protocol::messages::api_versions_response::{ApiVersion, FinalizedFeatureKey, SupportedFeatureKey};
 use kafka_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
+use kafka_protocol::protocol::StrBytes;
 
 use crate::context::Context;
 use crate::dispatch::supported_apis;
@@ -11,6 +12,14 @@ use crate::shape::{Kind, Shape, field};
 
 pub(crate) const SHAPE: Shape =
     Shape { flexible_from: 3, fields: &[field(Kind::String).from(3), field(Kind::String).from(3)] };
+
+/// `kafka-features describe` wants to be told of one feature. The level says which Kafka's catalog this one is like, and nothing
+/// hangs on it; features that clients act upon (`transaction.version`, `group.version`, …) are absent until they are there.
+const METADATA_VERSION: StrBytes = StrBytes::from_static_str("metadata.version");
+/// 3.3-IV3, the lowest that Kafka 4 knows.
+const METADATA_LEVEL_MIN: i16 = 7;
+/// 4.0-IV3.
+const METADATA_LEVEL: i16 = 25;
 
 pub(crate) async fn handle<B: BrokerApi>(_: Context<B>, _version: i16, _: ApiVersionsRequest) -> ApiVersionsResponse {
     response()
@@ -33,5 +42,17 @@ fn response() -> ApiVersionsResponse {
                 .with_max_version(api.version_max_inclusive)
         })
         .collect();
-    ApiVersionsResponse::default().with_api_keys(api_keys)
+    let supported = SupportedFeatureKey::default()
+        .with_name(METADATA_VERSION)
+        .with_min_version(METADATA_LEVEL_MIN)
+        .with_max_version(METADATA_LEVEL);
+    let finalized = FinalizedFeatureKey::default()
+        .with_name(METADATA_VERSION)
+        .with_min_version_level(METADATA_LEVEL)
+        .with_max_version_level(METADATA_LEVEL);
+    ApiVersionsResponse::default()
+        .with_api_keys(api_keys)
+        .with_supported_features(vec![supported])
+        .with_finalized_features_epoch(0)
+        .with_finalized_features(vec![finalized])
 }
