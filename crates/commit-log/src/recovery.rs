@@ -174,6 +174,7 @@ fn read_prefix(disk: &dyn Disk, live: &mut [Found]) -> Result<Prefix, LogError> 
                 prefix.invalid = Some(Invalid::MissingSegment);
                 prefix.end = Position { sequence: segment.sequence, bytes: 0 };
             }
+            prefix.flushed = prefix.flushed.max(scan::claims_without_header(&segment.file, &segment.path)?);
             continue;
         };
         segment.content = read_content(disk, segment, header, record, follower)?;

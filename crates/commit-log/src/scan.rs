@@ -1,5 +1,6 @@
 //! Reading a file record by record, and saying where it stops being valid.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -132,6 +133,41 @@ fn look_behind(window: &mut Window<'_>, salt: u64, scan: &mut Scan) -> Result<()
         scan.invalid = None;
     }
     Ok(())
+}
+
+/// What the records of a segment say was flushed whose own header is invalid. Such a segment is either one that no flush
+/// ever reached, and then none of its records claims anything of it; or its header was damaged later.
+///
+/// A record counts if its CRC holds with the salt that lies in the damaged header. Should the salt be what is damaged,
+/// no CRC holds, and a record counts if it carries the CRC of the record that ends where it begins.
+pub(crate) fn claims_without_header(file: &Arc<dyn DiskFile>, path: &Path) -> Result<Position, LogError> {
+    let mut window = Window::new(file, path)?;
+    let mut flushed = Position { sequence: 0, bytes: 0 };
+    let header_bytes = RECORD_HEADER_BYTES as u64;
+    if window.len < header_bytes + 8 {
+        return Ok(flushed);
+    }
+    let salt = window.bytes(header_bytes, 8)?.try_into().expect("8 bytes");
+    let salt = u64::from_le_bytes(salt);
+    let mut ends = BTreeSet::new();
+    let mut at = 0;
+    while at + header_bytes <= window.len {
+        let bytes: [u8; RECORD_HEADER_BYTES] =
+            window.bytes(at, header_bytes)?.try_into().expect("the header's length");
+        if let Ok(header) = RecordHeader::decode(&bytes) {
+            let is_verified = match window.record(at, salt) {
+                Ok(_) => true,
+                Err(Stop::Invalid(_)) => false,
+                Err(Stop::Failed(error)) => return Err(error),
+            };
+            if is_verified || ends.contains(&(at, header.previous_crc)) {
+                flushed = flushed.max(header.flushed.position);
+            }
+            ends.insert((at + record_bytes(header.body_bytes as usize), header.crc));
+        }
+        at += 8;
+    }
+    Ok(flushed)
 }
 
 /// The rows of a sealed segment, by reading all of it.

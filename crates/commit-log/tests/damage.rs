@@ -82,6 +82,35 @@ fn a_flipped_byte_is_corruption_below_the_flushed_position_and_a_torn_tail_above
 }
 
 #[test]
+fn a_damaged_segment_header_never_takes_back_what_was_flushed() {
+    let disk = SimDisk::new();
+    let (log, _) = open(&disk);
+    append_and_wait(&log, 0..100, 1);
+    log.close().unwrap();
+    // The segment that this start begins holds little more than its header.
+    let (log, _) = open(&disk);
+    append_and_wait(&log, 100..102, 1);
+    append_and_wait(&log, 102..104, 1);
+    disk.kill();
+    drop(log);
+    let path = segment_files(&disk).pop().unwrap();
+    let bytes = disk.file(&path);
+    let header_bytes = 64 + 50;
+    for at in 0..header_bytes {
+        let disk = disk.fork();
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 0x40;
+        disk.set_file(&path, &damaged);
+        match open_with(&disk, small()) {
+            Err(LogError::Corrupt { file, .. } | LogError::UnsupportedVersion { file, .. }) => assert_eq!(file, path),
+            Err(error) => panic!("byte {at}: {error}"),
+            Ok((_, recovered)) => panic!("byte {at}: opened up to {:?}", recovered.last),
+        }
+        assert_eq!(disk.file(&path), damaged, "nothing is changed");
+    }
+}
+
+#[test]
 fn records_of_another_file_or_place_never_pass() {
     let (disk, path, bytes, flushed) = killed_log();
     // The last record once more, behind itself: valid alone, but not the next of the chain.
