@@ -93,7 +93,7 @@ pub(crate) fn read_summary(disk: &dyn Disk, segment: &Path) -> Option<SegmentSum
     let valid = u32_at(0) == MAGIC && u32_at(4) == crc32c::crc32c(&head[8..]) && u32_at(8) == VERSION;
     let count = u64_at(56);
     // The rows are read when they are needed; that they are all there is checked now.
-    let whole = file.len().ok()? == HEAD_BYTES as u64 + count * ROW_BYTES as u64;
+    let whole = count.checked_mul(ROW_BYTES as u64)?.checked_add(HEAD_BYTES as u64)? == file.len().ok()?;
     (valid && whole).then(|| SegmentSummary {
         salt: u64_at(16),
         sequence: u64_at(24),

@@ -152,8 +152,7 @@ pub(crate) fn claims_without_header(file: &Arc<dyn DiskFile>, path: &Path) -> Re
     let mut ends = BTreeSet::new();
     let mut at = 0;
     while at + header_bytes <= window.len {
-        let bytes: [u8; RECORD_HEADER_BYTES] =
-            window.bytes(at, header_bytes)?.try_into().expect("the header's length");
+        let bytes: [u8; RECORD_HEADER_BYTES] = window.bytes(at, header_bytes)?.try_into().expect("the header's length");
         if let Ok(header) = RecordHeader::decode(&bytes) {
             let is_verified = match window.record(at, salt) {
                 Ok(_) => true,
