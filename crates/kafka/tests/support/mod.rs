@@ -2,6 +2,7 @@
 #![allow(dead_code, unused_imports, reason = "each test binary uses its part")]
 
 mod client;
+mod fetch;
 mod samples;
 
 use std::collections::BTreeMap;
@@ -27,6 +28,9 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
 
 pub use client::{Client, TestServer, frame};
+
+/// More partitions than this are refused: a request that asks for a billion of them must not fill the memory.
+const PARTITIONS_MAX: i32 = 1_000;
 
 /// A topic and the record sets of its partitions; one record set counts as one offset.
 struct FakeTopic {
@@ -86,7 +90,7 @@ impl FakeBroker {
 
     fn create(&self, name: &str, partitions: u32) -> TopicView {
         let mut state = self.state.lock();
-        state.next_id += 1;
+        state.next_id = state.next_id.wrapping_add(1);
         let leader = if name.starts_with("elsewhere") { NodeId(2) } else { NodeId(0) };
         let view = TopicView {
             name: name.to_owned(),
@@ -125,36 +129,6 @@ impl FakeBroker {
         let records =
             state.topics.get_mut(&name).unwrap().partitions.get_mut(usize::try_from(partition).unwrap_or(usize::MAX));
         f(records.ok_or(BrokerError::UnknownPartition { topic: name, partition })?)
-    }
-
-    fn read(&self, fetch: &Fetch) -> Vec<ItemResult<Fetched>> {
-        let read = |p: &duolog_broker::api::FetchPartition| {
-            self.with_partition(&p.topic, p.partition, |records| {
-                let end = records.len() as i64;
-                if !(0..=end).contains(&p.fetch_offset.0) {
-                    return Err(BrokerError::OffsetOutOfRange {
-                        found: p.fetch_offset.0,
-                        start: 0,
-                        end_inclusive: end,
-                    });
-                }
-                let diverging = p
-                    .last_fetched_epoch
-                    .filter(|epoch| epoch.0 > 7)
-                    .map(|_| EpochEnd { epoch: LeaderEpoch(7), end_offset: Offset(end) });
-                Ok(Fetched {
-                    high_watermark: Offset(end),
-                    last_stable_offset: Offset(end),
-                    log_start_offset: Offset(0),
-                    records: match diverging {
-                        Some(_) => Vec::new(),
-                        None => records[p.fetch_offset.0 as usize..].to_vec(),
-                    },
-                    diverging,
-                })
-            })
-        };
-        fetch.partitions.iter().map(read).collect()
     }
 }
 
@@ -235,6 +209,9 @@ impl BrokerApi for FakeBroker {
                 let configs = topic.configs.into_iter().filter_map(|(key, value)| Some((key, value?)));
                 let config = TopicConfig::new(configs).map_err(|e| BrokerError::InvalidConfig(e.to_string()))?;
                 let partitions = topic.partitions.unwrap_or(4);
+                if !(1..=PARTITIONS_MAX).contains(&partitions) {
+                    return Err(BrokerError::InvalidPartitions(format!("{partitions} are too few or too many")));
+                }
                 let id = match validate_only {
                     true => TopicId::default(),
                     false => self.create(&topic.name, partitions as u32).id,
@@ -358,7 +335,7 @@ impl BrokerApi for FakeBroker {
 
     async fn init_producer_id(&self, known: Option<ProducerIdentity>) -> ItemResult<ProducerIdentity> {
         Ok(match known {
-            Some(known) => ProducerIdentity { id: known.id, epoch: ProducerEpoch(known.epoch.0 + 1) },
+            Some(known) => ProducerIdentity { id: known.id, epoch: ProducerEpoch(known.epoch.0.wrapping_add(1)) },
             None => ProducerIdentity { id: ProducerId(4_000), epoch: ProducerEpoch(0) },
         })
     }
@@ -374,7 +351,12 @@ impl BrokerApi for FakeBroker {
         if request.requires_member_id && member_id.0.ends_with("-1") {
             return Err(JoinRefusal { error: GroupError::MemberIdRequired.into(), member_id: Some(member_id) });
         }
-        let protocol = &request.protocols[0];
+        let Some(protocol) = request.protocols.first() else {
+            return Err(JoinRefusal {
+                error: GroupError::InconsistentGroupProtocol.into(),
+                member_id: Some(member_id),
+            });
+        };
         Ok(JoinReply {
             member_id: member_id.clone(),
             generation: 5,
@@ -470,8 +452,8 @@ impl BrokerApi for FakeBroker {
                 if wanted.has_manual_assignment {
                     return Err(BrokerError::InvalidReplicaAssignment("assignment is not yours".to_owned()));
                 }
-                if wanted.count as usize <= view.partitions.len() {
-                    return Err(BrokerError::InvalidPartitions("no growth".to_owned()));
+                if wanted.count > PARTITIONS_MAX || wanted.count as usize <= view.partitions.len() {
+                    return Err(BrokerError::InvalidPartitions("no growth, or too much of it".to_owned()));
                 }
                 if !validate_only {
                     self.create(&wanted.topic, wanted.count as u32);
