@@ -95,6 +95,21 @@ pub fn server() -> Result<PathBuf> {
     Ok(target.join("release/duolog"))
 }
 
+/// Builds the fuzz targets and returns the directory that they lie in.
+///
+/// Cargo keeps what was built through a wrapper apart from the rest, and calls the wrapper for our own crates only: the
+/// dependencies are those of every other build.
+pub fn fuzz_targets() -> Result<PathBuf> {
+    adopt_target_dir()?;
+    let mut command = cargo_command()?;
+    command.env("RUSTC_WORKSPACE_WRAPPER", root().join("crates/fuzz/instrument.sh"));
+    command.args(["build", "--release", "--workspace", "--features", "duolog-fuzz/libfuzzer"]);
+    command.args(["--bin", "fuzz_frame", "--bin", "fuzz_batch", "--bin", "fuzz_recovery"]);
+    let status = command.status().context("cannot run cargo")?;
+    ensure!(status.success(), "the fuzz targets could not be built ({status})");
+    Ok(target_dir()?.join("release"))
+}
+
 /// Builds the chaos runner and returns the binary's path.
 pub fn chaos() -> Result<PathBuf> {
     cargo(&["build", "--release", "--workspace", "--bin", "duolog-chaos"], &[])?;

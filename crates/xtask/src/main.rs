@@ -6,6 +6,7 @@ mod bench;
 mod build;
 mod chaos;
 mod docs;
+mod fuzz;
 mod http;
 mod lint;
 mod local;
@@ -41,6 +42,8 @@ enum Command {
     Lint,
     /// Kill and pause real nodes under load, then check what clients saw.
     Chaos(chaos::Options),
+    /// Search for inputs that break a parser or the recovery of the log.
+    Fuzz(fuzz::Options),
     /// Measure against the real Kafka on the same machine.
     Bench(bench::Options),
     /// Regenerate docs/config.md from the server.
@@ -68,6 +71,7 @@ fn run(command: Command) -> Result<()> {
         }
         Command::Lint => lint::run(),
         Command::Chaos(options) => chaos::run(&options),
+        Command::Fuzz(options) => fuzz::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Docs => docs::regenerate(),
     }

@@ -3,7 +3,7 @@
 //! ```text
 //! types ← record ← {state, commit-log}     state ← {coordinator, state-store}
 //! {commit-log, state-store} ← replication  {coordinator, replication} ← broker ← {kafka, rocketmq} ← server
-//! {record, replication} ← cli ← server
+//! {record, replication} ← cli ← server     kafka ← fuzz
 //! ```
 //! A crate may use everything below it, not only the next one. A crate that the table does not know is refused, so that
 //! a new one is placed on purpose. The rules hold for tests and build scripts too.
@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use super::metadata::{Metadata, Package};
 
 /// Crate, and the crates directly below it (without the `duolog-` prefix).
-const BELOW: [(&str, &[&str]); 16] = [
+const BELOW: [(&str, &[&str]); 17] = [
     ("types", &[]),
     ("record", &["types"]),
     ("rocketmq-protocol", &["record"]),
@@ -29,6 +29,7 @@ const BELOW: [(&str, &[&str]); 16] = [
     ("server", &["kafka", "rocketmq", "cli"]),
     ("sim", &["server", "chaos"]),
     ("chaos", &[]),
+    ("fuzz", &["kafka"]),
     ("xtask", &[]),
 ];
 
@@ -37,11 +38,12 @@ const PURE: [&str; 5] = ["types", "record", "rocketmq-protocol", "state", "coord
 const IMPURE_DEPENDENCIES: [&str; 5] = ["tokio", "libc", "rand", "parking_lot", "tracing-subscriber"];
 
 /// A dependency that only these crates may name.
-const OWNED: [(&str, &[&str]); 4] = [
+const OWNED: [(&str, &[&str]); 5] = [
     ("rocksdb", &["state-store"]),
     ("librocksdb-sys", &["state-store"]),
     ("openraft", &["replication"]),
     ("rdkafka", &["chaos"]),
+    ("libfuzzer-sys", &["fuzz"]),
 ];
 
 /// What the broker never sees.
@@ -124,6 +126,8 @@ mod tests {
             ("duolog-coordinator", "tokio"),
             ("duolog-broker", "rocksdb"),
             ("duolog-server", "openraft"),
+            ("duolog-server", "duolog-fuzz"),
+            ("duolog-kafka", "libfuzzer-sys"),
             ("duolog-unknown", "bytes"),
         ] {
             assert_eq!(check_crate(&package(from, to)).len().min(1), 1, "{from} → {to}");
