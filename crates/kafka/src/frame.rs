@@ -26,6 +26,8 @@ pub(crate) const HEAD_BYTES_MIN: usize = 8;
 
 /// Bytes of a frame that are read before it takes its share of the budget: the bound of what a connection holds beside it.
 const UNADMITTED_BYTES_MAX: usize = 32 << 10;
+/// Bytes that are reserved for a frame before it takes its share.
+const RESERVED_BYTES_MAX: usize = 1 << 20;
 /// A frame that holds a share and of which nothing arrives for so long is given up.
 const STALL_MAX: Duration = Duration::from_secs(5);
 
@@ -91,7 +93,8 @@ pub(crate) async fn read_frame<R: AsyncRead + Unpin>(
     if frame_bytes > frame_bytes_max {
         return Err(FrameError::TooLarge { found: frame_bytes, limit: frame_bytes_max });
     }
-    let mut body = BytesMut::new();
+    // What is reserved and not filled costs no memory, and what a usual frame needs is never copied.
+    let mut body = BytesMut::with_capacity(frame_bytes.min(RESERVED_BYTES_MAX));
     timeout(limit, fill(reader, &mut body, frame_bytes.min(UNADMITTED_BYTES_MAX), 2 * limit))
         .await
         .map_err(|_| FrameError::TimedOut(timeout_ms))??;
