@@ -84,8 +84,9 @@ fn raft_must_01_a_node_refuses_to_start_with_leader_restore() {
         (|config| config.max_in_snapshot_log_to_keep = 0, "max_in_snapshot_log_to_keep"),
     ] {
         nodes.hooks.configure = Some(configure);
-        let refused = nodes.try_start(follower).unwrap_err().to_string();
-        assert!(refused.contains(reason), "{refused}");
+        let refused = nodes.try_start(follower).unwrap_err();
+        let cause = std::error::Error::source(&refused).expect("what was tried has a cause").to_string();
+        assert!(cause.contains(reason), "{refused}: {cause}");
     }
     nodes.hooks.configure = None;
     nodes.start_node(follower);
