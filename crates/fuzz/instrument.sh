@@ -3,7 +3,8 @@
 #
 # It adds coverage counters, debug assertions and overflow checks to the crates that are fuzzed. Dependencies are not called
 # through here, so they are shared with every other build; build scripts and crates that no target exercises stay as
-# they are, for a counter needs libFuzzer to link.
+# they are, for a counter needs libFuzzer to link. Cargo does not notice a change of this file: `cargo clean --package
+# duolog-types` makes it build everything above again.
 set -eu
 name=
 previous=
