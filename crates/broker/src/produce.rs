@@ -55,6 +55,8 @@ async fn produce_one(broker: &Broker, wanted: ProducePartition, deadline: Instan
     let log_start_offset = reader::partition_row(&*runtime.tables(), place.partition)
         .map_err(storage)?
         .map_or(Offset(0), |row| row.log_start);
+    // A group that is stuck keeps what its producers gave up waiting for; it takes no more than this.
+    let room = runtime.sequencer().room_for(batch.size_bytes()).ok_or_else(|| runtime.not_leader())?;
     let (reply, answer) = oneshot::channel();
     let request = SequenceRequest {
         partition: place.partition,
@@ -65,10 +67,11 @@ async fn produce_one(broker: &Broker, wanted: ProducePartition, deadline: Instan
         log_append_time: (config.timestamp_type() == TimestampType::LogAppendTime).then_some(now),
         log_start_offset,
         reply,
+        room,
     };
-    // The first await: up to here everything happens in the first poll, and the queue is fair. So a producer's pipelined
-    // batches keep their order, also those that wait for a leader to begin its run.
-    runtime.sequencer().requests.send(request).await.map_err(|_| runtime.not_leader())?;
+    // Up to the await everything happens in the first poll. So a producer's pipelined batches keep their order, also those
+    // that wait for a leader to begin its run.
+    runtime.sequencer().requests.send(request).map_err(|_| runtime.not_leader())?;
     match tokio::time::timeout_at(deadline, answer).await {
         Ok(Ok(result)) => result,
         Ok(Err(_)) => Err(runtime.not_leader()),

@@ -26,14 +26,17 @@ use duolog_types::{AckPoint, Durability, FlushWish, LogIndex, Offset, Term, Time
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::api::{AckLease, ItemResult, Produced};
 use crate::error::BrokerError;
 use crate::runtime::{GroupRuntime, Waiter, outcome_unknown};
 
-/// Requests that wait for the task; each is one batch.
-const REQUESTS_MAX: usize = 4_096;
+/// Bytes of batches that wait for the task. Requests in progress have a smaller budget at the front ends, so this bounds those
+/// that were given up and still lie here, because the group has no quorum.
+const WAITING_BYTES_MAX: usize = 64 << 20;
+/// What a batch counts at least: its place in the queue.
+const WAITING_BYTES_MIN: usize = 256;
 /// A refused barrier is tried again after this time: a new leader must first hear from a quorum.
 const REOPEN_AFTER: Duration = Duration::from_millis(5);
 
@@ -47,6 +50,8 @@ pub(crate) struct SequenceRequest {
     pub(crate) log_append_time: Option<TimestampMs>,
     pub(crate) log_start_offset: Offset,
     pub(crate) reply: oneshot::Sender<ItemResult<Produced>>,
+    /// Its share of the queue, until the sequencer takes it.
+    pub(crate) room: OwnedSemaphorePermit,
 }
 
 /// What the task is told by the log and the state.
@@ -62,20 +67,31 @@ pub(crate) enum SequencerEvent {
 
 /// The ends of the task's queues.
 pub(crate) struct SequencerHandle {
-    pub(crate) requests: mpsc::Sender<SequenceRequest>,
+    /// Never waits, so that a producer's pipelined batches keep their order; bounded by [`SequencerHandle::room_for`].
+    pub(crate) requests: mpsc::UnboundedSender<SequenceRequest>,
     pub(crate) events: mpsc::UnboundedSender<SequencerEvent>,
+    room: Arc<Semaphore>,
+}
+
+impl SequencerHandle {
+    /// A share of the queue for a batch; `None` when too much waits already.
+    pub(crate) fn room_for(&self, batch_bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let bytes = batch_bytes.clamp(WAITING_BYTES_MIN, WAITING_BYTES_MAX);
+        self.room.clone().try_acquire_many_owned(u32::try_from(bytes).unwrap_or(u32::MAX)).ok()
+    }
 }
 
 pub(crate) struct SequencerQueues {
-    requests: mpsc::Receiver<SequenceRequest>,
+    requests: mpsc::UnboundedReceiver<SequenceRequest>,
     events: mpsc::UnboundedReceiver<SequencerEvent>,
 }
 
 /// The queues of one group's task. Events are bounded by what is in flight.
 pub(crate) fn queues() -> (SequencerHandle, SequencerQueues) {
-    let (requests, requests_rx) = mpsc::channel(REQUESTS_MAX);
+    let (requests, requests_rx) = mpsc::unbounded_channel();
     let (events, events_rx) = mpsc::unbounded_channel();
-    (SequencerHandle { requests, events }, SequencerQueues { requests: requests_rx, events: events_rx })
+    let room = Arc::new(Semaphore::new(WAITING_BYTES_MAX));
+    (SequencerHandle { requests, events, room }, SequencerQueues { requests: requests_rx, events: events_rx })
 }
 
 /// A producer that is not told yet what to wait for.
@@ -170,6 +186,7 @@ impl Task {
     }
 
     async fn submit(&mut self, request: SequenceRequest) {
+        drop(request.room);
         let waiter = WaiterId(self.next_waiter);
         self.next_waiter += 1;
         self.waiting.insert(
@@ -399,5 +416,21 @@ fn without_lease(marks: Watermarks) -> Watermarks {
         appended_next: marks.appended_next.min(marks.received_next),
         flushed_next: marks.flushed_next.min(marks.received_next),
         ..marks
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_is_bounded_in_bytes_and_in_number() {
+        let (handle, _queues) = queues();
+        let large: Vec<_> = std::iter::from_fn(|| handle.room_for(1 << 20)).collect();
+        assert_eq!(large.len(), 64);
+        assert!(handle.room_for(1).is_none(), "not even a small one");
+        drop(large);
+        assert_eq!(std::iter::from_fn(|| handle.room_for(1)).collect::<Vec<_>>().len(), WAITING_BYTES_MAX / 256);
+        assert!(handle.room_for(usize::MAX).is_some(), "one alone always fits");
     }
 }
