@@ -98,8 +98,7 @@ fn search(binary: &Path, directory: &Path, seconds: u32) -> Result<String> {
         .with_context(|| format!("cannot run {}", binary.display()))?;
     let text = String::from_utf8_lossy(&fs::read(&log_path)?).into_owned();
     if !status.success() {
-        let why =
-            text.lines().skip_while(|line| !line.contains("panicked at")).take(2).collect::<Vec<_>>().join("\n  ");
+        let why = reason(&text);
         let found = match newest_since(&crashes, begun)? {
             Some(input) => format!("input: {0}\n  replay: {1} {0}", input.display(), binary.display()),
             None => "it left no input".to_owned(),
@@ -117,6 +116,16 @@ fn search(binary: &Path, directory: &Path, seconds: u32) -> Result<String> {
         "{} executions, {} a second, {} edges, {} features, {} inputs in the corpus",
         figures.executions, figures.executions_per_second, figures.edges, figures.features, figures.corpus
     ))
+}
+
+/// The panic, or what ended the process without one.
+fn reason(log: &str) -> String {
+    let ends = ["panicked at", "memory allocation of", "ERROR: libFuzzer"];
+    let find = |end: &str| {
+        let lines = log.lines().skip_while(|line| !line.contains(end)).take(2).collect::<Vec<_>>();
+        (!lines.is_empty()).then(|| lines.join("\n  "))
+    };
+    ends.into_iter().find_map(find).unwrap_or_default()
 }
 
 fn newest_since(dir: &Path, begun: SystemTime) -> Result<Option<PathBuf>> {

@@ -452,7 +452,7 @@ impl BrokerApi for FakeBroker {
                 if wanted.has_manual_assignment {
                     return Err(BrokerError::InvalidReplicaAssignment("assignment is not yours".to_owned()));
                 }
-                if wanted.count > PARTITIONS_MAX || wanted.count as usize <= view.partitions.len() {
+                if !(view.partitions.len() as i32 + 1..=PARTITIONS_MAX).contains(&wanted.count) {
                     return Err(BrokerError::InvalidPartitions("no growth, or too much of it".to_owned()));
                 }
                 if !validate_only {
