@@ -19,6 +19,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use crate::watermarks::quorum_of;
+
 /// When a quorum last confirmed the leader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 enum Confirmed {
@@ -102,20 +104,11 @@ impl Inner {
     }
 
     fn count(&mut self, own: u64) {
-        let of = |voters: &BTreeSet<u64>| {
-            let mut confirmed: Vec<Confirmed> = voters
-                .iter()
-                .map(|id| match self.sent_at.get(id) {
-                    _ if *id == own => Confirmed::Always,
-                    Some(at) => Confirmed::At(*at),
-                    None => Confirmed::Never,
-                })
-                .collect();
-            confirmed.sort_unstable_by(|a, b| b.cmp(a));
-            // The majority's oldest: with three voters the second latest.
-            confirmed.get(voters.len() / 2).copied().unwrap_or_default()
-        };
-        self.quorum = self.configurations.iter().map(of).min().unwrap_or_default();
+        self.quorum = quorum_of(&self.configurations, |id| match self.sent_at.get(&id) {
+            _ if id == own => Confirmed::Always,
+            Some(at) => Confirmed::At(*at),
+            None => Confirmed::Never,
+        });
     }
 }
 

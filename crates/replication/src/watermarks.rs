@@ -36,24 +36,25 @@ pub struct Mark {
     pub index: u64,
 }
 
+/// What a majority of the voters of every configuration has reached at least; `T::default()` where there is none.
+///
+/// More than one configuration while the membership changes. Who is in none, a learner, does not count.
+pub(crate) fn quorum_of<T: Ord + Copy + Default>(configurations: &[BTreeSet<u64>], reached: impl Fn(u64) -> T) -> T {
+    let of_voters = |voters: &BTreeSet<u64>| {
+        let mut values: Vec<T> = voters.iter().map(|id| reached(*id)).collect();
+        values.sort_unstable_by(|a, b| b.cmp(a));
+        // The majority's smallest: with three voters the second largest.
+        values.get(voters.len() / 2).copied().unwrap_or_default()
+    };
+    configurations.iter().map(of_voters).min().unwrap_or_default()
+}
+
 /// The next index that a quorum of every configuration has received in `term`; 0 when there is none.
 ///
 /// `marks` holds the last mark of each member, the leader's own included.
 #[must_use]
 pub fn quorum_received_next(configurations: &[BTreeSet<u64>], marks: &BTreeMap<u64, Mark>, term: u64) -> u64 {
-    configurations
-        .iter()
-        .map(|voters| {
-            let mut next: Vec<u64> = voters
-                .iter()
-                .map(|id| marks.get(id).filter(|mark| mark.term == term).map_or(0, |mark| mark.index + 1))
-                .collect();
-            next.sort_unstable_by(|a, b| b.cmp(a));
-            // The majority's smallest: with three voters the second largest.
-            next.get(voters.len() / 2).copied().unwrap_or(0)
-        })
-        .min()
-        .unwrap_or(0)
+    quorum_of(configurations, |id| marks.get(&id).filter(|mark| mark.term == term).map_or(0, |mark| mark.index + 1))
 }
 
 #[cfg(test)]
