@@ -138,6 +138,9 @@ pub enum BrokerError {
     /// No node may lead.
     #[error("no replica may be elected: Raft elects one as soon as a majority answers")]
     EligibleLeadersNotAvailable,
+    /// A receipt or handle that was used, has expired, or never was.
+    #[error("{0}")]
+    InvalidReceipt(String),
     /// The disk failed or is full.
     #[error("storage: {0}")]
     Storage(String),

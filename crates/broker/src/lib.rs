@@ -15,6 +15,8 @@ mod hook;
 mod inspect;
 mod leader_log;
 mod leaders;
+pub mod message_api;
+mod messages;
 mod metrics;
 mod new_partitions;
 mod offsets;

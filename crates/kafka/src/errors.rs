@@ -45,6 +45,7 @@ pub(crate) fn response_error(error: &BrokerError) -> ResponseError {
         BrokerError::CoordinatorNotAvailable => ResponseError::CoordinatorNotAvailable,
         BrokerError::CoordinatorLoading => ResponseError::CoordinatorLoadInProgress,
         BrokerError::PreferredLeaderNotAvailable(_) => ResponseError::PreferredLeaderNotAvailable,
+        BrokerError::InvalidReceipt(_) => ResponseError::InvalidRequest,
         BrokerError::EligibleLeadersNotAvailable => ResponseError::EligibleLeadersNotAvailable,
         BrokerError::Storage(_) => ResponseError::KafkaStorageError,
         // Not to be tried again, and the nearest of Kafka's codes to "this server cannot do that".

@@ -15,5 +15,5 @@ pub use ids::{
 };
 pub use nearest::nearest;
 pub use topic_config::{
-    ConfigError, ConfigKey, ConfigSource, ConfigValue, TOPIC_CONFIG_KEYS, TimestampType, TopicConfig,
+    ConfigError, ConfigKey, ConfigSource, ConfigValue, MessageType, TOPIC_CONFIG_KEYS, TimestampType, TopicConfig,
 };

@@ -195,6 +195,13 @@ pub const TOPIC_CONFIG_KEYS: &[ConfigKey] = &[
         kind: Kind::OneOf(&["CreateTime", "LogAppendTime"]),
     },
     ConfigKey {
+        name: "message.type",
+        default: "NORMAL",
+        doc: "What RocketMQ clients may send: NORMAL, FIFO, DELAY or TRANSACTION messages, or MIXED for all of them. Kafka clients send normal messages in any case.",
+        expected: "NORMAL, FIFO, DELAY, TRANSACTION or MIXED",
+        kind: Kind::OneOf(&["NORMAL", "FIFO", "DELAY", "TRANSACTION", "MIXED"]),
+    },
+    ConfigKey {
         name: "min.cleanable.dirty.ratio",
         default: "0.5",
         doc: "Accepted for compatibility; has a meaning only with compaction.",
@@ -300,6 +307,21 @@ pub enum TimestampType {
     CreateTime,
     /// The leader's, at the moment of sequencing.
     LogAppendTime,
+}
+
+/// What RocketMQ clients may send to a topic (`message.type`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MessageType {
+    /// Visible as soon as they are stored.
+    Normal,
+    /// With a message group, delivered in order.
+    Fifo,
+    /// Visible at a time of the producer's choice.
+    Delay,
+    /// Half messages.
+    Transaction,
+    /// All of them.
+    Mixed,
 }
 
 /// The explicit configs of a topic, all checked.
@@ -420,6 +442,18 @@ impl TopicConfig {
         match self.explicit.get("message.timestamp.type").map(String::as_str) {
             Some("LogAppendTime") => TimestampType::LogAppendTime,
             _ => TimestampType::CreateTime,
+        }
+    }
+
+    /// What RocketMQ clients may send.
+    #[must_use]
+    pub fn message_type(&self) -> MessageType {
+        match self.explicit.get("message.type").map(String::as_str) {
+            Some("FIFO") => MessageType::Fifo,
+            Some("DELAY") => MessageType::Delay,
+            Some("TRANSACTION") => MessageType::Transaction,
+            Some("MIXED") => MessageType::Mixed,
+            _ => MessageType::Normal,
         }
     }
 

@@ -7,6 +7,7 @@
 
 mod cases;
 mod measure;
+mod page_cache;
 mod report;
 mod side;
 mod tools;
@@ -20,6 +21,7 @@ use clap::Args;
 use crate::{build, native};
 use cases::{Case, END_TO_END_RECORDS, LATENCY_RECORDS_PER_SECOND, LATENCY_SECONDS, Load, Suite};
 use measure::{Sample, fsync_probe};
+use page_cache::PageCache;
 use report::{Figures, Report};
 use side::{Side, Topic};
 use tools::Tools;
@@ -126,7 +128,9 @@ impl Bench<'_> {
     fn measure_all(&self, suite: &Suite, report: &mut Report) -> Result<()> {
         self.warm(suite)?;
         let mut filled = None;
+        let mut page_cache = PageCache::new(self.dir)?;
         for case in &suite.cases {
+            page_cache.fill()?;
             report.fsync(&case.name, "before", &fsync_probe(self.dir)?);
             let figures = self.measure(case, &mut filled).with_context(|| format!("case {}", case.name))?;
             report.run(&case.name, self.side.name(), self.round, figures);

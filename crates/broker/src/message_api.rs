@@ -1,0 +1,232 @@
+//! What a front end of single messages (RocketMQ) asks of the broker, beside [`BrokerApi`].
+//!
+//! A message is a record; a batch that this trait takes holds exactly one. How properties, keys and tags become key and headers
+//! of the record is the front end's mapping; the broker reads only what a [`Filter`] and a FIFO delivery need.
+//!
+//! Everything a consumer was promised is replicated: what is invisible, for whom, until when, and how often it was tried. A
+//! call about a partition that another node leads gives [`crate::BrokerError::NotLeader`]; the front end forwards the request.
+
+use std::future::Future;
+
+use bytes::Bytes;
+use duolog_record::Record;
+use duolog_record::group::GroupId;
+use duolog_types::{LogIndex, Offset, TimestampMs, TopicPartition};
+
+use crate::api::{AckLease, BrokerApi, ItemResult, TopicRef};
+
+/// Name of the record header that holds the tag of a message.
+pub const TAG_HEADER: &str = "__TAG";
+/// Name of the record header that says that the record's key is a message group: its messages are delivered in order.
+pub const FIFO_HEADER: &str = "__FIFO";
+
+/// A message to store.
+#[derive(Debug, Clone)]
+pub struct SendMessage {
+    /// The topic.
+    pub topic: TopicRef,
+    /// The partition.
+    pub partition: i32,
+    /// A record batch of exactly one record.
+    pub batch: Bytes,
+    /// When consumers may see it.
+    pub delivery: Delivery,
+}
+
+/// When consumers may see a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    /// As soon as it is stored.
+    Now,
+    /// At this time, not before. Until then it can be recalled.
+    At(TimestampMs),
+    /// When its transaction is committed: a half message. A producer is asked for its fate from this time on.
+    OnCommit {
+        /// First check-back.
+        check_at: TimestampMs,
+    },
+}
+
+/// A stored message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sent {
+    /// Where it lies; of a message that is not visible yet, where it will.
+    pub partition: TopicPartition,
+    /// Its offset, when it is visible at once.
+    pub offset: Option<Offset>,
+    /// Names a message that is not visible yet.
+    pub handle: Option<HiddenHandle>,
+    /// See [`BrokerApi::confirm`].
+    pub lease: Option<AckLease>,
+}
+
+/// Names a half or delayed message until it becomes visible.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct HiddenHandle {
+    /// The partition that it is for.
+    pub partition: TopicPartition,
+    /// The entry that carries it.
+    pub index: LogIndex,
+    /// Its slot in the entry.
+    pub slot: u32,
+}
+
+/// How a transaction ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resolution {
+    /// The message becomes visible.
+    Commit,
+    /// It never does.
+    Rollback,
+}
+
+/// Which messages a consumer wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Filter {
+    /// All.
+    All,
+    /// Those with one of these tags.
+    Tags(Vec<String>),
+    /// Those that fulfil a condition over their properties (SQL92), parsed by the broker.
+    Sql(String),
+}
+
+/// A request for messages.
+#[derive(Debug, Clone)]
+pub struct Receive {
+    /// The consumer group.
+    pub group: GroupId,
+    /// The consumer; its invisible messages are prolonged by [`MessageApi::renew`] when `auto_renew` is set.
+    pub client_id: String,
+    /// The topic.
+    pub topic: TopicRef,
+    /// The partition; `None` means any that this node leads.
+    pub partition: Option<i32>,
+    /// Most messages.
+    pub count_max: u32,
+    /// What the consumer wants; all others count as consumed.
+    pub filter: Filter,
+    /// How long a delivered message is invisible to others.
+    pub invisible_ms: u64,
+    /// Whether the messages stay invisible as long as the consumer lives.
+    pub auto_renew: bool,
+    /// A retry with the same id gets the messages of the lost answer again (FIFO consumers send one).
+    pub attempt_id: Option<String>,
+    /// Deliveries of a message before it becomes a dead letter.
+    pub attempts_max: u32,
+    /// Longest wait for a first message.
+    pub wait_ms_max: u64,
+}
+
+/// A message that was delivered.
+#[derive(Debug, Clone)]
+pub struct DeliveredMessage {
+    /// Where it lies.
+    pub partition: TopicPartition,
+    /// The record, with its offset.
+    pub record: Record,
+    /// How many times it was delivered, from 1.
+    pub attempt: u32,
+    /// For acknowledging it and the like.
+    pub receipt: Receipt,
+}
+
+/// Proves that a message was delivered. It names one delivery and is worth nothing once another follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Receipt {
+    /// The partition.
+    pub partition: TopicPartition,
+    /// The message.
+    pub offset: Offset,
+    /// The delivery: 128 random bits, so that it cannot be guessed.
+    pub delivery: DeliveryId,
+}
+
+/// Names a delivery of one or more messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DeliveryId(pub u128);
+
+/// A half message whose producer has to be asked.
+#[derive(Debug, Clone)]
+pub struct Orphan {
+    /// Names it.
+    pub handle: HiddenHandle,
+    /// The topic's name.
+    pub topic: String,
+    /// The message.
+    pub record: Record,
+    /// How often it was asked before.
+    pub checks: u32,
+}
+
+/// The broker as a front end of single messages sees it.
+pub trait MessageApi: BrokerApi {
+    /// Stores messages; each is answered at its topic's ack point. Results in order.
+    fn send_messages(
+        &self,
+        messages: Vec<SendMessage>,
+        timeout_ms: i32,
+    ) -> impl Future<Output = Vec<ItemResult<Sent>>> + Send;
+
+    /// Delivers messages and makes them invisible to the other consumers of the group. Empty when none came in time.
+    ///
+    /// # Errors
+    /// `InvalidRequest` for a filter that cannot be parsed.
+    fn receive(&self, request: Receive) -> impl Future<Output = ItemResult<Vec<DeliveredMessage>>> + Send;
+
+    /// Messages that are consumed. Results in order.
+    ///
+    /// # Errors
+    /// `InvalidReceipt`.
+    fn acknowledge(
+        &self,
+        group: GroupId,
+        receipts: Vec<Receipt>,
+    ) -> impl Future<Output = Vec<ItemResult<()>>> + Send;
+
+    /// A delivered message becomes visible this long from now. Gives the receipt that is good from then on.
+    ///
+    /// # Errors
+    /// `InvalidReceipt`.
+    fn change_invisible(
+        &self,
+        group: GroupId,
+        receipt: Receipt,
+        invisible_ms: u64,
+    ) -> impl Future<Output = ItemResult<Receipt>> + Send;
+
+    /// Puts a delivered message into the group's dead-letter topic; it counts as consumed.
+    ///
+    /// # Errors
+    /// `InvalidReceipt`.
+    fn dead_letter(&self, group: GroupId, receipt: Receipt) -> impl Future<Output = ItemResult<()>> + Send;
+
+    /// A consumer is alive: what was delivered to it with `auto_renew`, by partitions that this node leads, stays invisible.
+    fn renew(&self, client_id: &str) -> impl Future<Output = ()> + Send;
+
+    /// Ends a transaction. Idempotent.
+    ///
+    /// # Errors
+    /// `InvalidReceipt` when there is no such half message, or when it ended the other way.
+    fn end_transaction(
+        &self,
+        handle: HiddenHandle,
+        resolution: Resolution,
+    ) -> impl Future<Output = ItemResult<()>> + Send;
+
+    /// Half messages of partitions that this node leads whose producers have to be asked now. Each is given once per check;
+    /// it is asked for again later until it has ended.
+    fn orphans(&self) -> impl Future<Output = Vec<Orphan>> + Send;
+
+    /// Takes back a delayed message.
+    ///
+    /// # Errors
+    /// `InvalidReceipt` when it is visible already, or was recalled.
+    fn recall(&self, handle: HiddenHandle) -> impl Future<Output = ItemResult<()>> + Send;
+}
+
+/// The topic to which a consumer group's dead letters go.
+#[must_use]
+pub fn dead_letter_topic(group: &GroupId) -> String {
+    format!("%DLQ%{}", group.0)
+}
