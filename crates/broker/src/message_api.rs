@@ -16,8 +16,9 @@ use duolog_types::{LogIndex, Offset, TimestampMs, TopicPartition};
 use crate::api::{AckLease, BrokerApi, ItemResult, TopicRef};
 
 /// Name of the record header that holds the tag of a message.
-pub const TAG_HEADER: &str = "__TAG";
-/// Name of the record header that says that the record's key is a message group: its messages are delivered in order.
+pub const TAG_HEADER: &str = "TAGS";
+/// Name of the record header that says that the record's key is a message group, whose messages are delivered in order. In topics
+/// of type FIFO every key is one.
 pub const FIFO_HEADER: &str = "__FIFO";
 
 /// A message to store.
