@@ -179,11 +179,7 @@ pub trait MessageApi: BrokerApi {
     ///
     /// # Errors
     /// `InvalidReceipt`.
-    fn acknowledge(
-        &self,
-        group: GroupId,
-        receipts: Vec<Receipt>,
-    ) -> impl Future<Output = Vec<ItemResult<()>>> + Send;
+    fn acknowledge(&self, group: GroupId, receipts: Vec<Receipt>) -> impl Future<Output = Vec<ItemResult<()>>> + Send;
 
     /// A delivered message becomes visible this long from now. Gives the receipt that is good from then on.
     ///

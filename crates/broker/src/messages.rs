@@ -6,7 +6,7 @@ use crate::api::{BrokerApi, ItemResult, ProducePartition};
 use crate::broker::Broker;
 use crate::error::BrokerError;
 use crate::message_api::{
-    Delivery, DeliveredMessage, HiddenHandle, MessageApi, Orphan, Receipt, Receive, Resolution, SendMessage, Sent,
+    DeliveredMessage, Delivery, HiddenHandle, MessageApi, Orphan, Receipt, Receive, Resolution, SendMessage, Sent,
 };
 
 impl MessageApi for Broker {
@@ -26,12 +26,7 @@ impl MessageApi for Broker {
         receipts.iter().map(|_| Err(not_yet())).collect()
     }
 
-    async fn change_invisible(
-        &self,
-        _group: GroupId,
-        _receipt: Receipt,
-        _invisible_ms: u64,
-    ) -> ItemResult<Receipt> {
+    async fn change_invisible(&self, _group: GroupId, _receipt: Receipt, _invisible_ms: u64) -> ItemResult<Receipt> {
         Err(not_yet())
     }
 
