@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use duolog_rocketmq::RocketmqConfig;
 use duolog_rocketmq::proto::{Code, HeartbeatRequest};
-use support::{Client, FakeBroker, Node, message, plain, start, start_with, tls};
+use support::{Client, FakeBroker, Node, message, plain, start_with, tls};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
