@@ -33,7 +33,7 @@ use crate::producer_ids::ProducerIds;
 use crate::runtime::GroupRuntime;
 use crate::topics::ConfigEdit;
 use crate::{
-    fetch, inspect, leaders, new_partitions, offsets, produce, producer_expiry, producer_ids, reconcile, records,
+    fetch, inspect, leaders, new_partitions, offsets, pop, produce, producer_expiry, producer_ids, reconcile, records,
     retention, sequencer_task, topics, views,
 };
 
@@ -102,8 +102,8 @@ impl Broker {
         let mut runtimes = BTreeMap::new();
         let mut queues = Vec::new();
         for id in (0..options.broker_groups).map(BrokerGroupId) {
-            let (runtime, queue) = GroupRuntime::new(id, own_id);
-            queues.push((runtime.clone(), queue));
+            let (runtime, queue, submitted) = GroupRuntime::new(id, own_id);
+            queues.push((runtime.clone(), queue, submitted));
             runtimes.insert(id, runtime);
         }
         let sinks = runtimes.clone();
@@ -138,8 +138,9 @@ impl Broker {
             producer_ids: ProducerIds::default(),
             silent: RwLock::new(BTreeSet::new()),
         }));
-        for (runtime, queue) in queues {
+        for (runtime, queue, submitted) in queues {
             handle.spawn(sequencer_task::run(runtime.clone(), queue));
+            handle.spawn(pop::propose(runtime.clone(), submitted));
             handle.spawn(sequencer_task::release(runtime.clone()));
             handle.spawn(watch_failure(broker.clone(), runtime.clone()));
             broker.spawn_expiry(&runtime, handle);

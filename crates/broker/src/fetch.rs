@@ -172,7 +172,7 @@ fn diverging(
 }
 
 /// Batches from the one that holds `offset`, below the high watermark.
-fn read_batches(
+pub(crate) fn read_batches(
     runtime: &GroupRuntime,
     partition: TopicPartition,
     offset: Offset,

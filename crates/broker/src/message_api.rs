@@ -11,7 +11,8 @@ use std::future::Future;
 use bytes::Bytes;
 use duolog_record::Record;
 use duolog_record::group::GroupId;
-use duolog_types::{LogIndex, Offset, TimestampMs, TopicPartition};
+pub use duolog_types::DeliveryId;
+use duolog_types::{LogIndex, Offset, TimestampMs, TopicPartition, limits};
 
 use crate::api::{AckLease, BrokerApi, ItemResult, TopicRef};
 
@@ -139,13 +140,9 @@ pub struct Receipt {
     pub partition: TopicPartition,
     /// The message.
     pub offset: Offset,
-    /// The delivery: 128 random bits, so that it cannot be guessed.
+    /// The delivery.
     pub delivery: DeliveryId,
 }
-
-/// Names a delivery of one or more messages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct DeliveryId(pub u128);
 
 /// A half message whose producer has to be asked.
 #[derive(Debug, Clone)]
@@ -179,11 +176,7 @@ pub trait MessageApi: BrokerApi {
     ///
     /// # Errors
     /// `InvalidReceipt`.
-    fn acknowledge(
-        &self,
-        group: GroupId,
-        receipts: Vec<Receipt>,
-    ) -> impl Future<Output = Vec<ItemResult<()>>> + Send;
+    fn acknowledge(&self, group: GroupId, receipts: Vec<Receipt>) -> impl Future<Output = Vec<ItemResult<()>>> + Send;
 
     /// A delivered message becomes visible this long from now. Gives the receipt that is good from then on.
     ///
@@ -229,5 +222,5 @@ pub trait MessageApi: BrokerApi {
 /// The topic to which a consumer group's dead letters go.
 #[must_use]
 pub fn dead_letter_topic(group: &GroupId) -> String {
-    format!("%DLQ%{}", group.0)
+    format!("{}{}", limits::DEAD_LETTER_TOPIC_PREFIX, group.0)
 }

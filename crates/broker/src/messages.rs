@@ -6,8 +6,9 @@ use crate::api::{BrokerApi, ItemResult, ProducePartition};
 use crate::broker::Broker;
 use crate::error::BrokerError;
 use crate::message_api::{
-    Delivery, DeliveredMessage, HiddenHandle, MessageApi, Orphan, Receipt, Receive, Resolution, SendMessage, Sent,
+    DeliveredMessage, Delivery, HiddenHandle, MessageApi, Orphan, Receipt, Receive, Resolution, SendMessage, Sent,
 };
+use crate::pop;
 
 impl MessageApi for Broker {
     async fn send_messages(&self, messages: Vec<SendMessage>, timeout_ms: i32) -> Vec<ItemResult<Sent>> {
@@ -18,28 +19,25 @@ impl MessageApi for Broker {
         results
     }
 
-    async fn receive(&self, _request: Receive) -> ItemResult<Vec<DeliveredMessage>> {
-        Err(not_yet())
+    async fn receive(&self, request: Receive) -> ItemResult<Vec<DeliveredMessage>> {
+        pop::receive(self, request).await
     }
 
-    async fn acknowledge(&self, _group: GroupId, receipts: Vec<Receipt>) -> Vec<ItemResult<()>> {
-        receipts.iter().map(|_| Err(not_yet())).collect()
+    async fn acknowledge(&self, group: GroupId, receipts: Vec<Receipt>) -> Vec<ItemResult<()>> {
+        pop::acknowledge(self, &group, &receipts).await
     }
 
-    async fn change_invisible(
-        &self,
-        _group: GroupId,
-        _receipt: Receipt,
-        _invisible_ms: u64,
-    ) -> ItemResult<Receipt> {
-        Err(not_yet())
+    async fn change_invisible(&self, group: GroupId, receipt: Receipt, invisible_ms: u64) -> ItemResult<Receipt> {
+        pop::change_invisible(self, &group, receipt, invisible_ms).await
     }
 
-    async fn dead_letter(&self, _group: GroupId, _receipt: Receipt) -> ItemResult<()> {
-        Err(not_yet())
+    async fn dead_letter(&self, group: GroupId, receipt: Receipt) -> ItemResult<()> {
+        pop::dead_letter(self, &group, receipt).await
     }
 
-    async fn renew(&self, _client_id: &str) {}
+    async fn renew(&self, client_id: &str) {
+        pop::renew(self, client_id).await;
+    }
 
     async fn end_transaction(&self, _handle: HiddenHandle, _resolution: Resolution) -> ItemResult<()> {
         Err(not_yet())

@@ -10,12 +10,13 @@ use duolog_state::{StateEvent, TableReader, reader};
 use duolog_state_store::RocksReader;
 use duolog_types::{BrokerGroupId, LogIndex, NodeId, Offset, Term, TopicPartition};
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::api::{ItemResult, Produced};
 use crate::backend::StateSink;
 use crate::error::BrokerError;
 use crate::leader_log::LeaderLog;
+use crate::pop::{PopQueues, Submitted};
 use crate::sequencer_task::{self, SequencerEvent, SequencerHandle, SequencerQueues};
 use crate::wakeups::Wakeups;
 
@@ -42,6 +43,7 @@ pub(crate) struct GroupRuntime {
     topics_changed: watch::Sender<u64>,
     sequencer: SequencerHandle,
     judge: Mutex<RunJudge>,
+    pop: PopQueues,
     /// Batches that were taken ahead of the replicated sequence, since the start.
     ahead: AtomicU64,
     /// Committed offsets and idle producers whose time was over while this node led.
@@ -52,9 +54,13 @@ pub(crate) struct GroupRuntime {
 }
 
 impl GroupRuntime {
-    /// The runtime, and the queues of its sequencer's task.
-    pub(crate) fn new(id: BrokerGroupId, node_id: NodeId) -> (Arc<Self>, SequencerQueues) {
+    /// The runtime, and the queues of its sequencer's task and of the one that proposes deliveries.
+    pub(crate) fn new(
+        id: BrokerGroupId,
+        node_id: NodeId,
+    ) -> (Arc<Self>, SequencerQueues, mpsc::UnboundedReceiver<Submitted>) {
         let (sequencer, queues) = sequencer_task::queues();
+        let (pop, submitted) = PopQueues::new();
         let runtime = Arc::new(Self {
             id,
             node_id,
@@ -68,12 +74,13 @@ impl GroupRuntime {
             topics_changed: watch::channel(0).0,
             sequencer,
             judge: Mutex::new(RunJudge::default()),
+            pop,
             ahead: AtomicU64::new(0),
             expired_offsets: AtomicU64::new(0),
             expired_producers: AtomicU64::new(0),
             failed: watch::channel(None).0,
         });
-        (runtime, queues)
+        (runtime, queues, submitted)
     }
 
     /// Connects the replica, once it is open.
@@ -212,6 +219,11 @@ impl GroupRuntime {
         &self.sequencer
     }
 
+    /// What consumer groups have taken by single messages.
+    pub(crate) fn pop(&self) -> &PopQueues {
+        &self.pop
+    }
+
     /// Counts a batch that was taken ahead of the replicated sequence.
     pub(crate) fn count_ahead(&self) {
         self.ahead.fetch_add(1, Ordering::Relaxed);
@@ -304,6 +316,7 @@ impl StateSink for GroupRuntime {
             }
         }
         for partition in deleted {
+            self.pop.forget_partition(partition);
             // The task ends with the node.
             let _ = self.sequencer.events.send(SequencerEvent::PartitionDeleted(partition));
         }

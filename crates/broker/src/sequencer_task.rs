@@ -121,6 +121,7 @@ struct Task {
 pub(crate) async fn run(runtime: Arc<GroupRuntime>, mut queues: SequencerQueues) {
     let mut leadership = runtime.group().leadership();
     let mut applied = runtime.group().applied();
+    let mut handing_over = runtime.group().handing_over();
     let mut task = Task {
         runtime,
         sequencer: Sequencer::new(),
@@ -137,6 +138,7 @@ pub(crate) async fn run(runtime: Arc<GroupRuntime>, mut queues: SequencerQueues)
         tokio::select! {
             biased;
             changed = leadership.changed() => if changed.is_err() { break },
+            changed = handing_over.changed() => if changed.is_err() { break },
             Some(event) = queues.events.recv() => task.on_event(event).await,
             Some(outcome) = task.outcomes.next(), if !task.outcomes.is_empty() => task.on_outcome(outcome).await,
             changed = applied.changed() => {
@@ -160,7 +162,10 @@ pub(crate) async fn run(runtime: Arc<GroupRuntime>, mut queues: SequencerQueues)
                 None => break,
             },
         }
-        task.propose().await;
+        // While leadership is handed over what comes waits, and is refused when it is gone: certainly not taken.
+        if !*handing_over.borrow_and_update() {
+            task.propose().await;
+        }
     }
     task.follow_leadership(Leadership::default()).await;
 }

@@ -107,7 +107,8 @@ impl Sequencer {
     pub fn stop(&mut self) -> Output {
         let mut output = Output::default();
         let entries = self.in_flight.take_all();
-        self.refuse(entries, &mut output);
+        // What was never proposed is certainly not kept.
+        self.refuse(entries, ProduceRefusal::NotLeading, &mut output);
         self.phase = Phase::Stopped;
         output
     }
@@ -230,7 +231,7 @@ impl Sequencer {
             return output;
         }
         let entries = self.in_flight.take_from(id);
-        self.refuse(entries, &mut output);
+        self.refuse(entries, ProduceRefusal::Unknown, &mut output);
         self.open(RunBarrier { term: id.run_term, run: id.run + 1 }, &mut output);
         output
     }
@@ -264,7 +265,7 @@ impl Sequencer {
     }
 
     /// Answers the waiters of these entries and of the queue, and notes where their producers have to go on.
-    fn refuse(&mut self, entries: Vec<InFlightEntry>, output: &mut Output) {
+    fn refuse(&mut self, entries: Vec<InFlightEntry>, queued: ProduceRefusal, output: &mut Output) {
         for entry in entries {
             for (key, claim) in entry.claims_to_retry() {
                 self.refused.note(key, claim);
@@ -276,7 +277,7 @@ impl Sequencer {
             if let Some((id, claim)) = claim_of(&item) {
                 self.refused.note((item.partition, id), &claim);
             }
-            output.refuse(item.waiter, ProduceRefusal::Unknown);
+            output.refuse(item.waiter, queued);
         }
         self.partitions.clear();
         self.windows.clear();

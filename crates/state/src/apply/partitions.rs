@@ -56,7 +56,7 @@ fn delete_topic(context: &mut Context<'_>, topic: TopicId, catalog_version: u64)
         Some(TopicRow::Live { partitions, .. }) => partitions,
         None => Vec::new(),
     };
-    for table in [TableId::ConsumeQueue, TableId::TimeIndex, TableId::LeaderEpochs, TableId::Producers] {
+    for table in [TableId::ConsumeQueue, TableId::TimeIndex, TableId::LeaderEpochs, TableId::Producers, TableId::Pop] {
         context.tables.delete_range(table, topic.0.to_vec(), keys::topic_end(topic));
     }
     for partition in partitions {

@@ -7,6 +7,7 @@
 mod catalog;
 mod groups;
 mod partitions;
+mod pop;
 
 use bytes::Bytes;
 use duolog_types::{Offset, ProducerId, TopicId};
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 pub use catalog::{CatalogCommand, ClusterNode};
 pub use groups::{GroupCommand, PullBack};
 pub use partitions::PartitionCommand;
+pub use pop::PopUpdate;
 
 use crate::StateError;
 use crate::codec::{self, versioned};
@@ -28,6 +30,8 @@ pub enum Command {
     Partitions(PartitionCommand),
     /// To the data group that coordinates the consumer group.
     Groups(GroupCommand),
+    /// To the data group that hosts the partitions, in order.
+    Pop(Vec<PopUpdate>),
 }
 versioned!(Command = 1);
 

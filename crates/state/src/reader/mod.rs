@@ -6,6 +6,7 @@ mod catalog;
 mod epochs;
 mod groups;
 mod partitions;
+mod pop;
 mod producers;
 mod times;
 
@@ -17,6 +18,7 @@ pub use partitions::{
     Batch, PartitionState, find_batch, find_batch_by_size, hosted_topic, hosted_topics, last_batch, log_end,
     partition_row, partition_size_bytes, partition_state, scan_batches, tail,
 };
+pub use pop::{PopState, pop_groups, pop_state};
 pub use producers::{producer, producers};
 pub(crate) use times::last_time_row;
 pub use times::{find_batch_by_time, max_timestamp_batch};

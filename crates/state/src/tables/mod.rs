@@ -30,11 +30,13 @@ pub enum TableId {
     Groups = 7,
     /// Committed offsets.
     Offsets = 8,
+    /// What consumer groups have taken by single messages, and not acknowledged yet.
+    Pop = 9,
 }
 
 impl TableId {
     /// All tables, in the order of the state hash.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Meta,
         Self::Catalog,
         Self::Topics,
@@ -44,6 +46,7 @@ impl TableId {
         Self::Producers,
         Self::Groups,
         Self::Offsets,
+        Self::Pop,
     ];
 
     /// The name on disk. Never change one.
@@ -59,6 +62,7 @@ impl TableId {
             Self::Producers => "producers",
             Self::Groups => "groups",
             Self::Offsets => "offsets",
+            Self::Pop => "pop",
         }
     }
 }
