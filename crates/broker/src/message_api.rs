@@ -10,8 +10,9 @@ use std::future::Future;
 
 use bytes::Bytes;
 use duolog_record::Record;
+use duolog_record::entry::Address;
 use duolog_record::group::GroupId;
-use duolog_types::{LogIndex, Offset, TimestampMs, TopicPartition};
+use duolog_types::{LogIndex, Offset, Term, TimestampMs, TopicPartition};
 
 use crate::api::{AckLease, BrokerApi, ItemResult, TopicRef};
 
@@ -68,8 +69,16 @@ pub struct HiddenHandle {
     pub partition: TopicPartition,
     /// The entry that carries it.
     pub index: LogIndex,
+    /// The term of that entry: where a loss is allowed, another message may lie at the same place later.
+    pub term: Term,
     /// Its slot in the entry.
     pub slot: u32,
+}
+
+impl HiddenHandle {
+    pub(crate) fn address(&self) -> Address {
+        Address { index: self.index, slot: self.slot }
+    }
 }
 
 /// How a transaction ends.
@@ -179,11 +188,7 @@ pub trait MessageApi: BrokerApi {
     ///
     /// # Errors
     /// `InvalidReceipt`.
-    fn acknowledge(
-        &self,
-        group: GroupId,
-        receipts: Vec<Receipt>,
-    ) -> impl Future<Output = Vec<ItemResult<()>>> + Send;
+    fn acknowledge(&self, group: GroupId, receipts: Vec<Receipt>) -> impl Future<Output = Vec<ItemResult<()>>> + Send;
 
     /// A delivered message becomes visible this long from now. Gives the receipt that is good from then on.
     ///

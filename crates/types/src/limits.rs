@@ -16,3 +16,5 @@ pub const PRODUCER_ID_BLOCK: i64 = 1_000;
 pub const COORDINATOR_SLOTS: u32 = 64;
 /// Longest name of a topic (Kafka's limit).
 pub const TOPIC_NAME_BYTES_MAX: usize = 249;
+/// Longest delay of a message, in milliseconds (RocketMQ's `timerMaxDelaySec`): so long it keeps its entry in the log.
+pub const DELAY_MS_MAX: i64 = 3 * 24 * 3_600_000;

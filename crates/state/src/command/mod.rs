@@ -6,6 +6,7 @@
 
 mod catalog;
 mod groups;
+mod hidden;
 mod partitions;
 
 use bytes::Bytes;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 pub use catalog::{CatalogCommand, ClusterNode};
 pub use groups::{GroupCommand, PullBack};
+pub use hidden::{CheckBack, HiddenCommand};
 pub use partitions::PartitionCommand;
 
 use crate::StateError;
@@ -28,6 +30,8 @@ pub enum Command {
     Partitions(PartitionCommand),
     /// To the data group that coordinates the consumer group.
     Groups(GroupCommand),
+    /// To the data group that hosts the partitions.
+    Hidden(HiddenCommand),
 }
 versioned!(Command = 1);
 
@@ -111,6 +115,11 @@ pub enum Response {
     LogStart {
         /// The first offset that is kept.
         offset: Offset,
+    },
+    /// Whose producers are to be asked now.
+    CheckBacks {
+        /// Positions in the command, ascending.
+        counted: Vec<u32>,
     },
 }
 

@@ -30,11 +30,17 @@ pub enum TableId {
     Groups = 7,
     /// Committed offsets.
     Offsets = 8,
+    /// Half and delayed messages, also those that became visible.
+    HiddenMessages = 10,
+    /// Partition, offset → the hidden batch that became visible there.
+    References = 11,
+    /// What becomes due about hidden batches, by time.
+    Timers = 12,
 }
 
 impl TableId {
     /// All tables, in the order of the state hash.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::Meta,
         Self::Catalog,
         Self::Topics,
@@ -44,6 +50,9 @@ impl TableId {
         Self::Producers,
         Self::Groups,
         Self::Offsets,
+        Self::HiddenMessages,
+        Self::References,
+        Self::Timers,
     ];
 
     /// The name on disk. Never change one.
@@ -59,6 +68,9 @@ impl TableId {
             Self::Producers => "producers",
             Self::Groups => "groups",
             Self::Offsets => "offsets",
+            Self::HiddenMessages => "hidden_messages",
+            Self::References => "references",
+            Self::Timers => "timers",
         }
     }
 }
