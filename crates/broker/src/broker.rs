@@ -33,8 +33,8 @@ use crate::producer_ids::ProducerIds;
 use crate::runtime::GroupRuntime;
 use crate::topics::ConfigEdit;
 use crate::{
-    fetch, inspect, leaders, new_partitions, offsets, pop, produce, producer_expiry, producer_ids, reconcile, records,
-    retention, sequencer_task, topics, views,
+    fetch, hidden, inspect, leaders, new_partitions, offsets, pop, produce, producer_expiry, producer_ids, reconcile,
+    records, retention, sequencer_task, topics, views,
 };
 
 /// Between two looks at which nodes answer.
@@ -144,6 +144,8 @@ impl Broker {
             handle.spawn(sequencer_task::release(runtime.clone()));
             handle.spawn(watch_failure(broker.clone(), runtime.clone()));
             broker.spawn_expiry(&runtime, handle);
+            handle.spawn(hidden::deliver(broker.clone(), runtime.clone()));
+            handle.spawn(hidden::forget(runtime.clone()));
             handle.spawn(reconcile::reconcile(broker.clone(), runtime));
         }
         handle.spawn(reconcile::follow_catalog(broker.clone()));

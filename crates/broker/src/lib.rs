@@ -11,6 +11,7 @@ mod durability;
 mod error;
 mod fetch;
 mod groups;
+mod hidden;
 mod hook;
 mod inspect;
 mod leader_log;

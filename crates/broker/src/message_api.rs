@@ -10,9 +10,10 @@ use std::future::Future;
 
 use bytes::Bytes;
 use duolog_record::Record;
+use duolog_record::entry::Address;
 use duolog_record::group::GroupId;
 pub use duolog_types::DeliveryId;
-use duolog_types::{LogIndex, Offset, TimestampMs, TopicPartition, limits};
+use duolog_types::{LogIndex, Offset, Term, TimestampMs, TopicPartition, limits};
 
 use crate::api::{AckLease, BrokerApi, ItemResult, TopicRef};
 
@@ -69,8 +70,16 @@ pub struct HiddenHandle {
     pub partition: TopicPartition,
     /// The entry that carries it.
     pub index: LogIndex,
+    /// The term of that entry: where a loss is allowed, another message may lie at the same place later.
+    pub term: Term,
     /// Its slot in the entry.
     pub slot: u32,
+}
+
+impl HiddenHandle {
+    pub(crate) fn address(&self) -> Address {
+        Address { index: self.index, slot: self.slot }
+    }
 }
 
 /// How a transaction ends.

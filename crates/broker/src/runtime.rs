@@ -15,16 +15,27 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::api::{ItemResult, Produced};
 use crate::backend::StateSink;
 use crate::error::BrokerError;
+use crate::hidden::HiddenTimes;
 use crate::leader_log::LeaderLog;
 use crate::pop::{PopQueues, Submitted};
 use crate::sequencer_task::{self, SequencerEvent, SequencerHandle, SequencerQueues};
 use crate::wakeups::Wakeups;
 
+/// What was sequenced.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sequenced {
+    pub(crate) produced: Produced,
+    /// The entry that carries it; `None` when it was applied before.
+    pub(crate) entry: Option<(Term, LogIndex)>,
+    /// The slot of a batch that is hidden.
+    pub(crate) hidden_slot: Option<u32>,
+}
+
 /// A producer that waits for its ack point.
 #[derive(Debug)]
 pub(crate) struct Waiter {
-    pub(crate) reply: oneshot::Sender<ItemResult<Produced>>,
-    pub(crate) produced: Produced,
+    pub(crate) reply: oneshot::Sender<ItemResult<Sequenced>>,
+    pub(crate) sequenced: Sequenced,
 }
 
 /// A broker group on this node.
@@ -44,6 +55,7 @@ pub(crate) struct GroupRuntime {
     sequencer: SequencerHandle,
     judge: Mutex<RunJudge>,
     pop: PopQueues,
+    hidden: HiddenTimes,
     /// Batches that were taken ahead of the replicated sequence, since the start.
     ahead: AtomicU64,
     /// Committed offsets and idle producers whose time was over while this node led.
@@ -75,6 +87,7 @@ impl GroupRuntime {
             sequencer,
             judge: Mutex::new(RunJudge::default()),
             pop,
+            hidden: HiddenTimes::default(),
             ahead: AtomicU64::new(0),
             expired_offsets: AtomicU64::new(0),
             expired_producers: AtomicU64::new(0),
@@ -149,6 +162,7 @@ impl GroupRuntime {
         }
         *leader = Some(LeaderLog::new(term));
         drop(leader);
+        self.hidden.begin_term();
         self.serving.send_replace(Some(term));
         self.wakeups.wake_all();
     }
@@ -222,6 +236,11 @@ impl GroupRuntime {
     /// What consumer groups have taken by single messages.
     pub(crate) fn pop(&self) -> &PopQueues {
         &self.pop
+    }
+
+    /// When something becomes due about hidden batches.
+    pub(crate) fn hidden(&self) -> &HiddenTimes {
+        &self.hidden
     }
 
     /// Counts a batch that was taken ahead of the replicated sequence.
@@ -301,6 +320,7 @@ impl StateSink for GroupRuntime {
                         "pulled back a committed offset that lay beyond the log end after an allowed loss"
                     );
                 }
+                StateEvent::HiddenStored { hidden, .. } => self.hidden.stored(*hidden),
                 StateEvent::OffsetsExpired { count, .. } => self.count_expired(&self.expired_offsets, *count),
                 StateEvent::ProducersForgotten { count, .. } => self.count_expired(&self.expired_producers, *count),
                 StateEvent::LogStartAdvanced { .. }

@@ -18,6 +18,9 @@
 //! offsets         length u16, group id, tp[20]   committed offset
 //! pop             tp[20] length u16, group id, 'c'                 cursor
 //!                 tp[20] length u16, group id, 'd' delivery u128   delivery
+//! hidden_messages tp[20] index u64 slot u32 hidden batch
+//! references      tp[20] offset u64         the hidden batch that became visible there
+//! timers          'd' | 'h' | 'x' time u64* index u64 slot u32   partition of the hidden batch
 //!
 //! tp = topic id[16] partition u32;   * = sign bit flipped, so that negative timestamps sort first
 //! ```
@@ -28,6 +31,10 @@ use duolog_record::group::GroupId;
 use duolog_types::{DeliveryId, Offset, ProducerId, Term, TimestampMs, TopicId, TopicPartition};
 
 use crate::StateError;
+
+mod hidden;
+
+pub use hidden::{TimerKind, hidden, reference, split_hidden, split_timer, timer, timers_end, timers_from};
 
 /// Meta: the applied position.
 pub const APPLIED: &[u8] = b"applied";
@@ -228,7 +235,7 @@ pub fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
     None
 }
 
-/// The partition and the number of a key that [`batch`], [`time`], [`epoch`] or [`producer`] made.
+/// The partition and the number of a key that [`batch`], [`time`], [`epoch`], [`producer`] or [`reference`] made.
 ///
 /// # Errors
 /// `BadKey`.

@@ -12,6 +12,10 @@ use crate::StateError;
 use crate::codec::{self, Versioned, versioned};
 use crate::command::ClusterNode;
 
+mod hidden;
+
+pub use hidden::{HiddenRow, HiddenState, ReferenceRow, TimerRow};
+
 /// The last applied entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Applied {
@@ -144,8 +148,20 @@ pub struct BatchRow {
     pub running_max_timestamp: TimestampMs,
     /// The topic's durability when it was sequenced.
     pub durability: Durability,
-    /// Flags of the batch table.
+    /// Flags of the batch table, and [`BatchRow::REFERENCE`].
     pub flags: u8,
+}
+
+impl BatchRow {
+    /// The flag of a hidden batch that became visible: index, slot, start and size are those of the payload, which carries
+    /// no offset and another leader epoch, and the greatest timestamp is the time at which it became visible.
+    pub const REFERENCE: u8 = 1;
+
+    /// Whether the row is a reference.
+    #[must_use]
+    pub fn is_reference(&self) -> bool {
+        self.flags & Self::REFERENCE != 0
+    }
 }
 
 /// The first batch at which the running maximum timestamp reached the key's.

@@ -6,6 +6,7 @@
 
 mod catalog;
 mod groups;
+mod hidden;
 mod partitions;
 mod pop;
 
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub use catalog::{CatalogCommand, ClusterNode};
 pub use groups::{GroupCommand, PullBack};
+pub use hidden::{CheckBack, HiddenCommand};
 pub use partitions::PartitionCommand;
 pub use pop::PopUpdate;
 
@@ -32,6 +34,8 @@ pub enum Command {
     Groups(GroupCommand),
     /// To the data group that hosts the partitions, in order.
     Pop(Vec<PopUpdate>),
+    /// To the data group that hosts the partitions.
+    Hidden(HiddenCommand),
 }
 versioned!(Command = 1);
 
@@ -115,6 +119,11 @@ pub enum Response {
     LogStart {
         /// The first offset that is kept.
         offset: Offset,
+    },
+    /// Whose producers are to be asked now.
+    CheckBacks {
+        /// Positions in the command, ascending.
+        counted: Vec<u32>,
     },
 }
 

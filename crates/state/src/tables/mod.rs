@@ -32,11 +32,17 @@ pub enum TableId {
     Offsets = 8,
     /// What consumer groups have taken by single messages, and not acknowledged yet.
     Pop = 9,
+    /// Half and delayed messages, also those that became visible.
+    HiddenMessages = 10,
+    /// Partition, offset → the hidden batch that became visible there.
+    References = 11,
+    /// What becomes due about hidden batches, by time.
+    Timers = 12,
 }
 
 impl TableId {
     /// All tables, in the order of the state hash.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::Meta,
         Self::Catalog,
         Self::Topics,
@@ -47,6 +53,9 @@ impl TableId {
         Self::Groups,
         Self::Offsets,
         Self::Pop,
+        Self::HiddenMessages,
+        Self::References,
+        Self::Timers,
     ];
 
     /// The name on disk. Never change one.
@@ -63,6 +72,9 @@ impl TableId {
             Self::Groups => "groups",
             Self::Offsets => "offsets",
             Self::Pop => "pop",
+            Self::HiddenMessages => "hidden_messages",
+            Self::References => "references",
+            Self::Timers => "timers",
         }
     }
 }
