@@ -9,6 +9,7 @@ use axum::routing::get;
 use duolog_broker::{Broker, Exposure, TopicDurability};
 use duolog_cli::report::{self, NodeHttp, NodeReport, TopicReport};
 use duolog_kafka::KafkaMetrics;
+use duolog_rocketmq::RocketmqMetrics;
 
 use crate::config::NodeConfig;
 use crate::http_listener::LimitedListener;
@@ -16,13 +17,20 @@ use crate::http_listener::LimitedListener;
 #[derive(Clone)]
 struct Parts {
     broker: Broker,
-    kafka: Arc<KafkaMetrics>,
+    front_ends: FrontEndMetrics,
     node_id: u64,
     nodes: Arc<Vec<NodeHttp>>,
 }
 
+/// Counters of the front ends that the node has.
+#[derive(Clone)]
+pub struct FrontEndMetrics {
+    pub kafka: Arc<KafkaMetrics>,
+    pub rocketmq: Option<Arc<RocketmqMetrics>>,
+}
+
 /// Serves until it is aborted.
-pub async fn serve(listener: LimitedListener, config: &NodeConfig, broker: Broker, kafka: Arc<KafkaMetrics>) {
+pub async fn serve(listener: LimitedListener, config: &NodeConfig, broker: Broker, front_ends: FrontEndMetrics) {
     let known = config.nodes.iter().filter(|node| node.http_port > 0);
     let nodes = known.map(|node| NodeHttp { node_id: node.id, http: format!("{}:{}", node.host, node.http_port) });
     let (node_id, nodes) = (config.node_id, Arc::new(nodes.collect()));
@@ -31,7 +39,7 @@ pub async fn serve(listener: LimitedListener, config: &NodeConfig, broker: Broke
         .route("/metrics", get(metrics))
         .route("/durability", get(durability))
         .route("/debug/state-hash", get(state_hash))
-        .with_state(Parts { broker, kafka, node_id, nodes });
+        .with_state(Parts { broker, front_ends, node_id, nodes });
     if let Err(error) = axum::serve(listener, router).await {
         tracing::error!(%error, "the HTTP server has ended");
     }
@@ -46,7 +54,8 @@ async fn health(State(parts): State<Parts>) -> (StatusCode, &'static str) {
 }
 
 async fn metrics(State(parts): State<Parts>) -> String {
-    parts.broker.render_metrics() + &parts.kafka.render()
+    let rocketmq = parts.front_ends.rocketmq.map(|metrics| metrics.render()).unwrap_or_default();
+    parts.broker.render_metrics() + &parts.front_ends.kafka.render() + &rocketmq
 }
 
 /// JSON for `duolog durability`.

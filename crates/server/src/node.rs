@@ -1,6 +1,5 @@
 //! Runs a node: wires the parts, serves until a signal or a failure, stops cleanly.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -9,12 +8,14 @@ use duolog_broker::{Broker, Settings};
 use duolog_commit_log::LogOptions;
 use duolog_kafka::{KafkaConfig, KafkaServer};
 use duolog_replication::{ClusterOptions, NodeAddress, RaftTimes};
+use duolog_rocketmq::{RocketmqConfig, RocketmqNode, RocketmqServer};
 use duolog_types::NodeId;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
-use crate::config::{FromEnvironment, Loaded, LogFormat, NodeConfig};
+use crate::config::{FromEnvironment, Loaded, LogFormat, Node, NodeConfig};
 use crate::http_listener::LimitedListener;
 use crate::open_files::ConnectionLimits;
 use crate::{http, testing};
@@ -62,6 +63,7 @@ fn log_to_stdout(format: LogFormat) {
 
 struct Listeners {
     kafka: TcpListener,
+    rocketmq: Option<TcpListener>,
     http: TcpListener,
 }
 
@@ -70,7 +72,12 @@ impl Listeners {
         let bind = |what: &'static str, address| async move {
             TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} (listen.{what} in node.toml): is another process using it, or is it no address of this machine?"))
         };
-        Ok(Self { kafka: bind("kafka", config.listen.kafka).await?, http: bind("http", config.listen.http).await? })
+        let rocketmq = match config.listen.rocketmq {
+            Some(address) => Some(bind("rocketmq", address).await?),
+            None => None,
+        };
+        let (kafka, http) = (bind("kafka", config.listen.kafka).await?, bind("http", config.listen.http).await?);
+        Ok(Self { kafka, rocketmq, http })
     }
 }
 
@@ -82,23 +89,36 @@ async fn serve(config: &NodeConfig, broker: Broker, listeners: Listeners) -> any
         connections_max: limits.kafka,
         ..KafkaConfig::default()
     };
-    let kafka = Arc::new(KafkaServer::new(broker.clone(), kafka_config));
+    let kafka = KafkaServer::new(broker.clone(), kafka_config);
+    let rocketmq = match listeners.rocketmq {
+        Some(listener) => Some((RocketmqServer::new(broker.clone(), rocketmq_config(config, limits))?, listener)),
+        None => None,
+    };
     let http = {
-        let (config, broker, metrics) = (config.clone(), broker.clone(), kafka.metrics());
+        let metrics = http::FrontEndMetrics {
+            kafka: kafka.metrics(),
+            rocketmq: rocketmq.as_ref().map(|(rocketmq, _)| rocketmq.metrics()),
+        };
+        let (config, broker) = (config.clone(), broker.clone());
         let listener = LimitedListener::new(listeners.http, limits.http);
         tokio::spawn(async move { http::serve(listener, &config, broker, metrics).await })
     };
-    let serving = {
-        let (kafka, mut stopped) = (kafka.clone(), stopped.clone());
-        tokio::spawn(async move {
-            let shutdown = async move {
-                // The sender lives as long as the node.
-                let _ = stopped.wait_for(|stop| *stop).await;
-            };
-            kafka.serve(listeners.kafka, shutdown).await;
-        })
+    let shutdown = || {
+        let mut stopped = stopped.clone();
+        async move {
+            // The sender lives as long as the node.
+            let _ = stopped.wait_for(|stop| *stop).await;
+        }
     };
-    tracing::info!(node_id = config.node_id, kafka = %config.listen.kafka, http = %config.listen.http, grpc = %config.listen.grpc, "node started");
+    let mut serving = JoinSet::new();
+    let (kafka_listener, kafka_shutdown) = (listeners.kafka, shutdown());
+    serving.spawn(async move { kafka.serve(kafka_listener, kafka_shutdown).await });
+    if let Some((rocketmq, listener)) = rocketmq {
+        let shutdown = shutdown();
+        serving.spawn(async move { rocketmq.serve(listener, shutdown).await });
+    }
+    let rocketmq_listen = config.listen.rocketmq.map(|address| address.to_string());
+    tracing::info!(node_id = config.node_id, kafka = %config.listen.kafka, rocketmq = rocketmq_listen, http = %config.listen.http, grpc = %config.listen.grpc, "node started");
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut fatal = broker.fatal();
@@ -113,9 +133,15 @@ async fn serve(config: &NodeConfig, broker: Broker, listeners: Listeners) -> any
     http.abort();
     if outcome.is_ok() {
         // Connections that do not end in time are cut.
-        let _ = tokio::time::timeout(Duration::from_secs(5), serving).await;
+        let _ = tokio::time::timeout(Duration::from_secs(5), serving.join_all()).await;
     }
     outcome
+}
+
+fn rocketmq_config(config: &NodeConfig, limits: ConnectionLimits) -> RocketmqConfig {
+    let nodes = config.nodes.iter().filter(|node| node.rocketmq_port > 0);
+    let node = |node: &Node| RocketmqNode { id: NodeId(node.id), host: node.host.clone(), port: node.rocketmq_port };
+    RocketmqConfig { nodes: nodes.map(node).collect(), connections_max: limits.rocketmq, ..RocketmqConfig::default() }
 }
 
 fn settings(config: &NodeConfig) -> Settings {

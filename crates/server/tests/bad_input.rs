@@ -18,9 +18,9 @@ const GROWTH_BYTES_MAX: u64 = 128 << 20;
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// A port that strangers reach, by its name.
-fn ports(cluster: &Cluster) -> [(&'static str, u16); 3] {
+fn ports(cluster: &Cluster) -> [(&'static str, u16); 4] {
     let ports = cluster.node(0).ports;
-    [("kafka", ports.kafka), ("http", ports.http), ("grpc", ports.grpc)]
+    [("kafka", ports.kafka), ("rocketmq", ports.rocketmq), ("http", ports.http), ("grpc", ports.grpc)]
 }
 
 fn connect(port: u16) -> TcpStream {
@@ -150,8 +150,9 @@ fn clients_that_never_finish_a_request_keep_nobody_out() {
     cluster.node(0).client().create_topic(TOPIC, &[]);
     assert_serves(&mut cluster, "nothing");
     let before = cluster.node(0).resident_bytes();
-    // Kafka: the beginning of a frame of 90 MiB, most of what is allowed.
-    let halves: [&[u8]; 3] = [b"\x05\xa0\0\0\0\0\0\x09", b"GET /health HTTP/1.1\r\nHo", &HTTP2_PREFACE[..20]];
+    // Kafka: the beginning of a frame of 90 MiB, most of what is allowed. RocketMQ: the beginning of a TLS handshake.
+    let halves: [&[u8]; 4] =
+        [b"\x05\xa0\0\0\0\0\0\x09", b"\x16\x03\x01\x02\0\x01", b"GET /health HTTP/1.1\r\nHo", &HTTP2_PREFACE[..20]];
     let mut open = Vec::new();
     for ((name, port), half) in ports(&cluster).into_iter().zip(halves) {
         for _ in 0..CONNECTIONS {
@@ -166,7 +167,8 @@ fn clients_that_never_finish_a_request_keep_nobody_out() {
     drop(open);
     wait_for("the connections are gone", LIMIT, || {
         let (_, metrics) = cluster.node(0).get("/metrics").expect("metrics");
-        metrics.lines().any(|line| line == "duolog_kafka_connections 0")
+        let gone = ["duolog_kafka_connections 0", "duolog_rocketmq_connections 0"];
+        gone.iter().all(|gone| metrics.lines().any(|line| line == *gone))
     });
 }
 

@@ -180,8 +180,11 @@ fn print_endpoints(nodes: &[NodeFiles]) -> Result<()> {
     println!();
     for (id, node) in (0..).zip(nodes) {
         let pid = node.pid().with_context(|| format!("node {id} ended; see {}", node.log().display()))?;
-        let (kafka, http) = (node_config::kafka_port(id), node_config::http_port(id));
-        println!("node {id}  pid {pid:<8} Kafka 127.0.0.1:{kafka}  HTTP http://127.0.0.1:{http} (/health, /metrics)");
+        let (kafka, rocketmq) = (node_config::kafka_port(id), node_config::rocketmq_port(id));
+        let http = node_config::http_port(id);
+        println!(
+            "node {id}  pid {pid:<8} Kafka 127.0.0.1:{kafka}  RocketMQ 127.0.0.1:{rocketmq}  HTTP http://127.0.0.1:{http} (/health, /metrics)"
+        );
     }
     let names: Vec<&str> = TOPICS.iter().map(|(name, ..)| *name).collect();
     let victim = nodes[nodes.len() / 2].pid().context("a node ended")?;

@@ -17,6 +17,10 @@ pub fn kafka_port(node: u16) -> u16 {
     9_092 + PORT_STEP * node
 }
 
+pub fn rocketmq_port(node: u16) -> u16 {
+    8_081 + PORT_STEP * node
+}
+
 pub fn http_port(node: u16) -> u16 {
     8_090 + PORT_STEP * node
 }
@@ -43,6 +47,7 @@ struct NodeConfig {
 #[derive(Serialize)]
 struct Listen {
     kafka: String,
+    rocketmq: String,
     http: String,
     grpc: String,
 }
@@ -52,6 +57,7 @@ struct Peer {
     id: u16,
     host: &'static str,
     kafka_port: u16,
+    rocketmq_port: u16,
     http_port: u16,
     grpc_port: u16,
 }
@@ -63,6 +69,7 @@ pub fn write(files: &NodeFiles, id: u16, node_count: u16) -> Result<()> {
         id,
         host: "127.0.0.1",
         kafka_port: kafka_port(id),
+        rocketmq_port: rocketmq_port(id),
         http_port: http_port(id),
         grpc_port: grpc_port(id),
     };
@@ -72,7 +79,12 @@ pub fn write(files: &NodeFiles, id: u16, node_count: u16) -> Result<()> {
         node_id: id,
         data_dir: data_dir.to_str().context("the data directory's name is not UTF-8")?.to_string(),
         broker_groups: BROKER_GROUPS,
-        listen: Listen { kafka: at(kafka_port(id)), http: at(http_port(id)), grpc: at(grpc_port(id)) },
+        listen: Listen {
+            kafka: at(kafka_port(id)),
+            rocketmq: at(rocketmq_port(id)),
+            http: at(http_port(id)),
+            grpc: at(grpc_port(id)),
+        },
         nodes: (0..node_count).map(peer).collect(),
     };
     fs::create_dir_all(&files.dir)?;

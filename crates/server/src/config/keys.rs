@@ -86,6 +86,12 @@ pub const KEYS: &[Key] = &[
     },
     Key { name: "listen.kafka", kind: Kind::Text, default: "required", doc: "Address and port for Kafka clients." },
     Key {
+        name: "listen.rocketmq",
+        kind: Kind::Text,
+        default: "none",
+        doc: "Address and port for RocketMQ 5 clients (gRPC), with TLS and without; without this key the node serves none.",
+    },
+    Key {
         name: "listen.http",
         kind: Kind::Text,
         default: "required",
@@ -114,6 +120,12 @@ pub const KEYS: &[Key] = &[
         kind: Kind::Integer,
         default: "required",
         doc: "In each `[[nodes]]`: its port for Kafka clients.",
+    },
+    Key {
+        name: "nodes.rocketmq_port",
+        kind: Kind::Integer,
+        default: "0",
+        doc: "In each `[[nodes]]`: its port for RocketMQ clients, and for calls of theirs that other nodes forward; 0 means that it serves none.",
     },
     Key {
         name: "nodes.http_port",

@@ -43,6 +43,8 @@ pub struct NodeConfig {
 #[serde(deny_unknown_fields)]
 pub struct Listen {
     pub kafka: SocketAddr,
+    #[serde(default)]
+    pub rocketmq: Option<SocketAddr>,
     pub http: SocketAddr,
     pub grpc: SocketAddr,
 }
@@ -54,6 +56,8 @@ pub struct Node {
     pub id: u64,
     pub host: String,
     pub kafka_port: u16,
+    #[serde(default)]
+    pub rocketmq_port: u16,
     #[serde(default)]
     pub http_port: u16,
     pub grpc_port: u16,
@@ -178,8 +182,14 @@ impl NodeConfig {
     /// What no key can say alone.
     fn check(&self) -> Result<(), String> {
         let raft = &self.raft;
-        if !self.nodes.iter().any(|node| node.id == self.node_id) {
+        let Some(own) = self.nodes.iter().find(|node| node.id == self.node_id) else {
             return Err(format!("node_id = {}: expected one of the ids of [[nodes]]", self.node_id));
+        };
+        if let Some(address) = self.listen.rocketmq.filter(|_| own.rocketmq_port == 0) {
+            return Err(format!(
+                "listen.rocketmq = {address}: expected nodes.rocketmq_port of node {}, so that clients find it",
+                own.id
+            ));
         }
         for (i, node) in self.nodes.iter().enumerate() {
             if self.nodes[..i].iter().any(|other| other.id == node.id) {
@@ -232,6 +242,7 @@ grpc_port = 7070
     fn a_small_file_is_enough() {
         let config = load::parse(GOOD, &[]).unwrap().config;
         assert_eq!(config.broker_groups, 4);
+        assert_eq!((config.listen.rocketmq, config.nodes[0].rocketmq_port), (None, 0));
         assert_eq!(config.log.segment_size_bytes, 1 << 30);
     }
 
@@ -243,6 +254,7 @@ grpc_port = 7070
             ("[listen]", "[raft]\nelection_timeout_min_ms = 900\n[listen]", "raft.election_timeout_max_ms = 400"),
             ("[listen]", "[log]\nsegment_size_bytes = 5\n[listen]", "log.segment_size_bytes = 5: expected at least"),
             ("kafka = \"127.0.0.1:9092\"", "kafka = \"nowhere\"", "line 6"),
+            ("[listen]", "[listen]\nrocketmq = \"127.0.0.1:8081\"", "expected nodes.rocketmq_port of node 0"),
         ] {
             let error = load::parse(&GOOD.replacen(from, to, 1), &[]).unwrap_err();
             assert!(error.contains(expected), "{error}");

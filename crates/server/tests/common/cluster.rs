@@ -64,18 +64,19 @@ impl Cluster {
         let dir = self.dir.path().join(format!("node-{id}"));
         let mut base = format!(
             "cluster_name = \"test\"\nnode_id = {id}\ndata_dir = {:?}\nbroker_groups = {}\nboot_id_path = {:?}\n\
-             [listen]\nkafka = \"127.0.0.1:{}\"\nhttp = \"127.0.0.1:{}\"\ngrpc = \"127.0.0.1:{}\"\n",
+             [listen]\nkafka = \"127.0.0.1:{}\"\nrocketmq = \"127.0.0.1:{}\"\nhttp = \"127.0.0.1:{}\"\ngrpc = \"127.0.0.1:{}\"\n",
             dir.join("data"),
             self.layout.broker_groups,
             dir.join("boot_id"),
             ports.kafka,
+            ports.rocketmq,
             ports.http,
             ports.grpc,
         );
-        for (id, Ports { kafka, http, grpc }) in listed {
+        for (id, Ports { kafka, rocketmq, http, grpc }) in listed {
             write!(
                 base,
-                "[[nodes]]\nid = {id}\nhost = \"127.0.0.1\"\nkafka_port = {kafka}\nhttp_port = {http}\ngrpc_port = {grpc}\n"
+                "[[nodes]]\nid = {id}\nhost = \"127.0.0.1\"\nkafka_port = {kafka}\nrocketmq_port = {rocketmq}\nhttp_port = {http}\ngrpc_port = {grpc}\n"
             )
             .expect("a string takes everything");
         }
@@ -113,7 +114,7 @@ impl Drop for Cluster {
     }
 }
 
-/// Three ports that nobody listens on, and that no other call of this process gives.
+/// Four ports that nobody listens on, and that no other call of this process gives.
 fn free_ports() -> Ports {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     // Test processes may run side by side.
@@ -124,5 +125,5 @@ fn free_ports() -> Ports {
             return port;
         }
     };
-    Ports { kafka: next(), http: next(), grpc: next() }
+    Ports { kafka: next(), rocketmq: next(), http: next(), grpc: next() }
 }

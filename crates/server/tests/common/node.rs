@@ -20,6 +20,7 @@ const END_LIMIT: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone, Copy)]
 pub struct Ports {
     pub kafka: u16,
+    pub rocketmq: u16,
     pub http: u16,
     pub grpc: u16,
 }

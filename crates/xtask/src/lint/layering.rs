@@ -13,10 +13,9 @@ use std::collections::BTreeSet;
 use super::metadata::{Metadata, Package};
 
 /// Crate, and the crates directly below it (without the `duolog-` prefix).
-const BELOW: [(&str, &[&str]); 17] = [
+const BELOW: [(&str, &[&str]); 16] = [
     ("types", &[]),
     ("record", &["types"]),
-    ("rocketmq-protocol", &["record"]),
     ("state", &["record"]),
     ("commit-log", &["record"]),
     ("coordinator", &["state"]),
@@ -24,7 +23,7 @@ const BELOW: [(&str, &[&str]); 17] = [
     ("replication", &["commit-log", "state-store"]),
     ("broker", &["coordinator", "replication"]),
     ("kafka", &["broker"]),
-    ("rocketmq", &["broker", "rocketmq-protocol"]),
+    ("rocketmq", &["broker"]),
     ("cli", &["record", "replication"]),
     ("server", &["kafka", "rocketmq", "cli"]),
     ("sim", &["server", "chaos"]),
@@ -34,7 +33,7 @@ const BELOW: [(&str, &[&str]); 17] = [
 ];
 
 /// Pure crates: no runtime, no system calls, no randomness.
-const PURE: [&str; 5] = ["types", "record", "rocketmq-protocol", "state", "coordinator"];
+const PURE: [&str; 4] = ["types", "record", "state", "coordinator"];
 const IMPURE_DEPENDENCIES: [&str; 5] = ["tokio", "libc", "rand", "parking_lot", "tracing-subscriber"];
 
 /// A dependency that only these crates may name.
@@ -47,7 +46,7 @@ const OWNED: [(&str, &[&str]); 5] = [
 ];
 
 /// What the broker never sees.
-const PROTOCOL_CRATES: [&str; 4] = ["kafka-protocol", "duolog-rocketmq-protocol", "duolog-kafka", "duolog-rocketmq"];
+const PROTOCOL_CRATES: [&str; 3] = ["kafka-protocol", "duolog-kafka", "duolog-rocketmq"];
 
 pub fn check(metadata: &Metadata) -> Vec<String> {
     metadata.members().flat_map(check_crate).collect()
@@ -120,6 +119,7 @@ mod tests {
             ("duolog-cli", "duolog-broker"),
             ("duolog-kafka", "duolog-cli"),
             ("duolog-broker", "duolog-kafka"),
+            ("duolog-broker", "duolog-rocketmq"),
             ("duolog-types", "duolog-record"),
             ("duolog-state", "duolog-state-store"),
             ("duolog-coordinator", "duolog-commit-log"),
@@ -141,6 +141,7 @@ mod tests {
             ("duolog-broker", "duolog-state-store"),
             ("duolog-server", "duolog-types"),
             ("duolog-kafka", "kafka-protocol"),
+            ("duolog-rocketmq", "duolog-broker"),
             ("duolog-state-store", "rocksdb"),
             ("duolog-replication", "openraft"),
         ] {

@@ -1,0 +1,197 @@
+//! ReceiveMessage: waits for messages at a node that leads some of the topic.
+//!
+//! Which partitions a request is about: of a FIFO topic the one that it names, when it comes from a consumer with an assignment; else all
+//! that the leader of the named queue leads, so that one long poll sees whatever comes there.
+
+use std::time::Duration;
+
+use duolog_broker::BrokerError;
+use duolog_broker::api::{TopicRef, TopicView};
+use duolog_broker::message_api::{DeliveredMessage, Filter, MessageApi, Receive};
+use duolog_types::{MessageType, NodeId};
+use tokio::time::Instant;
+
+use super::invisible_ms;
+use super::query_assignment::ANY_QUEUE;
+use super::query_route::node_named;
+use crate::caller::Caller;
+use crate::context::Context;
+use crate::errors::Refusal;
+use crate::mapping::{Place, to_message};
+use crate::place::{Leader, Patience, node_of};
+use crate::proto::{Code, FilterExpression, FilterType, Message, ReceiveMessageRequest, Resource, Status};
+use crate::settings::{ATTEMPTS_MAX, POLL_MS, RECEIVE_BATCH_MAX};
+use crate::time::{from_duration, to_duration};
+use crate::{handles, names};
+
+/// How long a message is invisible that is renewed as long as its consumer lives.
+const RENEWED_MS: u64 = 60_000;
+
+/// The status of an answer without messages.
+pub(crate) fn nothing() -> Status {
+    Status { code: Code::MessageNotFound.into(), message: "no message came in time".to_owned() }
+}
+
+/// Gives the messages; none when none came in time.
+pub(crate) async fn handle<B: MessageApi>(
+    context: Context<B>,
+    caller: Caller,
+    mut request: ReceiveMessageRequest,
+) -> Result<Vec<Message>, Refusal> {
+    let mut queue = request.message_queue.clone().unwrap_or_default();
+    let name = names::topic(queue.topic.as_ref())?;
+    let topic = context.broker.topic(&TopicRef::Name(name.clone()))?;
+    let resource = queue.topic.clone().unwrap_or_default();
+    let is_fifo = topic.config.message_type() == MessageType::Fifo;
+    let named = queue.broker.as_ref().and_then(|broker| node_named(&broker.name));
+    let wanted = queue.id;
+    if !is_fifo || context.clients.is_simple_consumer(&caller.client_id) {
+        queue.id = ANY_QUEUE;
+    }
+    let partition = (queue.id >= 0).then_some(queue.id);
+    request.message_queue = Some(queue);
+    let until = caller.deadline(wait(&request));
+    let receive = receive_of(&context, &caller, &request, &topic, partition)?;
+    let mut patience = Patience::new(&caller, caller.deadline(wait(&request) + context.retry()));
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let result = match leader(&context, &caller, &name, wanted, named) {
+            Ok(Leader::Here) => here(&context, receive.clone(), left, &resource, is_fifo).await,
+            Ok(Leader::There(node)) => {
+                let request = with_wait(&request, left);
+                context.peers.receive(node, &caller, request, until + context.retry()).await
+            }
+            Err(refusal) => Err(refusal),
+        };
+        match result {
+            Err(refusal) if refusal.is_transient() && patience.wait().await => {}
+            result => return result,
+        }
+    }
+}
+
+fn wait(request: &ReceiveMessageRequest) -> Duration {
+    let ms = request.long_polling_timeout.as_ref().and_then(from_duration);
+    Duration::from_millis(ms.unwrap_or(POLL_MS).min(2 * POLL_MS))
+}
+
+fn with_wait(request: &ReceiveMessageRequest, left: Duration) -> ReceiveMessageRequest {
+    let ms = u64::try_from(left.as_millis()).unwrap_or(POLL_MS);
+    ReceiveMessageRequest { long_polling_timeout: Some(to_duration(ms)), ..request.clone() }
+}
+
+fn receive_of<B: MessageApi>(
+    context: &Context<B>,
+    caller: &Caller,
+    request: &ReceiveMessageRequest,
+    topic: &TopicView,
+    partition: Option<i32>,
+) -> Result<Receive, Refusal> {
+    let invisible_ms = match (&request.invisible_duration, request.auto_renew) {
+        (None, true) => RENEWED_MS,
+        (duration, _) => invisible_ms(duration.as_ref(), 1)?,
+    };
+    Ok(Receive {
+        group: names::group(request.group.as_ref())?,
+        client_id: caller.client_id.clone(),
+        topic: TopicRef::Id(topic.id),
+        partition,
+        count_max: u32::try_from(request.batch_size).unwrap_or(0).clamp(1, RECEIVE_BATCH_MAX),
+        filter: filter_of(request.filter_expression.as_ref()),
+        invisible_ms,
+        auto_renew: request.auto_renew,
+        attempt_id: request.attempt_id.clone().filter(|id| !id.is_empty()),
+        attempts_max: context.clients.attempts_max(&caller.client_id).unwrap_or(ATTEMPTS_MAX),
+        wait_ms_max: 0,
+    })
+}
+
+fn filter_of(expression: Option<&FilterExpression>) -> Filter {
+    let Some(expression) = expression else { return Filter::All };
+    let text = expression.expression.trim();
+    match expression.r#type() {
+        FilterType::Sql => Filter::Sql(text.to_owned()),
+        FilterType::Tag | FilterType::Unspecified if text.is_empty() || text == "*" => Filter::All,
+        FilterType::Tag | FilterType::Unspecified => {
+            let tags = text.split("||").map(str::trim).filter(|tag| !tag.is_empty());
+            Filter::Tags(tags.map(str::to_owned).collect())
+        }
+    }
+}
+
+/// Who is asked: the leader of the queue's partition; for any queue the broker that is named, this node, or whoever leads anything.
+fn leader<B: MessageApi>(
+    context: &Context<B>,
+    caller: &Caller,
+    topic: &str,
+    queue: i32,
+    named: Option<NodeId>,
+) -> Result<Leader, Refusal> {
+    if caller.is_forwarded {
+        return Ok(Leader::Here);
+    }
+    let topic = context.broker.topic(&TopicRef::Name(topic.to_owned()))?;
+    let leader = match usize::try_from(queue) {
+        Ok(partition) => {
+            let view = topic.partitions.get(partition);
+            let unknown = || BrokerError::UnknownPartition { topic: topic.name.clone(), partition: queue };
+            view.ok_or_else(unknown)?.leader
+        }
+        Err(_) => {
+            let leads = |node: &NodeId| topic.partitions.iter().any(|partition| partition.leader == Some(*node));
+            let own = context.broker.node_id();
+            let any = || topic.partitions.iter().find_map(|partition| partition.leader);
+            named.filter(leads).or_else(|| Some(own).filter(leads)).or_else(any)
+        }
+    };
+    leader.map(|node| node_of(context, node)).ok_or_else(|| BrokerError::LeaderNotAvailable.into())
+}
+
+async fn here<B: MessageApi>(
+    context: &Context<B>,
+    receive: Receive,
+    wait: Duration,
+    resource: &Resource,
+    is_fifo: bool,
+) -> Result<Vec<Message>, Refusal> {
+    let wait_ms_max = u64::try_from(wait.as_millis()).unwrap_or(POLL_MS);
+    let invisible_ms = receive.invisible_ms;
+    let received = tokio::select! {
+        received = context.broker.receive(Receive { wait_ms_max, ..receive }) => received,
+        () = context.stop.cancelled() => Ok(Vec::new()),
+    };
+    let delivered = received.map_err(|error| match error {
+        BrokerError::InvalidRequest(sentence) => Refusal::Own(Code::IllegalFilterExpression, sentence),
+        error => error.into(),
+    })?;
+    context.metrics.count_delivered(delivered.len());
+    let host = context.own_address.as_str();
+    let message = |delivered: &DeliveredMessage| {
+        let place = Place { topic: resource, partition: delivered.partition, is_fifo, host };
+        let mut message = to_message(&delivered.record, place);
+        let system = message.system_properties.get_or_insert_default();
+        system.receipt_handle = Some(handles::write_receipt(&delivered.receipt));
+        system.delivery_attempt = Some(i32::try_from(delivered.attempt).unwrap_or(i32::MAX));
+        system.invisible_duration = Some(to_duration(invisible_ms));
+        message
+    };
+    Ok(delivered.iter().map(message).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filter(kind: FilterType, text: &str) -> Filter {
+        filter_of(Some(&FilterExpression { r#type: kind.into(), expression: text.to_owned() }))
+    }
+
+    #[test]
+    fn filters_are_told_apart() {
+        let tags = |tags: &[&str]| Filter::Tags(tags.iter().map(|tag| (*tag).to_owned()).collect());
+        assert_eq!((filter_of(None), filter(FilterType::Tag, "*")), (Filter::All, Filter::All));
+        assert_eq!(filter(FilterType::Tag, "a"), tags(&["a"]));
+        assert_eq!(filter(FilterType::Unspecified, " a ||b|| "), tags(&["a", "b"]));
+        assert_eq!(filter(FilterType::Sql, "n > 1"), Filter::Sql("n > 1".to_owned()));
+    }
+}

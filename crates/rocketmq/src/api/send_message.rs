@@ -1,0 +1,257 @@
+//! SendMessage: checks each message, chooses its partition, stores it where that is led. Each message has a result of its own.
+
+use bytes::Bytes;
+use duolog_broker::api::{AckLease, Produced, TopicRef};
+use duolog_broker::message_api::{Delivery, MessageApi, SendMessage, Sent};
+use duolog_types::{NodeId, Offset, TimestampMs, TimestampType, TopicPartition};
+use tokio::time::Instant;
+
+use crate::caller::Caller;
+use crate::check::{self, Kind};
+use crate::context::Context;
+use crate::errors::{Refusal, ok, overall};
+use crate::handles;
+use crate::mapping::{Stamp, to_batch};
+use crate::names;
+use crate::partitioner::partition_of;
+use crate::place::scatter;
+use crate::proto::{Code, Message, SendMessageRequest, SendMessageResponse, SendResultEntry, Status, SystemProperties};
+use crate::time::{from_duration, from_timestamp, now};
+
+/// When the producer of a half message is asked first, unless it says something else.
+const CHECK_AFTER_MS: u64 = 10_000;
+
+/// A message that was checked.
+#[derive(Clone)]
+struct Ready {
+    topic: TopicRef,
+    partition: u32,
+    kind: Kind,
+    batch: Bytes,
+    delivery: Delivery,
+    /// For a node that leads.
+    message: Message,
+}
+
+/// How a message ended that was stored.
+enum Stored {
+    Here(Sent),
+    /// The other node's answer.
+    There(SendResultEntry),
+}
+
+pub(crate) async fn handle<B: MessageApi>(
+    context: Context<B>,
+    caller: Caller,
+    request: SendMessageRequest,
+) -> Result<SendMessageResponse, Refusal> {
+    if request.messages.is_empty() {
+        return Err(Refusal::new(Code::BadRequest, "there are no messages"));
+    }
+    let ids: Vec<String> = request.messages.iter().map(message_id).collect();
+    let mut entries: Vec<Option<SendResultEntry>> = vec![None; ids.len()];
+    let (mut items, mut places) = (Vec::new(), Vec::new());
+    for (place, message) in request.messages.into_iter().enumerate() {
+        match prepare(&context, &caller, message) {
+            Ok(item) => {
+                items.push(item);
+                places.push(place);
+            }
+            Err(refusal) => entries[place] = Some(refused(&refusal)),
+        }
+    }
+    let deadline = caller.deadline(context.retry());
+    let here = |messages| store(&context, messages, deadline);
+    let there = |node, messages| forward(&context, &caller, node, messages, deadline);
+    let results = scatter(&context, &caller, deadline, &items, here, there).await;
+    // Nothing waits between this and the answer.
+    for ((place, result), (_, ready)) in places.into_iter().zip(results).zip(&items) {
+        let confirmed = result.and_then(|stored| confirm(&context, stored, ready.kind, &ids[place]));
+        entries[place] = Some(confirmed.unwrap_or_else(|refusal| refused(&refusal)));
+    }
+    let entries = entries.into_iter().zip(ids).map(|(entry, id)| {
+        let entry = entry.unwrap_or_default();
+        SendResultEntry { message_id: id, ..entry }
+    });
+    let entries: Vec<SendResultEntry> = entries.collect();
+    let status = overall(entries.iter().map(|entry| entry.status.as_ref()));
+    Ok(SendMessageResponse { status: Some(status), entries })
+}
+
+fn message_id(message: &Message) -> String {
+    message.system_properties.as_ref().map(|system| system.message_id.clone()).unwrap_or_default()
+}
+
+fn refused(refusal: &Refusal) -> SendResultEntry {
+    SendResultEntry { status: Some(refusal.status()), ..SendResultEntry::default() }
+}
+
+fn prepare<B: MessageApi>(
+    context: &Context<B>,
+    caller: &Caller,
+    mut message: Message,
+) -> Result<(TopicPartition, Ready), Refusal> {
+    let name = names::topic(message.topic.as_ref())?;
+    let topic = context.broker.topic(&TopicRef::Name(name.clone()))?;
+    let kind = check::message(&message, topic.config.message_type())?;
+    let system = message.system_properties.get_or_insert_default();
+    let partitions = u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX);
+    let partition = choose_partition(system, partitions, context.next_turn());
+    // So that the node that leads chooses the same.
+    system.queue_id = i32::try_from(partition).unwrap_or(i32::MAX);
+    let delivery = delivery_of(system, kind, now());
+    if kind == Kind::Transaction {
+        context.clients.publishes(&caller.client_id, &name);
+    }
+    let stamp = Stamp {
+        host: &context.own_address,
+        now: now(),
+        is_log_append_time: topic.config.timestamp_type() == TimestampType::LogAppendTime,
+    };
+    let batch = to_batch(&message, kind, stamp)?;
+    let place = TopicPartition { topic: topic.id, partition };
+    Ok((place, Ready { topic: TopicRef::Id(topic.id), partition, kind, batch, delivery, message }))
+}
+
+/// A message group has a partition; else the producer's choice counts, else any.
+fn choose_partition(system: &SystemProperties, partitions: u32, turn: u32) -> u32 {
+    if let Some(group) = &system.message_group {
+        return partition_of(group.as_bytes(), partitions);
+    }
+    match u32::try_from(system.queue_id) {
+        Ok(chosen) if chosen < partitions => chosen,
+        _ => turn % partitions.max(1),
+    }
+}
+
+fn delivery_of(system: &SystemProperties, kind: Kind, now: TimestampMs) -> Delivery {
+    match (kind, &system.delivery_timestamp) {
+        (Kind::Delay, Some(time)) => Delivery::At(from_timestamp(time)),
+        (Kind::Transaction, _) => {
+            let asked = system.orphaned_transaction_recovery_duration.as_ref().and_then(from_duration);
+            let after_ms = i64::try_from(asked.filter(|ms| *ms > 0).unwrap_or(CHECK_AFTER_MS)).unwrap_or(i64::MAX);
+            Delivery::OnCommit { check_at: TimestampMs(now.0.saturating_add(after_ms)) }
+        }
+        _ => Delivery::Now,
+    }
+}
+
+async fn store<B: MessageApi>(
+    context: &Context<B>,
+    messages: Vec<Ready>,
+    deadline: Instant,
+) -> Vec<Result<Stored, Refusal>> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    let timeout_ms = i32::try_from(left.as_millis()).unwrap_or(i32::MAX).max(1);
+    let count = messages.len();
+    let messages = messages.into_iter().map(|ready| SendMessage {
+        topic: ready.topic,
+        partition: i32::try_from(ready.partition).unwrap_or(i32::MAX),
+        batch: ready.batch,
+        delivery: ready.delivery,
+    });
+    let sent = context.broker.send_messages(messages.collect(), timeout_ms).await;
+    context.metrics.count_sent(sent.iter().filter(|result| result.is_ok()).count());
+    debug_assert_eq!(sent.len(), count, "the broker answers each message");
+    sent.into_iter().map(|result| result.map(Stored::Here).map_err(Refusal::from)).collect()
+}
+
+async fn forward<B: MessageApi>(
+    context: &Context<B>,
+    caller: &Caller,
+    node: NodeId,
+    messages: Vec<Ready>,
+    deadline: Instant,
+) -> Vec<Result<Stored, Refusal>> {
+    let count = messages.len();
+    let request = SendMessageRequest { messages: messages.into_iter().map(|ready| ready.message).collect() };
+    match context.peers.forward(node, caller, request, deadline).await {
+        Ok(answer) if answer.entries.len() == count => answer.entries.into_iter().map(stored_there).collect(),
+        Ok(answer) => vec![answer.status; count].into_iter().map(|status| Err(refusal_of(status))).collect(),
+        Err(refusal) => vec![refusal; count].into_iter().map(Err).collect(),
+    }
+}
+
+fn stored_there(entry: SendResultEntry) -> Result<Stored, Refusal> {
+    match entry.status.as_ref().map(Status::code) {
+        Some(Code::Ok) => Ok(Stored::There(entry)),
+        _ => Err(refusal_of(entry.status)),
+    }
+}
+
+fn refusal_of(status: Option<Status>) -> Refusal {
+    let status = status.unwrap_or_default();
+    match status.code() {
+        Code::Ok => Refusal::new(Code::InternalServerError, "the node that leads did not answer each message"),
+        code => Refusal::Own(code, status.message),
+    }
+}
+
+/// The answer about a message, if what it rests on still holds.
+fn confirm<B: MessageApi>(
+    context: &Context<B>,
+    stored: Stored,
+    kind: Kind,
+    message_id: &str,
+) -> Result<SendResultEntry, Refusal> {
+    let sent = match stored {
+        Stored::Here(sent) => sent,
+        Stored::There(entry) => return Ok(entry),
+    };
+    if let Some(lease) = sent.lease {
+        confirm_lease(context, sent.offset, lease)?;
+    }
+    let handle = sent.handle.map(|handle| handles::write_hidden(&handle, message_id)).unwrap_or_default();
+    let (transaction_id, recall_handle) = match kind {
+        Kind::Transaction => (handle, String::new()),
+        _ => (String::new(), handle),
+    };
+    Ok(SendResultEntry {
+        status: Some(ok()),
+        message_id: message_id.to_owned(),
+        transaction_id,
+        offset: sent.offset.map_or(0, |offset| offset.0),
+        recall_handle,
+    })
+}
+
+fn confirm_lease<B: MessageApi>(context: &Context<B>, offset: Option<Offset>, lease: AckLease) -> Result<(), Refusal> {
+    let produced = Produced {
+        base_offset: offset.unwrap_or_default(),
+        log_append_time: None,
+        log_start_offset: Offset::default(),
+        lease: Some(lease),
+    };
+    context.broker.confirm(produced)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::{to_duration, to_timestamp};
+
+    #[test]
+    fn a_group_chooses_its_partition_and_a_producer_otherwise() {
+        let free = |queue_id| SystemProperties { queue_id, ..SystemProperties::default() };
+        assert_eq!(choose_partition(&free(2), 4, 0), 2);
+        assert_eq!((choose_partition(&free(-1), 4, 7), choose_partition(&free(4), 4, 5)), (3, 1));
+        let grouped = SystemProperties { message_group: Some("abc".to_owned()), ..free(0) };
+        assert!((0..4).all(|turn| choose_partition(&grouped, 4, turn) == partition_of(b"abc", 4)));
+    }
+
+    #[test]
+    fn a_kind_decides_when_a_message_is_delivered() {
+        let (plain, at) = (SystemProperties::default(), TimestampMs(1_000));
+        assert_eq!(delivery_of(&plain, Kind::Normal, at), Delivery::Now);
+        let late = SystemProperties { delivery_timestamp: Some(to_timestamp(TimestampMs(9))), ..plain.clone() };
+        assert_eq!(delivery_of(&late, Kind::Delay, at), Delivery::At(TimestampMs(9)));
+        let check = |system: &SystemProperties| match delivery_of(system, Kind::Transaction, at) {
+            Delivery::OnCommit { check_at } => check_at.0,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(check(&plain), 11_000);
+        let asked = SystemProperties { orphaned_transaction_recovery_duration: Some(to_duration(500)), ..plain };
+        assert_eq!(check(&asked), 1_500);
+    }
+}

@@ -1,0 +1,111 @@
+//! Telemetry: a client describes itself and is told how to behave; the node may ask it something later.
+
+use std::time::Duration;
+
+use duolog_broker::api::TopicRef;
+use duolog_broker::message_api::MessageApi;
+use duolog_types::MessageType;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming};
+
+use crate::caller::Caller;
+use crate::clients::Commands;
+use crate::context::Context;
+use crate::errors::{Refusal, ok};
+use crate::names;
+use crate::proto::settings::PubSub;
+use crate::proto::telemetry_command::Command;
+use crate::proto::{Code, Settings, TelemetryCommand};
+use crate::settings;
+
+/// Commands that wait for a client to read them; then it is not told any more.
+const COMMANDS_MAX: usize = 64;
+/// A client that does not read its answer for this long is given up.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The stream to the client. It ends when the client's own ends, or when the front end stops.
+pub(crate) fn handle<B: MessageApi>(
+    context: Context<B>,
+    caller: Caller,
+    commands: Streaming<TelemetryCommand>,
+) -> ReceiverStream<Result<TelemetryCommand, Status>> {
+    let (sender, answers) = mpsc::channel(COMMANDS_MAX);
+    tokio::spawn(async move {
+        let stop = context.stop.clone();
+        let attached = caller.check().and_then(|()| context.clients.attach(&caller.client_id, sender.clone()));
+        match attached {
+            Ok(stream) => {
+                tokio::select! {
+                    () = listen(&context, &caller, commands, &sender) => {}
+                    () = stop.cancelled() => {}
+                    () = sender.closed() => {}
+                }
+                context.clients.detach(&caller.client_id, stream);
+            }
+            Err(refusal) => {
+                let _ = sender.send(Ok(refused(&context, &refusal))).await;
+            }
+        }
+    });
+    ReceiverStream::new(answers)
+}
+
+async fn listen<B: MessageApi>(
+    context: &Context<B>,
+    caller: &Caller,
+    mut commands: Streaming<TelemetryCommand>,
+    sender: &Commands,
+) {
+    // A broken stream ends as a closed one does: the client opens another.
+    while let Ok(Some(TelemetryCommand { command, .. })) = commands.message().await {
+        let Some(Command::Settings(told)) = command else {
+            // Answers to questions that this version does not ask.
+            continue;
+        };
+        let answer = match describe(context, caller, told) {
+            Ok(answer) => {
+                context.metrics.count_answer(Code::Ok);
+                TelemetryCommand { status: Some(ok()), command: Some(Command::Settings(answer)) }
+            }
+            Err(refusal) => refused(context, &refusal),
+        };
+        if !matches!(timeout(WRITE_TIMEOUT, sender.send(Ok(answer))).await, Ok(Ok(()))) {
+            return;
+        }
+    }
+}
+
+fn refused<B: MessageApi>(context: &Context<B>, refusal: &Refusal) -> TelemetryCommand {
+    context.metrics.count_answer(refusal.code());
+    TelemetryCommand { status: Some(refusal.status()), command: None }
+}
+
+/// Notes a client's settings and gives those that it is answered.
+fn describe<B: MessageApi>(context: &Context<B>, caller: &Caller, told: Settings) -> Result<Settings, Refusal> {
+    let (publishes, is_fifo) = match &told.pub_sub {
+        Some(PubSub::Publishing(publishing)) => {
+            let topics: Result<Vec<String>, Refusal> =
+                publishing.topics.iter().map(|topic| names::topic(Some(topic))).collect();
+            (topics?, false)
+        }
+        Some(PubSub::Subscription(subscription)) => {
+            let topics: Result<Vec<String>, Refusal> =
+                subscription.subscriptions.iter().map(|entry| names::topic(entry.topic.as_ref())).collect();
+            let topics = topics?;
+            (Vec::new(), !topics.is_empty() && topics.iter().all(|topic| is_fifo(context, topic)))
+        }
+        None => {
+            let sentence = "the settings have neither `publishing` nor `subscription`";
+            return Err(Refusal::new(Code::BadRequest, sentence));
+        }
+    };
+    context.clients.described(&caller.client_id, &told, publishes)?;
+    Ok(settings::answer(told, is_fifo))
+}
+
+fn is_fifo<B: MessageApi>(context: &Context<B>, topic: &str) -> bool {
+    let view = context.broker.topic(&TopicRef::Name(topic.to_owned()));
+    view.is_ok_and(|view| view.config.message_type() == MessageType::Fifo)
+}

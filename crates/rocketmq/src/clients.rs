@@ -1,0 +1,260 @@
+//! The clients that are connected to this node: what they are, when they were last heard of, and how to tell them something.
+//!
+//! Deliberately absent: clients of other nodes. A client connects to every node that leads a queue of its topics.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::mpsc::Sender;
+use tokio::time::Instant;
+
+use crate::errors::Refusal;
+use crate::proto::settings::PubSub;
+use crate::proto::{ClientType, Code, Settings, TelemetryCommand};
+
+/// What is sent over a client's telemetry stream.
+pub(crate) type Commands = Sender<Result<TelemetryCommand, tonic::Status>>;
+
+/// Topics of one producer that are remembered.
+const TOPICS_MAX: usize = 10_000;
+
+/// The registry.
+pub(crate) struct Clients {
+    known: Mutex<HashMap<String, Client>>,
+    clients_max: usize,
+    expiration: Duration,
+}
+
+struct Client {
+    seen: Instant,
+    kind: ClientType,
+    /// What a producer publishes to.
+    topics: HashSet<String>,
+    /// What a consumer has told, if it did.
+    attempts_max: Option<u32>,
+    /// Telemetry streams, the newest last: a client has one for each address that it knows this node by.
+    streams: Vec<(u64, Commands)>,
+    next_stream: u64,
+}
+
+impl Client {
+    fn new() -> Self {
+        Self {
+            seen: Instant::now(),
+            kind: ClientType::Unspecified,
+            topics: HashSet::new(),
+            attempts_max: None,
+            streams: Vec::new(),
+            next_stream: 0,
+        }
+    }
+
+    fn publishes(&mut self, topic: String) {
+        if self.topics.len() < TOPICS_MAX {
+            self.topics.insert(topic);
+        }
+    }
+}
+
+impl Clients {
+    pub(crate) fn new(clients_max: usize, expiration: Duration) -> Self {
+        Self { known: Mutex::default(), clients_max, expiration }
+    }
+
+    /// A client was heard of.
+    ///
+    /// # Errors
+    /// There are too many.
+    pub(crate) fn heard(&self, id: &str, kind: ClientType) -> Result<(), Refusal> {
+        self.change(id, |client| {
+            if kind != ClientType::Unspecified {
+                client.kind = kind;
+            }
+        })
+    }
+
+    /// A client has described itself; `topics` are those that it publishes to.
+    ///
+    /// # Errors
+    /// As [`Clients::heard`].
+    pub(crate) fn described(&self, id: &str, settings: &Settings, topics: Vec<String>) -> Result<(), Refusal> {
+        self.change(id, |client| {
+            client.kind = settings.client_type();
+            topics.into_iter().for_each(|topic| client.publishes(topic));
+            if let Some(PubSub::Subscription(_)) = settings.pub_sub {
+                let told = settings.backoff_policy.as_ref().and_then(|policy| u32::try_from(policy.max_attempts).ok());
+                client.attempts_max = told.filter(|attempts| *attempts > 0);
+            }
+        })
+    }
+
+    /// A client has a telemetry stream. Gives the stream's number.
+    ///
+    /// # Errors
+    /// As [`Clients::heard`].
+    pub(crate) fn attach(&self, id: &str, commands: Commands) -> Result<u64, Refusal> {
+        self.change(id, |client| {
+            client.next_stream += 1;
+            client.streams.push((client.next_stream, commands));
+            client.next_stream
+        })
+    }
+
+    /// A telemetry stream has ended.
+    pub(crate) fn detach(&self, id: &str, stream: u64) {
+        if let Some(client) = self.known.lock().get_mut(id) {
+            client.streams.retain(|(number, _)| *number != stream);
+            client.seen = Instant::now();
+        }
+    }
+
+    /// A producer that is known sends transactional messages to a topic.
+    pub(crate) fn publishes(&self, id: &str, topic: &str) {
+        if let Some(client) = self.known.lock().get_mut(id)
+            && !client.topics.contains(topic)
+        {
+            client.publishes(topic.to_owned());
+        }
+    }
+
+    /// A client ends.
+    pub(crate) fn remove(&self, id: &str) {
+        self.known.lock().remove(id);
+    }
+
+    /// How often a message is delivered to a consumer at most, if it has told.
+    pub(crate) fn attempts_max(&self, id: &str) -> Option<u32> {
+        self.known.lock().get(id)?.attempts_max
+    }
+
+    /// Whether a client is known to receive without an assignment of queues.
+    pub(crate) fn is_simple_consumer(&self, id: &str) -> bool {
+        self.known.lock().get(id).is_some_and(|client| client.kind == ClientType::SimpleConsumer)
+    }
+
+    /// Whether any client could be asked how a transaction ends.
+    pub(crate) fn has_producers(&self) -> bool {
+        self.known.lock().values().any(|client| !client.topics.is_empty() && !client.streams.is_empty())
+    }
+
+    /// Sends a command to one of the producers of a topic, to another one in each turn. Whether there was one that took it.
+    pub(crate) fn ask_producer(&self, topic: &str, turn: u32, command: &TelemetryCommand) -> bool {
+        let known = self.known.lock();
+        let mut producers: Vec<(&String, &Client)> =
+            known.iter().filter(|(_, client)| client.topics.contains(topic)).collect();
+        producers.sort_by_key(|(id, _)| *id);
+        let first = (turn as usize).checked_rem(producers.len()).unwrap_or(0);
+        producers.rotate_left(first);
+        let streams = producers.iter().flat_map(|(_, client)| client.streams.iter().rev());
+        streams.map(|(_, stream)| stream).any(|stream| stream.try_send(Ok(command.clone())).is_ok())
+    }
+
+    /// Forgets who has been silent for too long. A client with an open stream is not silent.
+    pub(crate) fn expire(&self) {
+        self.known.lock().retain(|_, client| {
+            client.streams.retain(|(_, stream)| !stream.is_closed());
+            !client.streams.is_empty() || client.seen.elapsed() < self.expiration
+        });
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.known.lock().len()
+    }
+
+    fn change<T>(&self, id: &str, change: impl FnOnce(&mut Client) -> T) -> Result<T, Refusal> {
+        let mut known = self.known.lock();
+        if !known.contains_key(id) && known.len() >= self.clients_max {
+            let sentence = format!("this node knows {} clients, which is its limit", known.len());
+            return Err(Refusal::new(Code::TooManyRequests, sentence));
+        }
+        let client = known.entry(id.to_owned()).or_insert_with(Client::new);
+        client.seen = Instant::now();
+        Ok(change(client))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::proto::{Publishing, RetryPolicy, Subscription};
+
+    fn clients() -> Clients {
+        Clients::new(3, Duration::from_secs(120))
+    }
+
+    fn producer() -> Settings {
+        let pub_sub = Some(PubSub::Publishing(Publishing::default()));
+        let mut settings = Settings { pub_sub, ..Settings::default() };
+        settings.set_client_type(ClientType::Producer);
+        settings
+    }
+
+    #[test]
+    fn a_producer_of_the_topic_is_asked_in_turn() {
+        let clients = clients();
+        let command = TelemetryCommand::default();
+        assert!(!clients.ask_producer("t", 0, &command));
+        let mut asked = Vec::new();
+        for id in ["a", "b"] {
+            let (sender, receiver) = mpsc::channel(4);
+            clients.described(id, &producer(), vec!["t".to_owned()]).unwrap();
+            clients.attach(id, sender).unwrap();
+            asked.push(receiver);
+        }
+        assert!(clients.has_producers());
+        assert!(clients.ask_producer("t", 0, &command) && clients.ask_producer("t", 1, &command));
+        assert!(!clients.ask_producer("other", 0, &command));
+        assert!(asked.iter_mut().all(|receiver| receiver.try_recv().is_ok() && receiver.try_recv().is_err()));
+        drop(asked.remove(0));
+        assert!(clients.ask_producer("t", 0, &command), "the other one is there");
+        clients.remove("b");
+        assert!(!clients.ask_producer("t", 0, &command));
+    }
+
+    #[test]
+    fn a_stream_that_ended_leaves_the_older_one() {
+        let clients = clients();
+        let (older, mut received) = mpsc::channel(4);
+        let (newer, _gone) = mpsc::channel(4);
+        clients.described("a", &producer(), vec!["t".to_owned()]).unwrap();
+        clients.attach("a", older).unwrap();
+        let newer = clients.attach("a", newer).unwrap();
+        clients.detach("a", newer);
+        assert!(clients.ask_producer("t", 0, &TelemetryCommand::default()));
+        assert!(received.try_recv().is_ok());
+    }
+
+    #[test]
+    fn a_consumer_may_say_how_often_it_wants_a_message() {
+        let clients = clients();
+        assert_eq!(clients.attempts_max("c"), None);
+        let mut settings = Settings {
+            pub_sub: Some(PubSub::Subscription(Subscription::default())),
+            backoff_policy: Some(RetryPolicy { max_attempts: 5, strategy: None }),
+            ..Settings::default()
+        };
+        settings.set_client_type(ClientType::SimpleConsumer);
+        clients.described("c", &settings, Vec::new()).unwrap();
+        assert_eq!(clients.attempts_max("c"), Some(5));
+        assert!(clients.is_simple_consumer("c") && !clients.is_simple_consumer("d"));
+    }
+
+    #[test]
+    fn there_is_a_limit_and_silence_ends_it() {
+        let clients = Clients::new(2, Duration::ZERO);
+        let (sender, receiver) = mpsc::channel(1);
+        clients.attach("a", sender).unwrap();
+        clients.heard("b", ClientType::Producer).unwrap();
+        assert_eq!(clients.heard("c", ClientType::Producer).unwrap_err().code(), Code::TooManyRequests);
+        clients.heard("a", ClientType::Producer).unwrap();
+        clients.expire();
+        assert_eq!(clients.count(), 1, "the one with a stream stays");
+        drop(receiver);
+        clients.expire();
+        assert_eq!(clients.count(), 0);
+    }
+}

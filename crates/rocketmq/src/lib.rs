@@ -1,0 +1,50 @@
+//! The RocketMQ 5 front end: gRPC calls of `apache.rocketmq.v2.MessagingService` in, calls of
+//! [`duolog_broker::message_api::MessageApi`] out. It only translates: no broker rule lives here.
+//!
+//! ```text
+//! socket ─▶ first byte: TLS or not ─▶ HTTP/2 preface ─▶ tonic ─▶ service ─▶ api/*.rs ─┬─▶ MessageApi (this node leads)
+//!                                                                                     └─▶ the same call to the leader's node
+//! ```
+//!
+//! - [`server`]: listener, connections, clean stop. `stream`: plaintext and TLS on one port. [`config`]: what an operator may change.
+//! - `service`: the protocol's trait. `api`: one file per call. `caller`: what a call's metadata says.
+//! - `place`, `peers`: which node leads, the same call to it, and what is tried again during a fail-over.
+//! - `mapping`: messages and records. `handles`: receipts and names of hidden messages as text. `check`: what may be sent.
+//! - `delivery`: messages that a client does not take come back.
+//! - `clients`, `settings`, `orphans`: who is connected here, what clients are told, half messages whose producers are asked.
+//! - `errors`: broker errors to the protocol's codes. [`metrics`]: counters.
+//!
+//! Deliberately absent: authorization (whoever reaches the port may do everything; the TLS certificate is self-signed and proves
+//! nothing), lite topics, the calls of pull consumers, which no published client makes.
+#![warn(missing_docs)]
+
+mod answer;
+mod api;
+mod caller;
+mod check;
+mod clients;
+mod context;
+mod delivery;
+mod digest;
+mod errors;
+mod handles;
+mod mapping;
+mod names;
+mod orphans;
+mod partitioner;
+mod peers;
+mod place;
+mod service;
+mod settings;
+mod stream;
+mod time;
+mod tls;
+
+pub mod config;
+pub mod metrics;
+pub mod proto;
+pub mod server;
+
+pub use config::{RocketmqConfig, RocketmqNode};
+pub use metrics::RocketmqMetrics;
+pub use server::RocketmqServer;

@@ -1,0 +1,60 @@
+//! Messages and records: what a RocketMQ producer sends, any consumer gets, and the other way round. `docs/rocketmq.md` has the
+//! table.
+//!
+//! - The key is the message group, else the first of the message's keys, else null. The value is the body.
+//! - Everything else that the protocol says of a message is in headers of our own names (`OWN_HEADERS`); user properties are headers of
+//!   their own name.
+//! - A record that a Kafka client wrote has none of these headers: `to_message` makes a message of it all the same.
+
+mod to_message;
+mod to_record;
+
+use duolog_broker::message_api::{FIFO_HEADER, TAG_HEADER};
+
+pub(crate) use to_message::{Place, to_message};
+pub(crate) use to_record::{Stamp, to_batch};
+
+/// All keys of the message, with spaces between them.
+const KEYS_HEADER: &str = "KEYS";
+/// The id that the producer gave.
+const MESSAGE_ID_HEADER: &str = "UNIQ_KEY";
+/// The kind of message, when it is not NORMAL: the protocol's name.
+const KIND_HEADER: &str = "__TYPE";
+/// The host of the producer, as it says.
+const BORN_HOST_HEADER: &str = "__BORN_HOST";
+/// When the producer made it, in milliseconds, where the record's timestamp says something else.
+const BORN_TIME_HEADER: &str = "__BORN_TIME";
+/// The front end that took it, and when, in milliseconds.
+const STORE_HOST_HEADER: &str = "__STORE_HOST";
+const STORE_TIME_HEADER: &str = "__STORE_TIME";
+const TRACE_HEADER: &str = "__TRACE_CONTEXT";
+/// The body's encoding, when it is not IDENTITY: the protocol's name.
+const ENCODING_HEADER: &str = "__ENCODING";
+/// When it is to be delivered, in milliseconds; Kafka producers may set it too.
+const DELIVER_AT_HEADER: &str = "duolog.deliver-at";
+
+/// All of them.
+const OWN_HEADERS: [&str; 12] = [
+    TAG_HEADER,
+    KEYS_HEADER,
+    MESSAGE_ID_HEADER,
+    FIFO_HEADER,
+    KIND_HEADER,
+    BORN_HOST_HEADER,
+    BORN_TIME_HEADER,
+    STORE_HOST_HEADER,
+    STORE_TIME_HEADER,
+    TRACE_HEADER,
+    ENCODING_HEADER,
+    DELIVER_AT_HEADER,
+];
+/// More of them may come.
+const OWN_PREFIX: &str = "duolog.";
+
+/// Whether a header is not a user property.
+pub(crate) fn is_reserved(name: &str) -> bool {
+    OWN_HEADERS.contains(&name) || name.starts_with(OWN_PREFIX)
+}
+
+#[cfg(test)]
+mod tests;

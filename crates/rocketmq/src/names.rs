@@ -1,0 +1,71 @@
+//! Names of topics and consumer groups as requests give them.
+
+use duolog_record::group::GroupId;
+use duolog_types::limits;
+
+use crate::errors::Refusal;
+use crate::proto::{Code, Resource};
+
+/// Longest name of a consumer group.
+const GROUP_NAME_BYTES_MAX: usize = 255;
+
+/// The topic's name; in a namespace it is `NAMESPACE%NAME`, as in RocketMQ.
+pub(crate) fn topic(resource: Option<&Resource>) -> Result<String, Refusal> {
+    name(resource, "topic", limits::TOPIC_NAME_BYTES_MAX).map_err(|why| Refusal::new(Code::IllegalTopic, why))
+}
+
+/// The consumer group.
+pub(crate) fn group(resource: Option<&Resource>) -> Result<GroupId, Refusal> {
+    let name = name(resource, "consumer group", GROUP_NAME_BYTES_MAX);
+    name.map(GroupId).map_err(|why| Refusal::new(Code::IllegalConsumerGroup, why))
+}
+
+fn name(resource: Option<&Resource>, what: &str, bytes_max: usize) -> Result<String, String> {
+    let name = match resource {
+        Some(resource) if resource.resource_namespace.is_empty() => resource.name.clone(),
+        Some(resource) => format!("{}%{}", resource.resource_namespace, resource.name),
+        None => String::new(),
+    };
+    if resource.is_none_or(|resource| resource.name.is_empty()) {
+        return Err(format!("the {what} has no name"));
+    }
+    if name.len() > bytes_max {
+        return Err(format!("the name of the {what} has {} bytes: expected at most {bytes_max}", name.len()));
+    }
+    match name.chars().find(|character| !is_legal(*character)) {
+        Some(found) => Err(format!(
+            "the name of the {what} contains {found:?}: expected letters, digits, '%', '|', '_', '-' and '.'"
+        )),
+        None => Ok(name),
+    }
+}
+
+fn is_legal(character: char) -> bool {
+    character.is_ascii_alphanumeric() || matches!(character, '%' | '|' | '_' | '-' | '.')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resource(namespace: &str, name: &str) -> Resource {
+        Resource { resource_namespace: namespace.to_owned(), name: name.to_owned() }
+    }
+
+    #[test]
+    fn names_with_percent_signs_and_namespaces() {
+        assert_eq!(topic(Some(&resource("", "%DLQ%g"))).unwrap(), "%DLQ%g");
+        assert_eq!(topic(Some(&resource("ns", "t"))).unwrap(), "ns%t");
+        assert_eq!(group(Some(&resource("", "a.b-c_d|e"))).unwrap(), GroupId("a.b-c_d|e".to_owned()));
+    }
+
+    #[test]
+    fn what_is_no_name_is_refused_with_its_own_code() {
+        for bad in ["", "a b", "a/b", "é", "a\n", &"x".repeat(250)] {
+            assert_eq!(topic(Some(&resource("", bad))).unwrap_err().code(), Code::IllegalTopic, "{bad:?}");
+        }
+        assert_eq!(topic(Some(&resource("ns", ""))).unwrap_err().code(), Code::IllegalTopic);
+        assert_eq!(topic(None).unwrap_err().code(), Code::IllegalTopic);
+        assert_eq!(group(None).unwrap_err().code(), Code::IllegalConsumerGroup);
+    }
+}

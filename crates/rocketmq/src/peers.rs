@@ -1,0 +1,244 @@
+//! The other nodes' front ends: where they are, and the same call to one of them.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use duolog_types::NodeId;
+use tokio::time::Instant;
+use tonic::Code as GrpcCode;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::answer::Answer;
+use crate::caller::Caller;
+use crate::config::{RocketmqConfig, RocketmqNode};
+use crate::errors::Refusal;
+use crate::metrics::RocketmqMetrics;
+use crate::proto::messaging_service_client::MessagingServiceClient;
+use crate::proto::receive_message_response::Content;
+use crate::proto::{
+    self, Address, AddressScheme, Code, Endpoints, Message, ReceiveMessageRequest, ReceiveMessageResponse,
+};
+
+/// Longest wait for a connection to another node.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// A connection whose other side does not answer is given up after these.
+const PING_INTERVAL: Duration = Duration::from_secs(5);
+const PING_TIMEOUT: Duration = Duration::from_secs(3);
+/// The least time that a forwarded call gets.
+const TIMEOUT_MIN: Duration = Duration::from_millis(50);
+
+type Client = MessagingServiceClient<Channel>;
+
+/// The nodes that serve RocketMQ clients, this one included.
+pub(crate) struct Peers {
+    nodes: BTreeMap<NodeId, Peer>,
+    message_bytes_max: usize,
+    metrics: Arc<RocketmqMetrics>,
+}
+
+struct Peer {
+    node: RocketmqNode,
+    calls: OnceLock<Channel>,
+    /// Long polls have a connection of their own: they must not take the places of other calls.
+    polls: OnceLock<Channel>,
+}
+
+/// A call with one answer that may be made on another node.
+pub(crate) trait Forward: Clone + Send + Sync + Sized + 'static {
+    type Answer: Answer;
+
+    fn call(
+        client: &mut Client,
+        request: tonic::Request<Self>,
+    ) -> impl Future<Output = Result<tonic::Response<Self::Answer>, tonic::Status>> + Send;
+}
+
+macro_rules! forward {
+    ($($request:ident => $answer:ident by $method:ident;)*) => {$(
+        impl Forward for proto::$request {
+            type Answer = proto::$answer;
+
+            async fn call(
+                client: &mut Client,
+                request: tonic::Request<Self>,
+            ) -> Result<tonic::Response<Self::Answer>, tonic::Status> {
+                client.$method(request).await
+            }
+        }
+    )*};
+}
+
+forward! {
+    SendMessageRequest => SendMessageResponse by send_message;
+    AckMessageRequest => AckMessageResponse by ack_message;
+    ChangeInvisibleDurationRequest => ChangeInvisibleDurationResponse by change_invisible_duration;
+    ForwardMessageToDeadLetterQueueRequest => ForwardMessageToDeadLetterQueueResponse
+        by forward_message_to_dead_letter_queue;
+    EndTransactionRequest => EndTransactionResponse by end_transaction;
+    RecallMessageRequest => RecallMessageResponse by recall_message;
+}
+
+impl Peers {
+    pub(crate) fn new(config: &RocketmqConfig, metrics: Arc<RocketmqMetrics>) -> Self {
+        let peer = |node: &RocketmqNode| Peer { node: node.clone(), calls: OnceLock::new(), polls: OnceLock::new() };
+        let nodes = config.nodes.iter().map(|node| (node.id, peer(node))).collect();
+        Self { nodes, message_bytes_max: config.message_bytes_max, metrics }
+    }
+
+    /// The addresses for clients of what this node leads: its own first, then those of the others, which forward. A name is
+    /// given alone, because all addresses must be of one kind. `None` when the node serves no RocketMQ clients.
+    pub(crate) fn endpoints(&self, leader: NodeId) -> Option<Endpoints> {
+        let first = &self.nodes.get(&leader)?.node;
+        let scheme = scheme(&first.host);
+        let others = self.nodes.values().map(|peer| &peer.node).filter(|node| {
+            node.id != leader && scheme != AddressScheme::DomainName && self::scheme(&node.host) == scheme
+        });
+        let address = |node: &RocketmqNode| Address { host: node.host.clone(), port: i32::from(node.port) };
+        let addresses = std::iter::once(first).chain(others).map(address).collect();
+        Some(Endpoints { scheme: scheme.into(), addresses })
+    }
+
+    /// Makes a call on another node.
+    ///
+    /// # Errors
+    /// What that node refuses as a whole because it does not lead, or that it does not answer; both are transient.
+    pub(crate) async fn forward<R: Forward>(
+        &self,
+        node: NodeId,
+        caller: &Caller,
+        request: R,
+        deadline: Instant,
+    ) -> Result<R::Answer, Refusal> {
+        let mut client = self.client(node, |peer| &peer.calls)?;
+        self.metrics.count_forwarded();
+        let answer = R::call(&mut client, forwarded(caller, request, deadline)).await;
+        let answer = answer.map_err(|status| no_answer(node, &status))?.into_inner();
+        match answer.status() {
+            Some(status) if answer.code() == Code::HaNotAvailable => {
+                Err(Refusal::new(Code::HaNotAvailable, status.message.clone()))
+            }
+            _ => Ok(answer),
+        }
+    }
+
+    /// Receives messages on another node.
+    ///
+    /// # Errors
+    /// As [`Peers::forward`], and every other refusal of that node.
+    pub(crate) async fn receive(
+        &self,
+        node: NodeId,
+        caller: &Caller,
+        request: ReceiveMessageRequest,
+        deadline: Instant,
+    ) -> Result<Vec<Message>, Refusal> {
+        let mut client = self.client(node, |peer| &peer.polls)?;
+        self.metrics.count_forwarded();
+        let lost = |status: tonic::Status| no_answer(node, &status);
+        let items = client.receive_message(forwarded(caller, request, deadline)).await;
+        let mut items = items.map_err(lost)?.into_inner();
+        let mut messages = Vec::new();
+        while let Some(ReceiveMessageResponse { content }) = items.message().await.map_err(lost)? {
+            match content {
+                Some(Content::Message(message)) => messages.push(message),
+                Some(Content::Status(status)) => match Code::try_from(status.code).unwrap_or_default() {
+                    Code::Ok | Code::MessageNotFound => {}
+                    code => return Err(Refusal::new(code, status.message)),
+                },
+                Some(Content::DeliveryTimestamp(_)) | None => {}
+            }
+        }
+        Ok(messages)
+    }
+
+    fn client(&self, node: NodeId, place: impl Fn(&Peer) -> &OnceLock<Channel>) -> Result<Client, Refusal> {
+        let Some(peer) = self.nodes.get(&node) else {
+            let sentence = format!("node {node} leads, but no port for RocketMQ is configured for it on this node");
+            return Err(Refusal::new(Code::InternalServerError, sentence));
+        };
+        let channel = match place(peer).get() {
+            Some(channel) => channel.clone(),
+            None => {
+                let endpoint = endpoint(&peer.node)?;
+                place(peer).get_or_init(|| endpoint.connect_lazy()).clone()
+            }
+        };
+        let client = MessagingServiceClient::new(channel);
+        Ok(client.max_decoding_message_size(self.message_bytes_max).max_encoding_message_size(self.message_bytes_max))
+    }
+}
+
+fn scheme(host: &str) -> AddressScheme {
+    match host.parse::<IpAddr>() {
+        Ok(IpAddr::V4(_)) => AddressScheme::IPv4,
+        Ok(IpAddr::V6(_)) => AddressScheme::IPv6,
+        Err(_) => AddressScheme::DomainName,
+    }
+}
+
+fn endpoint(node: &RocketmqNode) -> Result<Endpoint, Refusal> {
+    let host = match node.host.parse::<Ipv6Addr>() {
+        Ok(address) => format!("[{address}]"),
+        Err(_) => node.host.clone(),
+    };
+    let uri = format!("http://{host}:{}", node.port);
+    let endpoint = Endpoint::from_shared(uri.clone()).map_err(|error| {
+        Refusal::new(Code::InternalServerError, format!("node {} has no usable address {uri}: {error}", node.id))
+    })?;
+    Ok(endpoint
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT))
+}
+
+fn forwarded<R>(caller: &Caller, request: R, deadline: Instant) -> tonic::Request<R> {
+    let mut request = tonic::Request::new(request);
+    *request.metadata_mut() = caller.forwarded();
+    request.set_timeout(deadline.saturating_duration_since(Instant::now()).max(TIMEOUT_MIN));
+    request
+}
+
+/// A node that cannot be reached may be about to lose its leadership; one that is too slow may have done what was asked.
+fn no_answer(node: NodeId, status: &tonic::Status) -> Refusal {
+    let code = match status.code() {
+        GrpcCode::Unavailable => Code::HaNotAvailable,
+        GrpcCode::DeadlineExceeded | GrpcCode::Cancelled => Code::ProxyTimeout,
+        _ => Code::InternalServerError,
+    };
+    Refusal::new(code, format!("node {node}, which leads, did not answer: {}", status.message()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peers(hosts: &[&str]) -> Peers {
+        let node = |(id, host): (u64, &&str)| RocketmqNode { id: NodeId(id), host: (*host).to_owned(), port: 8_081 };
+        let nodes = (0..).zip(hosts).map(node).collect();
+        Peers::new(&RocketmqConfig { nodes, ..RocketmqConfig::default() }, Arc::default())
+    }
+
+    #[test]
+    fn the_leaders_address_comes_first() {
+        let peers = peers(&["10.0.0.1", "10.0.0.2", "broker-2", "::1"]);
+        let hosts = |id| {
+            let endpoints = peers.endpoints(NodeId(id)).unwrap();
+            let hosts: Vec<String> = endpoints.addresses.iter().map(|address| address.host.clone()).collect();
+            (endpoints.scheme(), hosts.join(" "))
+        };
+        assert_eq!(hosts(1), (AddressScheme::IPv4, "10.0.0.2 10.0.0.1".to_owned()));
+        assert_eq!(hosts(2), (AddressScheme::DomainName, "broker-2".to_owned()));
+        assert_eq!(hosts(3), (AddressScheme::IPv6, "::1".to_owned()));
+        assert_eq!(peers.endpoints(NodeId(9)), None);
+    }
+
+    #[test]
+    fn a_node_without_a_port_is_named() {
+        let refusal = peers(&["a"]).client(NodeId(5), |peer| &peer.calls).unwrap_err();
+        assert!(refusal.status().message.contains("node 5"));
+    }
+}

@@ -1,0 +1,162 @@
+//! What the front end asks of a broker beside messages: topics, nodes, confirmations. Everything else is not its business.
+
+use std::sync::atomic::Ordering;
+
+use duolog_broker::BrokerError;
+use duolog_broker::api::*;
+use duolog_types::{Durability, LeaderEpoch, NodeId, Offset};
+
+use super::FakeBroker;
+
+fn no_business<T>() -> ItemResult<T> {
+    Err(BrokerError::Unsupported("no business of this front end".to_owned()))
+}
+
+impl BrokerApi for FakeBroker {
+    fn node_id(&self) -> NodeId {
+        self.id
+    }
+
+    fn cluster(&self) -> ClusterView {
+        ClusterView { cluster_id: "fake".to_owned(), nodes: Vec::new(), controller: None }
+    }
+
+    fn topics(&self) -> Vec<TopicView> {
+        self.state.lock().topics.values().cloned().collect()
+    }
+
+    fn topic(&self, topic: &TopicRef) -> ItemResult<TopicView> {
+        self.view(topic)
+    }
+
+    fn auto_create_topics(&self) -> bool {
+        true
+    }
+
+    fn broker_configs(&self) -> Vec<BrokerConfigValue> {
+        Vec::new()
+    }
+
+    async fn create_topics(&self, _: Vec<NewTopic>, _: i32, _: bool) -> Vec<ItemResult<CreatedTopic>> {
+        Vec::new()
+    }
+
+    async fn delete_topics(&self, _: Vec<TopicRef>, _: i32) -> Vec<ItemResult<TopicView>> {
+        Vec::new()
+    }
+
+    async fn alter_topic_config(&self, _: String, _: Vec<ConfigChange>, _: bool) -> ItemResult<()> {
+        no_business()
+    }
+
+    async fn replace_topic_config(&self, _: String, _: Vec<(String, String)>, _: bool) -> ItemResult<()> {
+        no_business()
+    }
+
+    async fn create_partitions(&self, _: Vec<NewPartitions>, _: i32, _: bool) -> Vec<ItemResult<()>> {
+        Vec::new()
+    }
+
+    async fn delete_records(&self, _: TopicRef, _: i32, _: Option<Offset>, _: i32) -> ItemResult<Offset> {
+        no_business()
+    }
+
+    fn log_dir(&self) -> ItemResult<LogDirView> {
+        no_business()
+    }
+
+    async fn producers(&self, _: TopicRef, _: i32) -> ItemResult<Vec<ProducerView>> {
+        no_business()
+    }
+
+    async fn elect_leaders(&self, _: Vec<(TopicRef, i32)>, _: Election, _: i32) -> Vec<ItemResult<Elected>> {
+        Vec::new()
+    }
+
+    async fn system_quorum(&self) -> ItemResult<QuorumView> {
+        no_business()
+    }
+
+    async fn produce(&self, _: Vec<ProducePartition>, _: i32) -> Vec<ItemResult<Produced>> {
+        Vec::new()
+    }
+
+    fn confirm(&self, produced: Produced) -> ItemResult<Produced> {
+        match produced.lease {
+            Some(_) if !self.leads.load(Ordering::Relaxed) => {
+                Err(BrokerError::RequestTimedOut("another node may lead".to_owned()))
+            }
+            _ => Ok(produced),
+        }
+    }
+
+    async fn fetch(&self, _: Fetch) -> Vec<ItemResult<Fetched>> {
+        Vec::new()
+    }
+
+    async fn list_offset(&self, _: TopicRef, _: i32, _: OffsetQuery, _: EpochCheck) -> ItemResult<FoundOffset> {
+        no_business()
+    }
+
+    async fn leader_epoch_end(
+        &self,
+        _: TopicRef,
+        _: i32,
+        _: LeaderEpoch,
+        _: EpochCheck,
+    ) -> ItemResult<Option<EpochEnd>> {
+        no_business()
+    }
+
+    async fn init_producer_id(&self, _: Option<ProducerIdentity>) -> ItemResult<ProducerIdentity> {
+        no_business()
+    }
+
+    fn find_group_coordinator(&self, _: &str) -> ItemResult<NodeView> {
+        no_business()
+    }
+
+    async fn join_group(&self, _: JoinRequest) -> Result<JoinReply, JoinRefusal> {
+        Err(JoinRefusal { error: BrokerError::NotCoordinator, member_id: None })
+    }
+
+    async fn sync_group(&self, _: SyncRequest) -> ItemResult<SyncReply> {
+        no_business()
+    }
+
+    async fn heartbeat(&self, _: HeartbeatRequest) -> ItemResult<()> {
+        no_business()
+    }
+
+    async fn leave_group(&self, _: LeaveRequest) -> ItemResult<Vec<ItemResult<()>>> {
+        no_business()
+    }
+
+    async fn commit_offsets(&self, _: OffsetCommits) -> Vec<ItemResult<()>> {
+        Vec::new()
+    }
+
+    async fn fetch_offsets(&self, _: GroupId, _: Option<Vec<(TopicRef, i32)>>) -> ItemResult<Vec<GroupOffset>> {
+        no_business()
+    }
+
+    async fn list_groups(&self) -> ItemResult<Vec<GroupListing>> {
+        no_business()
+    }
+
+    async fn describe_group(&self, _: GroupId) -> ItemResult<Option<GroupDescription>> {
+        no_business()
+    }
+
+    async fn delete_group(&self, _: GroupId) -> ItemResult<()> {
+        no_business()
+    }
+
+    async fn delete_offsets(&self, _: GroupId, _: Vec<(TopicRef, i32)>) -> ItemResult<Vec<ItemResult<()>>> {
+        no_business()
+    }
+
+    fn durability(&self, topic: &TopicRef) -> ItemResult<Durability> {
+        Ok(self.view(topic)?.config.durability())
+    }
+}

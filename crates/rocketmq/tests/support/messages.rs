@@ -1,0 +1,152 @@
+//! Messages of the brokers in memory.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use duolog_broker::BrokerError;
+use duolog_broker::api::{AckLease, ItemResult};
+use duolog_broker::message_api::{
+    DeliveredMessage, Delivery, DeliveryId, Filter, HiddenHandle, MessageApi, Orphan, Receipt, Receive, Resolution,
+    SendMessage, Sent,
+};
+use duolog_record::group::GroupId;
+use duolog_types::{BrokerGroupId, Term, TopicPartition};
+
+use super::{FakeBroker, record_of};
+
+impl MessageApi for FakeBroker {
+    async fn send_messages(&self, messages: Vec<SendMessage>, _: i32) -> Vec<ItemResult<Sent>> {
+        tokio::task::yield_now().await;
+        let send = |message: SendMessage| {
+            let partition = self.led(&message.topic, message.partition)?;
+            let record = record_of(message.batch);
+            let mut state = self.state.lock();
+            state.taken_by.push(self.id);
+            let (offset, handle) = match message.delivery {
+                Delivery::Now => (Some(state.store(partition, record)), None),
+                Delivery::At(_) | Delivery::OnCommit { .. } => (None, Some(state.hide(partition, record))),
+            };
+            let lease = (!self.leads.load(Ordering::Relaxed))
+                .then_some(AckLease { broker_group: BrokerGroupId(1), term: Term(1) });
+            Ok(Sent { partition, offset, handle, lease })
+        };
+        let results = messages.into_iter().map(send).collect();
+        self.changed.notify_waiters();
+        results
+    }
+
+    async fn receive(&self, request: Receive) -> ItemResult<Vec<DeliveredMessage>> {
+        self.state.lock().received.push((self.id, request.clone()));
+        if let Filter::Sql(condition) = &request.filter
+            && condition.contains('?')
+        {
+            return Err(BrokerError::InvalidRequest(format!("{condition}: cannot be parsed")));
+        }
+        let view = self.view(&request.topic)?;
+        let wait = async {
+            loop {
+                let changed = self.changed.notified();
+                let wanted = view.partitions.iter().map(|partition| partition.partition as i32);
+                let wanted = wanted.filter(|partition| request.partition.is_none_or(|only| only == *partition));
+                let led: Vec<ItemResult<TopicPartition>> =
+                    wanted.map(|partition| self.led(&request.topic, partition)).collect();
+                if led.iter().all(Result::is_err) {
+                    return led.into_iter().next().expect("a partition").map(|_| Vec::new());
+                }
+                let delivered = self.deliver(led.into_iter().flatten(), request.count_max as usize);
+                if !delivered.is_empty() {
+                    return Ok(delivered);
+                }
+                changed.await;
+            }
+        };
+        let limit = Duration::from_millis(request.wait_ms_max);
+        tokio::time::timeout(limit, wait).await.unwrap_or_else(|_| Ok(Vec::new()))
+    }
+
+    async fn acknowledge(&self, _: GroupId, receipts: Vec<Receipt>) -> Vec<ItemResult<()>> {
+        let acknowledge = |receipt: Receipt| {
+            self.take(receipt)?;
+            self.state.lock().acknowledged.push(receipt);
+            Ok(())
+        };
+        receipts.into_iter().map(acknowledge).collect()
+    }
+
+    async fn change_invisible(&self, _: GroupId, receipt: Receipt, ms: u64) -> ItemResult<Receipt> {
+        let (_, record, attempt) = self.take(receipt)?;
+        let mut state = self.state.lock();
+        if ms == 0 {
+            state.stored.entry(receipt.partition).or_default().push((record, attempt));
+            drop(state);
+            self.changed.notify_waiters();
+            return Ok(receipt);
+        }
+        let receipt = Receipt { delivery: DeliveryId(state.next() as u128), ..receipt };
+        state.delivered.push((receipt, record, attempt));
+        Ok(receipt)
+    }
+
+    async fn dead_letter(&self, _: GroupId, receipt: Receipt) -> ItemResult<()> {
+        self.take(receipt).map(|_| ())
+    }
+
+    async fn renew(&self, client_id: &str) {
+        self.state.lock().renewed.push((self.id, client_id.to_owned()));
+    }
+
+    async fn end_transaction(&self, handle: HiddenHandle, resolution: Resolution) -> ItemResult<()> {
+        let record = self.unhide(handle)?;
+        let mut state = self.state.lock();
+        state.ended.push((handle, resolution));
+        if resolution == Resolution::Commit {
+            state.store(handle.partition, record);
+        }
+        drop(state);
+        self.changed.notify_waiters();
+        Ok(())
+    }
+
+    async fn orphans(&self) -> Vec<Orphan> {
+        std::mem::take(&mut self.state.lock().orphans)
+    }
+
+    async fn recall(&self, handle: HiddenHandle) -> ItemResult<()> {
+        self.unhide(handle).map(|_| ())
+    }
+}
+
+impl FakeBroker {
+    fn deliver(&self, partitions: impl Iterator<Item = TopicPartition>, count_max: usize) -> Vec<DeliveredMessage> {
+        let mut state = self.state.lock();
+        let mut delivered = Vec::new();
+        for partition in partitions {
+            let Some(stored) = state.stored.get_mut(&partition) else { continue };
+            let count = stored.len().min(count_max - delivered.len());
+            for (record, attempts) in stored.drain(..count).collect::<Vec<_>>() {
+                let delivery = DeliveryId(state.next() as u128);
+                let receipt = Receipt { partition, offset: record.offset, delivery };
+                state.delivered.push((receipt, record.clone(), attempts + 1));
+                delivered.push(DeliveredMessage { partition, record, attempt: attempts + 1, receipt });
+            }
+        }
+        delivered
+    }
+
+    fn take(&self, receipt: Receipt) -> ItemResult<(Receipt, duolog_record::Record, u32)> {
+        self.leads(receipt.partition)?;
+        let mut state = self.state.lock();
+        let found = state.delivered.iter().position(|(known, ..)| *known == receipt);
+        let found =
+            found.ok_or_else(|| BrokerError::InvalidReceipt("the receipt is used or has expired".to_owned()))?;
+        Ok(state.delivered.swap_remove(found))
+    }
+
+    fn unhide(&self, handle: HiddenHandle) -> ItemResult<duolog_record::Record> {
+        self.leads(handle.partition)?;
+        let mut state = self.state.lock();
+        let found = state.hidden.iter().position(|(known, _)| *known == handle);
+        let found = found.ok_or_else(|| BrokerError::InvalidReceipt("there is no such message".to_owned()))?;
+        Ok(state.hidden.swap_remove(found).1)
+    }
+}
