@@ -33,8 +33,8 @@ use crate::producer_ids::ProducerIds;
 use crate::runtime::GroupRuntime;
 use crate::topics::ConfigEdit;
 use crate::{
-    fetch, inspect, leaders, new_partitions, offsets, produce, producer_expiry, producer_ids, reconcile, records,
-    retention, sequencer_task, topics, views,
+    fetch, hidden, inspect, leaders, new_partitions, offsets, pop, produce, producer_expiry, producer_ids, reconcile,
+    records, retention, sequencer_task, topics, views,
 };
 
 /// Between two looks at which nodes answer.
@@ -102,8 +102,8 @@ impl Broker {
         let mut runtimes = BTreeMap::new();
         let mut queues = Vec::new();
         for id in (0..options.broker_groups).map(BrokerGroupId) {
-            let (runtime, queue) = GroupRuntime::new(id, own_id);
-            queues.push((runtime.clone(), queue));
+            let (runtime, queue, submitted) = GroupRuntime::new(id, own_id);
+            queues.push((runtime.clone(), queue, submitted));
             runtimes.insert(id, runtime);
         }
         let sinks = runtimes.clone();
@@ -138,11 +138,14 @@ impl Broker {
             producer_ids: ProducerIds::default(),
             silent: RwLock::new(BTreeSet::new()),
         }));
-        for (runtime, queue) in queues {
+        for (runtime, queue, submitted) in queues {
             handle.spawn(sequencer_task::run(runtime.clone(), queue));
+            handle.spawn(pop::propose(runtime.clone(), submitted));
             handle.spawn(sequencer_task::release(runtime.clone()));
             handle.spawn(watch_failure(broker.clone(), runtime.clone()));
             broker.spawn_expiry(&runtime, handle);
+            handle.spawn(hidden::deliver(broker.clone(), runtime.clone()));
+            handle.spawn(hidden::forget(runtime.clone()));
             handle.spawn(reconcile::reconcile(broker.clone(), runtime));
         }
         handle.spawn(reconcile::follow_catalog(broker.clone()));

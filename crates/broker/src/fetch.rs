@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use duolog_state::reader;
-use duolog_types::{BrokerGroupId, LeaderEpoch, Offset, Term, TopicPartition};
+use duolog_types::{BrokerGroupId, LeaderEpoch, Offset, Term, TimestampMs, TopicPartition};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -172,7 +172,7 @@ fn diverging(
 }
 
 /// Batches from the one that holds `offset`, below the high watermark.
-fn read_batches(
+pub(crate) fn read_batches(
     runtime: &GroupRuntime,
     partition: TopicPartition,
     offset: Offset,
@@ -206,44 +206,76 @@ fn locate(
     offset: Offset,
     high_watermark: Offset,
 ) -> ItemResult<Vec<StoredBatch>> {
-    let tail = {
-        let leader = runtime.leader().lock();
-        leader.as_ref().ok_or_else(|| runtime.not_leader())?.visible_from(partition, offset)
-    };
+    let (term, tail) = visible_tail(runtime, partition, offset)?;
     if tail.first().is_some_and(|batch| batch.base_offset <= offset) {
-        return Ok(tail.iter().map(of_tail).collect());
+        return Ok(tail.iter().map(|batch| of_tail(term, batch)).collect());
     }
     let rows = reader::scan_batches(&*runtime.tables(), partition, offset, ROWS_MAX).map_err(storage)?;
     Ok(rows.iter().take_while(|batch| batch.end_offset() <= high_watermark).map(of_queue).collect())
 }
 
-fn of_tail(batch: &TailBatch) -> StoredBatch {
-    StoredBatch { index: batch.index, range: batch.start..batch.end, base_offset: batch.base_offset }
+/// The visible batches of the tail, and its term.
+fn visible_tail(
+    runtime: &GroupRuntime,
+    partition: TopicPartition,
+    offset: Offset,
+) -> ItemResult<(Term, Vec<TailBatch>)> {
+    let leader = runtime.leader().lock();
+    let log = leader.as_ref().ok_or_else(|| runtime.not_leader())?;
+    Ok((log.term(), log.visible_from(partition, offset)))
 }
 
-fn of_queue(batch: &reader::Batch) -> StoredBatch {
-    let range = batch.row.start..batch.row.start + batch.row.size_bytes;
-    StoredBatch { index: batch.row.index, range, base_offset: batch.base_offset }
+fn of_tail(term: Term, batch: &TailBatch) -> StoredBatch {
+    StoredBatch {
+        index: batch.reference.map_or(batch.index, |reference| reference.index),
+        range: batch.start..batch.end,
+        base_offset: batch.base_offset,
+        reference: batch.reference.map(|_| term.leader_epoch()),
+    }
 }
 
-/// The bytes of the visible tail batches of a partition from `offset` on, each as one piece; for look-ups by time.
+/// Where a batch of the consume queue lies.
+pub(crate) fn of_queue(batch: &reader::Batch) -> StoredBatch {
+    StoredBatch {
+        index: batch.row.index,
+        range: batch.row.start..batch.row.start + batch.row.size_bytes,
+        base_offset: batch.base_offset,
+        reference: batch.row.is_reference().then(|| batch.row.term.leader_epoch()),
+    }
+}
+
+/// A batch as look-ups by time see it.
+pub(crate) enum Timed {
+    /// Its records have times.
+    Batch(Bytes),
+    /// The one record of a hidden batch counts by when it became visible: otherwise retention would take what was delayed for
+    /// longer than records are kept.
+    Reference(Offset, TimestampMs),
+}
+
+/// The visible tail batches of a partition from `offset` on.
 pub(crate) fn tail_batches(
     runtime: &GroupRuntime,
     partition: TopicPartition,
     offset: Offset,
-) -> ItemResult<Vec<Bytes>> {
-    let tail = {
-        let leader = runtime.leader().lock();
-        leader.as_ref().ok_or_else(|| runtime.not_leader())?.visible_from(partition, offset)
-    };
-    tail.iter().map(|batch| stored::read(runtime, partition, &of_tail(batch))).collect()
+) -> ItemResult<Vec<Timed>> {
+    let (term, tail) = visible_tail(runtime, partition, offset)?;
+    tail.iter()
+        .map(|batch| match batch.reference {
+            Some(reference) => Ok(Timed::Reference(batch.base_offset, reference.at)),
+            None => stored::read(runtime, partition, &of_tail(term, batch)).map(Timed::Batch),
+        })
+        .collect()
 }
 
-/// The bytes of one batch of the consume queue.
+/// One batch of the consume queue.
 pub(crate) fn queue_batch(
     runtime: &GroupRuntime,
     partition: TopicPartition,
     batch: &reader::Batch,
-) -> ItemResult<Bytes> {
-    stored::read(runtime, partition, &of_queue(batch))
+) -> ItemResult<Timed> {
+    if batch.row.is_reference() {
+        return Ok(Timed::Reference(batch.base_offset, batch.row.max_timestamp));
+    }
+    stored::read(runtime, partition, &of_queue(batch)).map(Timed::Batch)
 }

@@ -4,14 +4,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use duolog_record::entry::{EntryView, Slot};
+use duolog_record::entry::{EntryView, Slot, SlotKind};
 use duolog_replication::EntryTap;
 use duolog_state::command::{Command, PartitionCommand};
 use duolog_state::run::{LogEnds, RunBarrier, Verdict};
 use duolog_state::{EntryKind, StateError, TableReader, reader};
 use duolog_types::{AckPoint, LogIndex, Offset, Term, TopicPartition};
 
-use crate::leader_log::{LeaderLog, TailBatch};
+use crate::leader_log::{LeaderLog, TailBatch, TailReference};
 use crate::runtime::{GroupRuntime, Waiter};
 use crate::sequencer_task::SequencerEvent;
 
@@ -84,7 +84,7 @@ impl Hook {
                     .slots()
                     .zip(0_u32..)
                     .filter(|(_, number)| void_slots.binary_search(number).is_err())
-                    .map(|(slot, _)| (slot.partition, tail_batch(index, &slot, now_ms), Vec::new()));
+                    .filter_map(|(slot, _)| Some((slot.partition, tail_batch(index, &slot, now_ms)?, Vec::new())));
                 // The judge has found every end that is asked for here.
                 let applied_end = |partition| reader::log_end(&*tables, partition).ok().flatten().unwrap_or_default();
                 log.appended(index, batches, applied_end);
@@ -114,14 +114,24 @@ impl Hook {
     }
 }
 
-fn tail_batch(index: LogIndex, slot: &Slot, now_ms: u64) -> TailBatch {
-    TailBatch {
+/// What the slot adds to its partition; a hidden batch and a close add nothing.
+fn tail_batch(index: LogIndex, slot: &Slot, now_ms: u64) -> Option<TailBatch> {
+    let (reference, start, end) = match slot.kind {
+        SlotKind::Batch => (None, slot.start, slot.end),
+        SlotKind::Reference(payload) => {
+            let reference = TailReference { index: payload.address.index, at: slot.max_timestamp };
+            (Some(reference), payload.start, payload.start + payload.size_bytes)
+        }
+        SlotKind::Hidden(_) | SlotKind::Close(_) => return None,
+    };
+    Some(TailBatch {
         base_offset: slot.base_offset,
         end_offset: slot.end_offset(),
         index,
-        start: slot.start,
-        end: slot.end,
+        reference,
+        start,
+        end,
         durability: slot.durability,
         appended_ms: now_ms,
-    }
+    })
 }

@@ -13,7 +13,9 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use duolog_replication::Watermarks;
-use duolog_types::{AckPoint, Durability, LogIndex, Offset, Term, TopicId, TopicPartition, VisibilityPoint};
+use duolog_types::{
+    AckPoint, Durability, LogIndex, Offset, Term, TimestampMs, TopicId, TopicPartition, VisibilityPoint,
+};
 
 /// A batch of the tail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,12 +23,23 @@ pub(crate) struct TailBatch {
     pub(crate) base_offset: Offset,
     pub(crate) end_offset: Offset,
     pub(crate) index: LogIndex,
-    /// Byte range within the entry's body.
+    /// Set when its bytes lie in an earlier entry.
+    pub(crate) reference: Option<TailReference>,
+    /// Byte range within the body of the entry that holds its bytes.
     pub(crate) start: u32,
     pub(crate) end: u32,
     pub(crate) durability: Durability,
     /// When it was appended, in milliseconds of a local clock; for exposure.
     pub(crate) appended_ms: u64,
+}
+
+/// A hidden batch that became visible.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TailReference {
+    /// The entry that holds its bytes.
+    pub(crate) index: LogIndex,
+    /// When it became visible.
+    pub(crate) at: TimestampMs,
 }
 
 impl TailBatch {
@@ -313,6 +326,7 @@ mod tests {
             base_offset: Offset(base),
             end_offset: Offset(base + 1),
             index: LogIndex(index),
+            reference: None,
             start: 0,
             end: 10,
             durability: mode,

@@ -10,8 +10,10 @@ use std::future::Future;
 
 use bytes::Bytes;
 use duolog_record::Record;
+use duolog_record::entry::Address;
 use duolog_record::group::GroupId;
-use duolog_types::{LogIndex, Offset, TimestampMs, TopicPartition};
+pub use duolog_types::DeliveryId;
+use duolog_types::{LogIndex, Offset, Term, TimestampMs, TopicPartition, limits};
 
 use crate::api::{AckLease, BrokerApi, ItemResult, TopicRef};
 
@@ -68,8 +70,16 @@ pub struct HiddenHandle {
     pub partition: TopicPartition,
     /// The entry that carries it.
     pub index: LogIndex,
+    /// The term of that entry: where a loss is allowed, another message may lie at the same place later.
+    pub term: Term,
     /// Its slot in the entry.
     pub slot: u32,
+}
+
+impl HiddenHandle {
+    pub(crate) fn address(&self) -> Address {
+        Address { index: self.index, slot: self.slot }
+    }
 }
 
 /// How a transaction ends.
@@ -139,13 +149,9 @@ pub struct Receipt {
     pub partition: TopicPartition,
     /// The message.
     pub offset: Offset,
-    /// The delivery: 128 random bits, so that it cannot be guessed.
+    /// The delivery.
     pub delivery: DeliveryId,
 }
-
-/// Names a delivery of one or more messages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct DeliveryId(pub u128);
 
 /// A half message whose producer has to be asked.
 #[derive(Debug, Clone)]
@@ -225,5 +231,5 @@ pub trait MessageApi: BrokerApi {
 /// The topic to which a consumer group's dead letters go.
 #[must_use]
 pub fn dead_letter_topic(group: &GroupId) -> String {
-    format!("%DLQ%{}", group.0)
+    format!("{}{}", limits::DEAD_LETTER_TOPIC_PREFIX, group.0)
 }

@@ -7,7 +7,7 @@ use duolog_types::{LeaderEpoch, Offset, TimestampMs};
 
 use crate::api::{EpochCheck, EpochEnd, FoundOffset, ItemResult, OffsetQuery, TopicRef};
 use crate::broker::Broker;
-use crate::fetch::{Served, queue_batch, serve, tail_batches};
+use crate::fetch::{Served, Timed, queue_batch, serve, tail_batches};
 use crate::runtime::{GroupRuntime, storage};
 
 /// Most bytes that one batch may decompress to while it is searched.
@@ -51,7 +51,7 @@ pub(crate) async fn list_offset(
             };
             let found = match from_queue {
                 Some(found) => Some(found),
-                None => search_tail(&runtime, tp, |bytes| at_or_after(bytes, time))?.into_iter().next(),
+                None => search_tail(&runtime, tp, |batch| at_or_after(batch, time))?.into_iter().next(),
             };
             found.map_or(Ok(NOT_FOUND), |(offset, timestamp)| {
                 Ok(FoundOffset { offset, timestamp, leader_epoch: epoch_at(offset)? })
@@ -81,19 +81,25 @@ fn parsed(bytes: Bytes) -> ItemResult<RecordBatch> {
     RecordBatch::parse(bytes).map_err(storage)
 }
 
-fn at_or_after(bytes: Bytes, time: TimestampMs) -> ItemResult<Option<Stamp>> {
-    first_record_at_or_after(&parsed(bytes)?, time, DECOMPRESSED_BYTES_MAX).map_err(storage)
+fn at_or_after(batch: Timed, time: TimestampMs) -> ItemResult<Option<Stamp>> {
+    match batch {
+        Timed::Batch(bytes) => first_record_at_or_after(&parsed(bytes)?, time, DECOMPRESSED_BYTES_MAX).map_err(storage),
+        Timed::Reference(offset, at) => Ok((at >= time).then_some((offset, at))),
+    }
 }
 
-fn greatest(bytes: Bytes) -> ItemResult<Option<Stamp>> {
-    max_timestamp_record(&parsed(bytes)?, DECOMPRESSED_BYTES_MAX).map_err(storage)
+fn greatest(batch: Timed) -> ItemResult<Option<Stamp>> {
+    match batch {
+        Timed::Batch(bytes) => max_timestamp_record(&parsed(bytes)?, DECOMPRESSED_BYTES_MAX).map_err(storage),
+        Timed::Reference(offset, at) => Ok(Some((offset, at))),
+    }
 }
 
 /// What the visible batches that are not applied yet have to offer.
 fn search_tail(
     runtime: &GroupRuntime,
     tp: duolog_types::TopicPartition,
-    search: impl Fn(Bytes) -> ItemResult<Option<Stamp>>,
+    search: impl Fn(Timed) -> ItemResult<Option<Stamp>>,
 ) -> ItemResult<Vec<Stamp>> {
     let batches = tail_batches(runtime, tp, Offset(0))?;
     Ok(batches.into_iter().map(search).collect::<ItemResult<Vec<_>>>()?.into_iter().flatten().collect())

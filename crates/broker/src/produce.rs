@@ -3,6 +3,8 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use duolog_coordinator::sequencer::{Item, ProduceItem};
+use duolog_record::entry::Hidden;
 use duolog_record::{BatchError, BatchErrorKind, RecordBatch, split_batches};
 use duolog_replication::DiskState;
 use duolog_state::reader;
@@ -13,8 +15,9 @@ use tokio::time::Instant;
 
 use crate::api::{ItemResult, ProducePartition, Produced};
 use crate::broker::Broker;
+use crate::catalog::Located;
 use crate::error::BrokerError;
-use crate::runtime::{outcome_unknown, storage};
+use crate::runtime::{GroupRuntime, Sequenced, outcome_unknown, storage};
 use crate::sequencer_task::SequenceRequest;
 
 /// The leader's wall clock.
@@ -37,6 +40,17 @@ pub(crate) async fn produce(
 async fn produce_one(broker: &Broker, wanted: ProducePartition, deadline: Instant) -> ItemResult<Produced> {
     let place = broker.locate(&wanted.topic, wanted.partition)?;
     let runtime = broker.runtime(place.group)?;
+    let batch = checked(broker, &place, &runtime, wanted.records)?;
+    Ok(sequence(&place, &runtime, batch, None, deadline).await?.produced)
+}
+
+/// The one batch of a request for a partition, if this node may take it now.
+pub(crate) fn checked(
+    broker: &Broker,
+    place: &Located,
+    runtime: &GroupRuntime,
+    records: Bytes,
+) -> ItemResult<RecordBatch> {
     if !runtime.leadership().is_self {
         return Err(runtime.not_leader());
     }
@@ -49,29 +63,61 @@ async fn produce_one(broker: &Broker, wanted: ProducePartition, deadline: Instan
         )));
     }
     let config = &place.topic.row.config;
-    let batch = checked(wanted.records, config)?;
-    let now = now();
-    check_timestamp(&batch, config, now)?;
+    let batch = only_batch(records, config)?;
+    check_timestamp(&batch, config, now())?;
+    Ok(batch)
+}
+
+/// Hands a batch that was checked to the sequencer and waits for its ack point.
+pub(crate) async fn sequence(
+    place: &Located,
+    runtime: &GroupRuntime,
+    batch: RecordBatch,
+    hidden: Option<Hidden>,
+    deadline: Instant,
+) -> ItemResult<Sequenced> {
+    let config = &place.topic.row.config;
     let log_start_offset = reader::partition_row(&*runtime.tables(), place.partition)
         .map_err(storage)?
         .map_or(Offset(0), |row| row.log_start);
-    // A group that is stuck keeps what its producers gave up waiting for; it takes no more than this.
-    let room = runtime.sequencer().room_for(batch.size_bytes()).ok_or_else(|| runtime.not_leader())?;
-    let (reply, answer) = oneshot::channel();
-    let request = SequenceRequest {
+    let size_bytes = batch.size_bytes();
+    let item = ProduceItem {
+        waiter: runtime.sequencer().waiter(),
         partition: place.partition,
         batch,
+        hidden,
         durability: config.durability(),
         flush: config.flush_wish(),
         flush_records: config.flush_messages(),
-        log_append_time: (config.timestamp_type() == TimestampType::LogAppendTime).then_some(now),
-        log_start_offset,
-        reply,
-        room,
+        log_append_time: (config.timestamp_type() == TimestampType::LogAppendTime).then(now),
     };
     // Up to the await everything happens in the first poll. So a producer's pipelined batches keep their order, also those
     // that wait for a leader to begin its run.
+    let answer = submit(runtime, item.into(), size_bytes, log_start_offset)?;
+    wait(runtime, answer, deadline).await
+}
+
+/// Hands an item to the sequencer.
+pub(crate) fn submit(
+    runtime: &GroupRuntime,
+    item: Item,
+    size_bytes: usize,
+    log_start_offset: Offset,
+) -> ItemResult<oneshot::Receiver<ItemResult<Sequenced>>> {
+    // A group that is stuck keeps what its producers gave up waiting for; it takes no more than this.
+    let room = runtime.sequencer().room_for(size_bytes).ok_or_else(|| runtime.not_leader())?;
+    let (reply, answer) = oneshot::channel();
+    let request = SequenceRequest { item, log_start_offset, reply, room };
     runtime.sequencer().requests.send(request).map_err(|_| runtime.not_leader())?;
+    Ok(answer)
+}
+
+/// Waits for what [`submit`] promised.
+pub(crate) async fn wait(
+    runtime: &GroupRuntime,
+    answer: oneshot::Receiver<ItemResult<Sequenced>>,
+    deadline: Instant,
+) -> ItemResult<Sequenced> {
     match tokio::time::timeout_at(deadline, answer).await {
         Ok(Ok(result)) => result,
         Ok(Err(_)) => Err(runtime.not_leader()),
@@ -90,7 +136,7 @@ pub(crate) fn confirm(broker: &Broker, produced: Produced) -> ItemResult<Produce
 }
 
 /// The one batch of a partition.
-fn checked(records: Bytes, config: &TopicConfig) -> ItemResult<RecordBatch> {
+fn only_batch(records: Bytes, config: &TopicConfig) -> ItemResult<RecordBatch> {
     let mut batches = split_batches(records).map_err(|error| batch_error(&error))?;
     let batch = match (batches.pop(), batches.len()) {
         (Some(batch), 0) => batch,
@@ -157,18 +203,18 @@ mod tests {
     #[test]
     fn a_batch_that_is_not_allowed_is_refused_with_its_own_error() {
         let good = batch(1).into_bytes();
-        checked(good.clone(), &config(&[])).unwrap();
-        assert!(matches!(checked(Bytes::new(), &config(&[])), Err(BrokerError::InvalidRecord(_))));
+        only_batch(good.clone(), &config(&[])).unwrap();
+        assert!(matches!(only_batch(Bytes::new(), &config(&[])), Err(BrokerError::InvalidRecord(_))));
         let twice: Bytes = [good.as_ref(), good.as_ref()].concat().into();
-        assert!(matches!(checked(twice, &config(&[])), Err(BrokerError::InvalidRecord(_))));
+        assert!(matches!(only_batch(twice, &config(&[])), Err(BrokerError::InvalidRecord(_))));
         let mut damaged = good.to_vec();
         *damaged.last_mut().unwrap() ^= 1;
-        assert!(matches!(checked(damaged.into(), &config(&[])), Err(BrokerError::CorruptMessage(_))));
+        assert!(matches!(only_batch(damaged.into(), &config(&[])), Err(BrokerError::CorruptMessage(_))));
         let mut old = good.to_vec();
         old[16] = 1;
-        assert_eq!(checked(old.into(), &config(&[])), Err(BrokerError::UnsupportedFormat(1)));
+        assert_eq!(only_batch(old.into(), &config(&[])), Err(BrokerError::UnsupportedFormat(1)));
         let small = config(&[("max.message.bytes", "10")]);
-        assert!(matches!(checked(good, &small), Err(BrokerError::MessageTooLarge { limit: 10, .. })));
+        assert!(matches!(only_batch(good, &small), Err(BrokerError::MessageTooLarge { limit: 10, .. })));
     }
 
     #[test]

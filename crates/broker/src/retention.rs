@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use duolog_commit_log::SegmentRole;
 use duolog_state::command::{Command, PartitionCommand};
-use duolog_state::{StateError, reader};
+use duolog_state::rows::TopicRow;
+use duolog_state::{StateError, TableReader, reader};
 use duolog_types::{FlushWish, LogIndex, Offset, TimestampMs, TopicPartition};
 
 use crate::broker::Broker;
@@ -27,7 +28,7 @@ pub(crate) async fn run(broker: Broker, runtime: Arc<GroupRuntime>, interval: Du
                 Err(error) => tracing::error!(broker_group = %runtime.id(), %error, "cannot look at retention"),
             }
         }
-        if let Err(error) = delete_unwanted(&broker, &runtime).await {
+        if let Err(error) = delete_unwanted(&runtime).await {
             tracing::error!(broker_group = %runtime.id(), %error, "cannot delete old segments");
         }
     }
@@ -77,29 +78,36 @@ async fn propose(runtime: &GroupRuntime, commands: Vec<Command>) {
 }
 
 /// The first log index that a partition of this group still wants.
-fn first_wanted(broker: &Broker, runtime: &GroupRuntime) -> Result<LogIndex, StateError> {
+fn first_wanted(runtime: &GroupRuntime) -> Result<LogIndex, StateError> {
     let tables = runtime.tables();
     let applied_next = reader::applied(&*tables)?.map_or(0, |applied| applied.index.0 + 1);
     let mut wanted = LogIndex(applied_next);
-    for partition in broker.hosted_partitions(runtime.id()) {
-        if let Some(index) = first_index(&*tables, partition)? {
-            wanted = wanted.min(index);
-        }
+    for partition in hosted_partitions(&*tables)? {
+        let (visible, hidden) = (first_index(&*tables, partition)?, reader::first_hidden_index(&*tables, partition)?);
+        wanted = [visible, hidden].into_iter().flatten().fold(wanted, LogIndex::min);
     }
     Ok(wanted)
 }
 
-fn first_index(
-    tables: &dyn duolog_state::TableReader,
-    partition: TopicPartition,
-) -> Result<Option<LogIndex>, StateError> {
+/// Every partition with rows here. That it cannot be read must not look like "there is none": all would be deleted.
+fn hosted_partitions(tables: &dyn TableReader) -> Result<Vec<TopicPartition>, StateError> {
+    let mut hosted = Vec::new();
+    for (topic, row) in reader::hosted_topics(tables)? {
+        if let TopicRow::Live { partitions, .. } = row {
+            hosted.extend(partitions.into_iter().map(|partition| TopicPartition { topic, partition }));
+        }
+    }
+    Ok(hosted)
+}
+
+fn first_index(tables: &dyn TableReader, partition: TopicPartition) -> Result<Option<LogIndex>, StateError> {
     let start = reader::partition_row(tables, partition)?.map_or(Offset(0), |row| row.log_start);
     Ok(reader::scan_batches(tables, partition, start, 1)?.first().map(|batch| batch.row.index))
 }
 
-async fn delete_unwanted(broker: &Broker, runtime: &GroupRuntime) -> Result<(), String> {
+async fn delete_unwanted(runtime: &GroupRuntime) -> Result<(), String> {
     let log = runtime.group().log();
-    let wanted = first_wanted(broker, runtime).map_err(|error| error.to_string())?;
+    let wanted = first_wanted(runtime).map_err(|error| error.to_string())?;
     let is_unwanted = |last: Option<LogIndex>| last.is_some_and(|last| last < wanted);
     let worth_it =
         log.segments().iter().any(|segment| segment.role != SegmentRole::Active && is_unwanted(segment.last_inclusive));

@@ -10,20 +10,32 @@ use duolog_state::{StateEvent, TableReader, reader};
 use duolog_state_store::RocksReader;
 use duolog_types::{BrokerGroupId, LogIndex, NodeId, Offset, Term, TopicPartition};
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::api::{ItemResult, Produced};
 use crate::backend::StateSink;
 use crate::error::BrokerError;
+use crate::hidden::HiddenTimes;
 use crate::leader_log::LeaderLog;
+use crate::pop::{PopQueues, Submitted};
 use crate::sequencer_task::{self, SequencerEvent, SequencerHandle, SequencerQueues};
 use crate::wakeups::Wakeups;
+
+/// What was sequenced.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sequenced {
+    pub(crate) produced: Produced,
+    /// The entry that carries it; `None` when it was applied before.
+    pub(crate) entry: Option<(Term, LogIndex)>,
+    /// The slot of a batch that is hidden.
+    pub(crate) hidden_slot: Option<u32>,
+}
 
 /// A producer that waits for its ack point.
 #[derive(Debug)]
 pub(crate) struct Waiter {
-    pub(crate) reply: oneshot::Sender<ItemResult<Produced>>,
-    pub(crate) produced: Produced,
+    pub(crate) reply: oneshot::Sender<ItemResult<Sequenced>>,
+    pub(crate) sequenced: Sequenced,
 }
 
 /// A broker group on this node.
@@ -42,6 +54,8 @@ pub(crate) struct GroupRuntime {
     topics_changed: watch::Sender<u64>,
     sequencer: SequencerHandle,
     judge: Mutex<RunJudge>,
+    pop: PopQueues,
+    hidden: HiddenTimes,
     /// Batches that were taken ahead of the replicated sequence, since the start.
     ahead: AtomicU64,
     /// Committed offsets and idle producers whose time was over while this node led.
@@ -52,9 +66,13 @@ pub(crate) struct GroupRuntime {
 }
 
 impl GroupRuntime {
-    /// The runtime, and the queues of its sequencer's task.
-    pub(crate) fn new(id: BrokerGroupId, node_id: NodeId) -> (Arc<Self>, SequencerQueues) {
+    /// The runtime, and the queues of its sequencer's task and of the one that proposes deliveries.
+    pub(crate) fn new(
+        id: BrokerGroupId,
+        node_id: NodeId,
+    ) -> (Arc<Self>, SequencerQueues, mpsc::UnboundedReceiver<Submitted>) {
         let (sequencer, queues) = sequencer_task::queues();
+        let (pop, submitted) = PopQueues::new();
         let runtime = Arc::new(Self {
             id,
             node_id,
@@ -68,12 +86,14 @@ impl GroupRuntime {
             topics_changed: watch::channel(0).0,
             sequencer,
             judge: Mutex::new(RunJudge::default()),
+            pop,
+            hidden: HiddenTimes::default(),
             ahead: AtomicU64::new(0),
             expired_offsets: AtomicU64::new(0),
             expired_producers: AtomicU64::new(0),
             failed: watch::channel(None).0,
         });
-        (runtime, queues)
+        (runtime, queues, submitted)
     }
 
     /// Connects the replica, once it is open.
@@ -142,6 +162,7 @@ impl GroupRuntime {
         }
         *leader = Some(LeaderLog::new(term));
         drop(leader);
+        self.hidden.begin_term();
         self.serving.send_replace(Some(term));
         self.wakeups.wake_all();
     }
@@ -210,6 +231,16 @@ impl GroupRuntime {
     /// Where batches go to be sequenced.
     pub(crate) fn sequencer(&self) -> &SequencerHandle {
         &self.sequencer
+    }
+
+    /// What consumer groups have taken by single messages.
+    pub(crate) fn pop(&self) -> &PopQueues {
+        &self.pop
+    }
+
+    /// When something becomes due about hidden batches.
+    pub(crate) fn hidden(&self) -> &HiddenTimes {
+        &self.hidden
     }
 
     /// Counts a batch that was taken ahead of the replicated sequence.
@@ -289,6 +320,7 @@ impl StateSink for GroupRuntime {
                         "pulled back a committed offset that lay beyond the log end after an allowed loss"
                     );
                 }
+                StateEvent::HiddenStored { hidden, .. } => self.hidden.stored(*hidden),
                 StateEvent::OffsetsExpired { count, .. } => self.count_expired(&self.expired_offsets, *count),
                 StateEvent::ProducersForgotten { count, .. } => self.count_expired(&self.expired_producers, *count),
                 StateEvent::LogStartAdvanced { .. }
@@ -304,6 +336,7 @@ impl StateSink for GroupRuntime {
             }
         }
         for partition in deleted {
+            self.pop.forget_partition(partition);
             // The task ends with the node.
             let _ = self.sequencer.events.send(SequencerEvent::PartitionDeleted(partition));
         }

@@ -11,18 +11,18 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use duolog_coordinator::sequencer::{
-    Answer, Output, ProduceItem, ProduceRefusal, Proposal as SequencerProposal, ProposedEntry, Reply, Sequencer,
-    TableState, WaiterId,
+    Answer, Item, Output, ProduceRefusal, Proposal as SequencerProposal, ProposedEntry, Reply, Sequencer, TableState,
+    WaiterId,
 };
-use duolog_record::RecordBatch;
 use duolog_record::entry::EntryHeader;
 use duolog_replication::{Leadership, Proposal, Watermarks, outcome};
 use duolog_state::run::RunBarrier;
 use duolog_state::{EntryKind, Response};
-use duolog_types::{AckPoint, Durability, FlushWish, LogIndex, Offset, Term, TimestampMs, TopicPartition};
+use duolog_types::{AckPoint, FlushWish, LogIndex, Offset, Term, TopicPartition};
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
@@ -30,7 +30,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::api::{AckLease, ItemResult, Produced};
 use crate::error::BrokerError;
-use crate::runtime::{GroupRuntime, Waiter, outcome_unknown};
+use crate::runtime::{GroupRuntime, Sequenced, Waiter, outcome_unknown};
 
 /// Bytes of batches that wait for the task. Requests in progress have a smaller budget at the front ends, so this bounds those
 /// that were given up and still lie here, because the group has no quorum.
@@ -40,16 +40,12 @@ const WAITING_BYTES_MIN: usize = 256;
 /// A refused barrier is tried again after this time: a new leader must first hear from a quorum.
 const REOPEN_AFTER: Duration = Duration::from_millis(5);
 
-/// A batch to be sequenced.
+/// Something to be sequenced.
 pub(crate) struct SequenceRequest {
-    pub(crate) partition: TopicPartition,
-    pub(crate) batch: RecordBatch,
-    pub(crate) durability: Durability,
-    pub(crate) flush: FlushWish,
-    pub(crate) flush_records: Option<i64>,
-    pub(crate) log_append_time: Option<TimestampMs>,
+    /// Its waiter is of [`SequencerHandle::waiter`].
+    pub(crate) item: Item,
     pub(crate) log_start_offset: Offset,
-    pub(crate) reply: oneshot::Sender<ItemResult<Produced>>,
+    pub(crate) reply: oneshot::Sender<ItemResult<Sequenced>>,
     /// Its share of the queue, until the sequencer takes it.
     pub(crate) room: OwnedSemaphorePermit,
 }
@@ -71,9 +67,15 @@ pub(crate) struct SequencerHandle {
     pub(crate) requests: mpsc::UnboundedSender<SequenceRequest>,
     pub(crate) events: mpsc::UnboundedSender<SequencerEvent>,
     room: Arc<Semaphore>,
+    next_waiter: AtomicU64,
 }
 
 impl SequencerHandle {
+    /// A number that no other waiter has.
+    pub(crate) fn waiter(&self) -> WaiterId {
+        WaiterId(self.next_waiter.fetch_add(1, Ordering::Relaxed))
+    }
+
     /// A share of the queue for a batch; `None` when too much waits already.
     pub(crate) fn room_for(&self, batch_bytes: usize) -> Option<OwnedSemaphorePermit> {
         let bytes = batch_bytes.clamp(WAITING_BYTES_MIN, WAITING_BYTES_MAX);
@@ -91,12 +93,13 @@ pub(crate) fn queues() -> (SequencerHandle, SequencerQueues) {
     let (requests, requests_rx) = mpsc::unbounded_channel();
     let (events, events_rx) = mpsc::unbounded_channel();
     let room = Arc::new(Semaphore::new(WAITING_BYTES_MAX));
-    (SequencerHandle { requests, events, room }, SequencerQueues { requests: requests_rx, events: events_rx })
+    let handle = SequencerHandle { requests, events, room, next_waiter: AtomicU64::new(0) };
+    (handle, SequencerQueues { requests: requests_rx, events: events_rx })
 }
 
 /// A producer that is not told yet what to wait for.
 struct Unsequenced {
-    reply: oneshot::Sender<ItemResult<Produced>>,
+    reply: oneshot::Sender<ItemResult<Sequenced>>,
     log_start_offset: Offset,
     stamps_time: bool,
 }
@@ -112,7 +115,6 @@ struct Task {
     sequencer: Sequencer,
     leading: Option<Term>,
     waiting: HashMap<WaiterId, Unsequenced>,
-    next_waiter: u64,
     outcomes: FuturesUnordered<BoxFuture<'static, Outcome>>,
     reopen_at: Option<tokio::time::Instant>,
 }
@@ -121,12 +123,12 @@ struct Task {
 pub(crate) async fn run(runtime: Arc<GroupRuntime>, mut queues: SequencerQueues) {
     let mut leadership = runtime.group().leadership();
     let mut applied = runtime.group().applied();
+    let mut handing_over = runtime.group().handing_over();
     let mut task = Task {
         runtime,
         sequencer: Sequencer::new(),
         leading: None,
         waiting: HashMap::new(),
-        next_waiter: 0,
         outcomes: FuturesUnordered::new(),
         reopen_at: None,
     };
@@ -137,6 +139,7 @@ pub(crate) async fn run(runtime: Arc<GroupRuntime>, mut queues: SequencerQueues)
         tokio::select! {
             biased;
             changed = leadership.changed() => if changed.is_err() { break },
+            changed = handing_over.changed() => if changed.is_err() { break },
             Some(event) = queues.events.recv() => task.on_event(event).await,
             Some(outcome) = task.outcomes.next(), if !task.outcomes.is_empty() => task.on_outcome(outcome).await,
             changed = applied.changed() => {
@@ -160,7 +163,10 @@ pub(crate) async fn run(runtime: Arc<GroupRuntime>, mut queues: SequencerQueues)
                 None => break,
             },
         }
-        task.propose().await;
+        // While leadership is handed over what comes waits, and is refused when it is gone: certainly not taken.
+        if !*handing_over.borrow_and_update() {
+            task.propose().await;
+        }
     }
     task.follow_leadership(Leadership::default()).await;
 }
@@ -187,26 +193,10 @@ impl Task {
 
     async fn submit(&mut self, request: SequenceRequest) {
         drop(request.room);
-        let waiter = WaiterId(self.next_waiter);
-        self.next_waiter += 1;
-        self.waiting.insert(
-            waiter,
-            Unsequenced {
-                reply: request.reply,
-                log_start_offset: request.log_start_offset,
-                stamps_time: request.log_append_time.is_some(),
-            },
-        );
-        let output = self.sequencer.submit(ProduceItem {
-            waiter,
-            partition: request.partition,
-            batch: request.batch,
-            durability: request.durability,
-            flush: request.flush,
-            flush_records: request.flush_records,
-            log_append_time: request.log_append_time,
-            flags: 0,
-        });
+        let SequenceRequest { item, log_start_offset, reply, .. } = request;
+        let stamps_time = matches!(&item, Item::Produce(item) if item.log_append_time.is_some());
+        self.waiting.insert(item.waiter(), Unsequenced { reply, log_start_offset, stamps_time });
+        let output = self.sequencer.submit(item);
         self.carry_out(output).await;
     }
 
@@ -307,11 +297,15 @@ impl Task {
 
     fn reply(&mut self, reply: Reply) {
         let Some(waiting) = self.waiting.remove(&reply.waiter) else { return };
-        let told = |produced: duolog_coordinator::sequencer::Produced, lease| Produced {
-            base_offset: produced.base_offset,
-            log_append_time: waiting.stamps_time.then_some(produced.max_timestamp),
-            log_start_offset: waiting.log_start_offset,
-            lease,
+        let told = |produced: duolog_coordinator::sequencer::Produced, entry, lease| Sequenced {
+            produced: Produced {
+                base_offset: produced.base_offset,
+                log_append_time: waiting.stamps_time.then_some(produced.max_timestamp),
+                log_start_offset: waiting.log_start_offset,
+                lease,
+            },
+            entry,
+            hidden_slot: produced.hidden_slot,
         };
         match reply.answer {
             Answer::WaitFor { term, index, ack_point, produced } => {
@@ -319,7 +313,7 @@ impl Task {
                     AckPoint::Appended | AckPoint::Flushed => Some(AckLease { broker_group: self.runtime.id(), term }),
                     AckPoint::Received | AckPoint::Committed => None,
                 };
-                let waiter = Waiter { reply: waiting.reply, produced: told(produced, lease) };
+                let waiter = Waiter { reply: waiting.reply, sequenced: told(produced, Some((term, index)), lease) };
                 let mut leader = self.runtime.leader().lock();
                 match leader.as_mut().filter(|log| log.term() == term) {
                     Some(log) => {
@@ -335,7 +329,7 @@ impl Task {
                 }
             }
             Answer::Done(produced) => {
-                let _ = waiting.reply.send(Ok(told(produced, None)));
+                let _ = waiting.reply.send(Ok(told(produced, None, None)));
             }
             Answer::Refused(refusal) => {
                 // A leader that was paused judges by an old state: a final answer would end the producer.
@@ -353,6 +347,9 @@ fn refused(runtime: &GroupRuntime, refusal: ProduceRefusal) -> BrokerError {
         ProduceRefusal::Unknown => outcome_unknown(),
         ProduceRefusal::NotLeading => runtime.not_leader(),
         ProduceRefusal::UnknownPartition => BrokerError::LeaderNotAvailable,
+        ProduceRefusal::NoSuchHidden | ProduceRefusal::EndedOtherwise => {
+            BrokerError::InvalidReceipt(refusal.to_string())
+        }
         ProduceRefusal::OutOfOrderSequence { found, last } => {
             tracing::info!(broker_group = %runtime.id(), found, last, "a producer's batch is out of order");
             BrokerError::OutOfOrderSequence { found, last }
@@ -369,6 +366,8 @@ fn refused_without_lease(runtime: &GroupRuntime, refusal: ProduceRefusal) -> Bro
         ProduceRefusal::Unknown => outcome_unknown(),
         ProduceRefusal::NotLeading
         | ProduceRefusal::UnknownPartition
+        | ProduceRefusal::NoSuchHidden
+        | ProduceRefusal::EndedOtherwise
         | ProduceRefusal::OutOfOrderSequence { .. }
         | ProduceRefusal::DuplicateSequence
         | ProduceRefusal::StaleEpoch { .. } => runtime.not_leader(),
@@ -378,7 +377,7 @@ fn refused_without_lease(runtime: &GroupRuntime, refusal: ProduceRefusal) -> Bro
 /// Tells producers that their ack point is reached. A connection that has gone is no error.
 fn answer_all(waiters: Vec<Waiter>) {
     for waiter in waiters {
-        let _ = waiter.reply.send(Ok(waiter.produced));
+        let _ = waiter.reply.send(Ok(waiter.sequenced));
     }
 }
 

@@ -4,7 +4,9 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use duolog_record::RecordBatch;
-use duolog_types::{LogIndex, Offset, TopicPartition};
+use duolog_record::entry::NO_OFFSET;
+use duolog_record::patch::{body_after_header, patched_header};
+use duolog_types::{LeaderEpoch, LogIndex, Offset, TopicPartition};
 
 use crate::api::ItemResult;
 use crate::error::BrokerError;
@@ -17,6 +19,8 @@ pub(crate) struct StoredBatch {
     /// Byte range within the entry's body.
     pub(crate) range: Range<u32>,
     pub(crate) base_offset: Offset,
+    /// Set when it was hidden: base offset and this leader epoch are written into it, for it lies without them.
+    pub(crate) reference: Option<LeaderEpoch>,
 }
 
 impl StoredBatch {
@@ -25,7 +29,7 @@ impl StoredBatch {
     }
 }
 
-/// The bytes of one batch. From the tail cache they are a slice without a copy.
+/// The bytes of one batch. From the tail cache they are a slice without a copy, unless it was hidden.
 ///
 /// # Errors
 /// `Storage` when they cannot be read, or are not what was written.
@@ -35,8 +39,12 @@ pub(crate) fn read(runtime: &GroupRuntime, partition: TopicPartition, batch: &St
     let bytes = log.read_slice(index, batch.range.clone()).map_err(storage)?;
     let bytes = bytes
         .ok_or_else(|| BrokerError::Storage(format!("log entry {index} of {partition} is not in this node's log")))?;
-    match verify(bytes, batch.base_offset) {
-        Ok(bytes) => Ok(bytes),
+    let stored_offset = if batch.reference.is_some() { NO_OFFSET } else { batch.base_offset };
+    match verify(bytes, stored_offset) {
+        Ok(stored) => Ok(match batch.reference {
+            Some(leader_epoch) => placed(&stored, batch.base_offset, leader_epoch),
+            None => stored.into_bytes(),
+        }),
         Err(found) => {
             // The whole record carries a checksum of its own: reading it names the file and the position.
             let cause = match log.read_any(index) {
@@ -51,15 +59,21 @@ pub(crate) fn read(runtime: &GroupRuntime, partition: TopicPartition, batch: &St
 }
 
 /// The batch's own CRC does not cover its base offset.
-fn verify(bytes: Bytes, base_offset: Offset) -> Result<Bytes, String> {
+fn verify(bytes: Bytes, base_offset: Offset) -> Result<RecordBatch, String> {
     let batch = RecordBatch::parse(bytes).map_err(|error| error.to_string())?;
     batch.check_crc().map_err(|error| error.to_string())?;
     let found = batch.view().base_offset();
     if found == base_offset {
-        Ok(batch.into_bytes())
+        Ok(batch)
     } else {
         Err(format!("expected the batch at offset {base_offset}, found {found}"))
     }
+}
+
+/// A batch that lies without an offset, with one. Hidden batches are small, so they are copied into one piece.
+fn placed(batch: &RecordBatch, base_offset: Offset, leader_epoch: LeaderEpoch) -> Bytes {
+    let header = patched_header(batch, base_offset, leader_epoch);
+    [&header[..], &body_after_header(batch)].concat().into()
 }
 
 #[cfg(test)]
@@ -81,5 +95,16 @@ mod tests {
             damaged[at] ^= 0x10;
             assert!(verify(damaged.into(), Offset(0)).is_err(), "byte {at}");
         }
+    }
+
+    #[test]
+    fn a_hidden_batch_gets_its_offset_and_epoch_when_it_is_read() {
+        let mut builder = BatchBuilder::new().base_offset(NO_OFFSET);
+        builder.push(TimestampMs(1), None, Some(b"value")).unwrap();
+        let stored = verify(builder.build().unwrap().into_bytes(), NO_OFFSET).unwrap();
+        let batch = RecordBatch::parse(placed(&stored, Offset(70), LeaderEpoch(4))).unwrap();
+        batch.check_crc().unwrap();
+        assert_eq!((batch.view().base_offset(), batch.view().leader_epoch()), (Offset(70), LeaderEpoch(4)));
+        assert_eq!(batch.record_bytes(), stored.record_bytes());
     }
 }

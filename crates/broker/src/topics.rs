@@ -22,8 +22,9 @@ pub(crate) fn deadline(timeout_ms: i32) -> Instant {
     Instant::now() + Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0)).max(TIMEOUT_MIN)
 }
 
-/// Kafka's rule for names.
+/// Kafka's rule for names. A dead-letter topic is named after its group behind RocketMQ's prefix.
 fn check_name(name: &str) -> ItemResult<()> {
+    let name = name.strip_prefix(limits::DEAD_LETTER_TOPIC_PREFIX).unwrap_or(name);
     let reason = if name.is_empty() {
         "is empty".to_owned()
     } else if name == "." || name == ".." {
@@ -282,10 +283,10 @@ mod tests {
 
     #[test]
     fn names_are_kafkas() {
-        for good in ["a", "a.b_c-D9", &"x".repeat(249)] {
+        for good in ["a", "a.b_c-D9", "%DLQ%g", &"x".repeat(249)] {
             check_name(good).unwrap();
         }
-        for bad in ["", ".", "..", "a b", "ä", "a/b", &"x".repeat(250)] {
+        for bad in ["", "%DLQ%", "%DLQ", ".", "..", "a b", "ä", "a/b", &"x".repeat(250)] {
             assert!(matches!(check_name(bad), Err(BrokerError::InvalidTopicName(_))), "{bad:?}");
         }
     }

@@ -1,87 +1,19 @@
 //! Consumer groups of a real node that stops and comes back: log, Raft and state on disk, called where front ends call.
 
-use std::path::Path;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+mod common;
+
+use std::time::Instant;
 
 use bytes::Bytes;
+use common::{Node, PATIENCE, copy_dir};
+use duolog_broker::BrokerError;
 use duolog_broker::api::{
     BrokerApi, GroupError, GroupId, HeartbeatRequest, JoinReply, JoinRequest, LeaveRequest, LeavingMember, MemberId,
     MemberProtocol, NewTopic, OffsetCommits, PartitionOffset, SyncRequest, TopicRef,
 };
-use duolog_broker::{Broker, BrokerError, Settings};
-use duolog_commit_log::{LogOptions, RealDisk};
-use duolog_replication::{ClusterOptions, NodeAddress, RaftTimes};
-use duolog_types::{LeaderEpoch, NodeId, Offset};
-use tokio::runtime::Runtime;
-
-/// How long anything may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-struct Node {
-    broker: Broker,
-    runtime: Runtime,
-}
+use duolog_types::{LeaderEpoch, Offset};
 
 impl Node {
-    /// Starts a node on its own and waits until it serves.
-    fn start(data_dir: &Path) -> Self {
-        let settings = Settings {
-            num_partitions: 1,
-            auto_create_topics: false,
-            nodes: 1,
-            retention_check_interval_ms: 300_000,
-            offsets_retention_ms: 604_800_000,
-            offsets_retention_check_interval_ms: 600_000,
-            producer_id_expiration_ms: 86_400_000,
-            producer_id_expiration_check_interval_ms: 600_000,
-            write_buffer_bytes: 8 << 20,
-            block_cache_bytes: 8 << 20,
-            group_initial_rebalance_delay_ms: 0,
-            broker_configs: Vec::new(),
-        };
-        let own = NodeAddress { id: NodeId(0), host: "127.0.0.1".to_owned(), grpc_port: 1, kafka_port: 1 };
-        let options = ClusterOptions {
-            cluster_name: "test".to_owned(),
-            node_id: NodeId(0),
-            data_dir: data_dir.to_owned(),
-            broker_groups: 3,
-            boot_id_path: "/proc/sys/kernel/random/boot_id".into(),
-            grpc_listen: ([127, 0, 0, 1], 0).into(),
-            nodes: vec![own],
-            log: LogOptions { segment_size_bytes: 16 << 20, allocation_step_bytes: 1 << 20, ..LogOptions::default() },
-            disk: Arc::new(RealDisk),
-            disk_free_bytes_min: 0,
-            times: RaftTimes { heartbeat_interval_ms: 50, election_timeout_min_ms: 250, election_timeout_max_ms: 400 },
-            drop_received_marks: false,
-        };
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let broker = Broker::start(settings, options, runtime.handle()).unwrap();
-        let begun = Instant::now();
-        while !broker.is_ready() {
-            assert!(begun.elapsed() < PATIENCE, "the node is not ready");
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        Self { broker, runtime }
-    }
-
-    fn stop(self) {
-        self.broker.stop().unwrap();
-        self.runtime.shutdown_timeout(PATIENCE);
-    }
-
-    fn create_topic(&self, name: &str) {
-        let topic = NewTopic {
-            name: name.to_owned(),
-            partitions: Some(2),
-            replication_factor: None,
-            has_manual_assignment: false,
-            configs: Vec::new(),
-        };
-        let created = self.runtime.block_on(self.broker.create_topics(vec![topic], 30_000, false));
-        assert!(created[0].is_ok(), "{created:?}");
-    }
-
     fn join(&self, group: &str) -> JoinReply {
         let request = JoinRequest {
             group: GroupId(group.to_owned()),
@@ -168,23 +100,11 @@ impl Node {
     }
 }
 
-fn copy_dir(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy_dir(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
-    }
-}
-
 #[test]
 fn a_group_outlives_its_coordinator_without_a_rebalance() {
     let dir = tempfile::tempdir().unwrap();
     let node = Node::start(dir.path());
-    node.create_topic("t");
+    node.create_topic("t", &[]);
     let joined = node.join("g");
     assert_eq!((joined.generation, &joined.leader, joined.members.len()), (1, &joined.member_id, 1));
     assert!(joined.member_id.0.starts_with("client-"), "{joined:?}");
@@ -221,7 +141,7 @@ fn a_group_outlives_its_coordinator_without_a_rebalance() {
 fn an_offset_beyond_the_log_end_is_pulled_back_when_it_is_first_fetched() {
     let dir = tempfile::tempdir().unwrap();
     let node = Node::start(dir.path());
-    node.create_topic("t");
+    node.create_topic("t", &[]);
     assert_eq!(node.commit("g", None, &[("t", 0, 7), ("t", 1, 0)]), [Ok(()), Ok(())]);
     let expected = [("t".to_owned(), 0, 0, "at 7".to_owned()), ("t".to_owned(), 1, 0, "at 0".to_owned())];
     assert_eq!(node.committed("g", None), expected);
@@ -234,7 +154,7 @@ fn an_offset_beyond_the_log_end_is_pulled_back_when_it_is_first_fetched() {
 fn an_id_that_is_no_kafka_string_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let node = Node::start(dir.path());
-    node.create_topic("t");
+    node.create_topic("t", &[]);
     let id = "x".repeat(70_000);
     assert_eq!(node.commit(&id, None, &[("t", 0, 0)]), [Err(GroupError::InvalidGroupId.into())]);
     assert_eq!(node.beat(&id, &MemberId("m".to_owned()), 1), Err(GroupError::InvalidGroupId.into()));

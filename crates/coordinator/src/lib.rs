@@ -2,4 +2,5 @@
 //! what to reply and when to wake it; the only durable mutation is `replay` of a committed record.
 
 pub mod groups;
+pub mod pop;
 pub mod sequencer;

@@ -1,17 +1,19 @@
 //! Valid batches of every codec, entries and commands.
 
 use bytes::Bytes;
-use duolog_record::entry::{BatchMeta, EntryBuilder, EntryHeader};
+use duolog_record::entry::{
+    Address, BatchMeta, Close, Closing, EntryBuilder, EntryHeader, Hidden, HiddenReason, NO_OFFSET, Payload,
+};
 use duolog_record::group::{
     CommittedOffset, GroupId, GroupMember, GroupMetadata, GroupRecord, GroupState, InstanceId, MemberId,
     MemberProtocol, OffsetCommit,
 };
 use duolog_record::{BatchBuilder, Compression, RecordBatch, RecordHeader};
 use duolog_state::Command;
-use duolog_state::command::GroupCommand;
+use duolog_state::command::{CheckBack, GroupCommand, HiddenCommand};
 use duolog_state::run::RunBarrier;
 use duolog_types::{
-    Durability, LeaderEpoch, Offset, ProducerEpoch, ProducerId, Term, TimestampMs, TopicId, TopicPartition,
+    Durability, LeaderEpoch, LogIndex, Offset, ProducerEpoch, ProducerId, Term, TimestampMs, TopicId, TopicPartition,
 };
 
 use crate::batch::{BARRIER, COMMAND, ENTRY, FIX_CRC, PRODUCED};
@@ -34,6 +36,9 @@ pub fn seeds() -> Vec<Seed> {
     add("three-batches".into(), PRODUCED | FIX_CRC, &three.iter().map(|b| &b.bytes()[..]).collect::<Vec<_>>().concat());
     add("entry-three-batches".into(), ENTRY, &entry(&three));
     add("entry-empty".into(), ENTRY, &entry(&[]));
+    for (name, entry) in hidden_entries() {
+        add(format!("entry-{name}"), ENTRY, &entry);
+    }
     for (number, command) in commands().iter().enumerate() {
         add(format!("command-{number}"), COMMAND, &command.encode());
     }
@@ -79,6 +84,46 @@ fn entry(batches: &[RecordBatch]) -> Bytes {
     builder.finish()
 }
 
+/// Adds a slot to an entry.
+type Push<'a> = &'a dyn Fn(&mut EntryBuilder);
+
+/// Entries with a slot of each kind, alone and after a batch.
+fn hidden_entries() -> Vec<(&'static str, Bytes)> {
+    let address = Address { index: LogIndex(40), slot: 1 };
+    let meta = |base_offset| BatchMeta {
+        partition: TopicPartition { topic: TopicId([7; 16]), partition: 2 },
+        base_offset,
+        durability: Durability::ALL[1],
+        flags: 0,
+        log_append_time: None,
+    };
+    let hidden = |entry: &mut EntryBuilder| {
+        let hidden = Hidden { reason: HiddenReason::Half, time: TimestampMs(70) };
+        entry.push_hidden(meta(NO_OFFSET), hidden, &batch(Compression::Snappy, 1));
+    };
+    let reference = |entry: &mut EntryBuilder| {
+        let payload = Payload { address, term: Term(8), start: 176, size_bytes: 80 };
+        entry.push_reference(meta(Offset(103)), payload, TimestampMs(71));
+    };
+    let close = |entry: &mut EntryBuilder| {
+        let close = Close { address, closing: Closing::RolledBack, keep_until: TimestampMs(90) };
+        entry.push_close(meta(NO_OFFSET), close);
+    };
+    let pushes: [(_, Push<'_>); 3] = [("hidden", &hidden), ("reference", &reference), ("close", &close)];
+    let new = || EntryBuilder::new(EntryHeader { run_term: Term(9), run: 2, number: 78 });
+    let mut entries = Vec::new();
+    let mut all = new();
+    all.push(meta(Offset(100)), &batch(Compression::None, 3));
+    for (name, push) in pushes {
+        let mut alone = new();
+        push(&mut alone);
+        entries.push((name, alone.finish()));
+        push(&mut all);
+    }
+    entries.push(("all-kinds", all.finish()));
+    entries
+}
+
 fn commands() -> Vec<Command> {
     let group = GroupId("payments".to_owned());
     let partition = TopicPartition { topic: TopicId([7; 16]), partition: 2 };
@@ -113,5 +158,12 @@ fn commands() -> Vec<Command> {
         GroupCommand::CommitOffsets(OffsetCommit { group: group.clone(), offsets: vec![(partition, committed)] }),
         GroupCommand::DeleteOffsets { group, partitions: vec![partition] },
     ];
-    commands.into_iter().map(Command::Groups).collect()
+    let check = CheckBack {
+        partition,
+        address: Address { index: LogIndex(300), slot: 2 },
+        checks: 14,
+        next: TimestampMs(31_000),
+    };
+    let hidden = [HiddenCommand::CheckBack { due: vec![check] }, HiddenCommand::Forget { now: TimestampMs(99_000) }];
+    commands.into_iter().map(Command::Groups).chain(hidden.map(Command::Hidden)).collect()
 }

@@ -20,7 +20,7 @@ fn meta(partition: u32, base_offset: i64) -> BatchMeta {
         partition: TopicPartition { topic: TopicId([partition as u8; 16]), partition },
         base_offset: Offset(base_offset),
         durability: Durability::ALL[partition as usize % 4],
-        flags: 0x80 | partition as u8,
+        flags: 0x80 | (partition as u8) << 2,
         log_append_time: None,
     }
 }
@@ -39,7 +39,7 @@ fn batches_lie_in_the_entry_as_consumers_get_them() {
     let slot = view.slot(0).unwrap();
     assert_eq!((slot.base_offset, slot.end_offset(), slot.record_count), (Offset(100), Offset(102), 2));
     assert_eq!(slot.start as usize, ENTRY_HEADER_BYTES + 2 * SLOT_BYTES);
-    assert_eq!((slot.max_timestamp, slot.flags), (TimestampMs(6), 0x81));
+    assert_eq!((slot.max_timestamp, slot.flags), (TimestampMs(6), 0x84));
     assert_eq!((slot.producer_id, slot.producer_epoch, slot.base_sequence), (ProducerId::NONE, ProducerEpoch(-1), -1));
     let batch = view.batch(&slot);
     batch.check_crc().unwrap();
@@ -84,7 +84,7 @@ fn the_layout_is_the_documented_one() {
     assert_eq!(table[28..32], 2u32.to_be_bytes());
     assert_eq!(table[32..36], 160u32.to_be_bytes());
     assert_eq!(table[40..48], 6i64.to_be_bytes());
-    assert_eq!(table[48..50], [1, 0x81].map(|b: u8| if b == 1 { Durability::ALL[1].to_bits() } else { b }));
+    assert_eq!(table[48..50], [Durability::ALL[1].to_bits(), 0x84]);
     assert_eq!(table[50..64], [0xff; 14]);
 }
 
@@ -106,7 +106,7 @@ fn what_the_table_says_is_checked_against_the_batches() {
         let error = EntryView::parse(bad.into()).expect_err(what).to_string();
         assert!(error.contains(what), "byte {at}: {error}");
     };
-    check(0, "unknown entry version 65");
+    check(0, "unknown entry version 65: expected 1 or 2");
     check(1, "reserved bytes");
     check(4, "truncated");
     let slot = ENTRY_HEADER_BYTES;

@@ -51,7 +51,7 @@ pub(crate) fn by_preference(group: BrokerGroupId, members: &[MemberView]) -> Vec
 }
 
 impl Cluster {
-    /// Hands a broker group to the voter that it prefers: asked of the leader, wherever it is. Returns once that has begun.
+    /// Hands a broker group to the voter that it prefers: asked of the leader, wherever it is. Returns once it is gone, or after a while.
     ///
     /// # Errors
     /// Why not, in words.
@@ -74,7 +74,7 @@ impl Cluster {
     }
 }
 
-/// Hands a group that this node leads to the voter that it prefers; returns once that has begun.
+/// Hands a group that this node leads to the voter that it prefers; returns once it is gone, or after a while.
 ///
 /// # Errors
 /// Why not, in words.
@@ -130,11 +130,9 @@ pub(crate) async fn hand_over_everything(shared: &Arc<Shared>) {
             }
         }
         let Some(to) = ready else { continue };
-        if group.transfer_leadership(to).await.is_err() {
-            continue;
+        // Without success the others elect a leader after the lease.
+        if let Err(error) = group.transfer_leadership(to).await {
+            tracing::warn!(broker_group = %group.id(), %error, "cannot hand over leadership");
         }
-        let mut leadership = group.leadership();
-        // Without an answer in time the others elect a leader after the lease.
-        let _ = tokio::time::timeout(Duration::from_secs(1), leadership.wait_for(|now| !now.is_self)).await;
     }
 }

@@ -93,13 +93,14 @@ pub struct BrokerGroup {
     pub(crate) progress: LogProgress,
     pub(crate) cell: Arc<StateCell>,
     pub(crate) guard: Arc<Guard>,
-    lease: Arc<Lease>,
+    pub(crate) lease: Arc<Lease>,
     lease_length: Duration,
-    watermarks: watch::Receiver<Watermarks>,
-    leadership: watch::Receiver<Leadership>,
+    pub(crate) watermarks: watch::Receiver<Watermarks>,
+    pub(crate) leadership: watch::Receiver<Leadership>,
     recovered: Recovered,
     caught_up: watch::Receiver<bool>,
     laggards: Mutex<Laggards>,
+    pub(crate) handing_over: watch::Sender<bool>,
 }
 
 /// openraft's configuration: what `RAFT.md` of the project's notes found to be necessary, see `docs/adr/0002-openraft.md`.
@@ -214,6 +215,7 @@ impl BrokerGroup {
             recovered,
             caught_up,
             laggards: Mutex::new(Laggards::default()),
+            handing_over: watch::channel(false).0,
         }))
     }
 
@@ -348,15 +350,6 @@ impl BrokerGroup {
             Ok(result) => outcome(result),
             Err(_) => Err(ProposeError::Unknown("the Raft core has stopped".to_owned())),
         }
-    }
-
-    /// Hands leadership to another voter, if this node leads.
-    ///
-    /// # Errors
-    /// The Raft core has stopped.
-    pub async fn transfer_leadership(&self, to: NodeId) -> Result<(), ProposeError> {
-        self.lease.hand_over(self.leadership.borrow().term.0);
-        self.raft.trigger().transfer_leader(to.0).await.map_err(|fatal| ProposeError::Unknown(fatal.to_string()))
     }
 
     /// Makes the applied state durable and moves Raft's purge mark up to `wanted`: never above what the state holds durably,

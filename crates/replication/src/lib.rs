@@ -20,6 +20,7 @@ pub mod files;
 mod group;
 mod guard;
 mod guarding;
+mod hand_over;
 mod identity;
 mod laggards;
 mod lease;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! receipt: 'R' │ topic id 16 │ partition u32 │ offset i64 │ delivery u128
-//! hidden:  'H' │ topic id 16 │ partition u32 │ index u64  │ slot u32 │ message id, UTF-8, to the end
+//! hidden:  'H' │ topic id 16 │ partition u32 │ index u64  │ slot u32 │ term u64 │ message id, UTF-8, to the end
 //! ```
 //!
 //! Numbers are big-endian. The first byte is also the version: a new form gets a new letter.
@@ -11,7 +11,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::{Buf, BufMut};
 use duolog_broker::message_api::{DeliveryId, HiddenHandle, Receipt};
-use duolog_types::{LogIndex, Offset, TopicId, TopicPartition};
+use duolog_types::{LogIndex, Offset, Term, TopicId, TopicPartition};
 
 use crate::errors::Refusal;
 use crate::proto::Code;
@@ -19,7 +19,7 @@ use crate::proto::Code;
 const RECEIPT: u8 = b'R';
 const RECEIPT_BYTES: usize = 1 + 20 + 8 + 16;
 const HIDDEN: u8 = b'H';
-const HIDDEN_BYTES_MIN: usize = 1 + 20 + 8 + 4;
+const HIDDEN_BYTES_MIN: usize = 1 + 20 + 8 + 4 + 8;
 /// Longer texts are not looked at.
 const TEXT_BYTES_MAX: usize = 1_024;
 
@@ -47,6 +47,7 @@ pub(crate) fn write_hidden(handle: &HiddenHandle, message_id: &str) -> String {
     put_partition(&mut bytes, handle.partition);
     bytes.put_u64(handle.index.0);
     bytes.put_u32(handle.slot);
+    bytes.put_u64(handle.term.0);
     bytes.put_slice(message_id.as_bytes());
     URL_SAFE_NO_PAD.encode(bytes)
 }
@@ -56,7 +57,8 @@ pub(crate) fn read_hidden(text: &str) -> Result<(HiddenHandle, String), Refusal>
     let bytes = bytes.ok_or_else(|| no_handle(text))?;
     let mut rest = &bytes[1..];
     let partition = get_partition(&mut rest);
-    let handle = HiddenHandle { partition, index: LogIndex(rest.get_u64()), slot: rest.get_u32() };
+    let (index, slot, term) = (LogIndex(rest.get_u64()), rest.get_u32(), Term(rest.get_u64()));
+    let handle = HiddenHandle { partition, index, slot, term };
     let message_id = String::from_utf8(rest.to_vec()).map_err(|_| no_handle(text))?;
     Ok((handle, message_id))
 }
@@ -97,7 +99,7 @@ mod tests {
         fn what_is_written_is_read(offset in any::<i64>(), delivery in any::<u128>(), slot in any::<u32>(), id in ".{0,40}") {
             let receipt = Receipt { partition: PARTITION, offset: Offset(offset), delivery: DeliveryId(delivery) };
             prop_assert_eq!(read_receipt(&write_receipt(&receipt)).unwrap(), receipt);
-            let handle = HiddenHandle { partition: PARTITION, index: LogIndex(offset as u64), slot };
+            let handle = HiddenHandle { partition: PARTITION, index: LogIndex(offset as u64), slot, term: Term(offset as u64) };
             prop_assert_eq!(read_hidden(&write_hidden(&handle, &id)).unwrap(), (handle, id));
         }
 
@@ -112,7 +114,8 @@ mod tests {
     fn what_is_no_handle_is_refused() {
         let receipt = Receipt { partition: PARTITION, offset: Offset(1), delivery: DeliveryId(2) };
         let receipt = write_receipt(&receipt);
-        let hidden = write_hidden(&HiddenHandle { partition: PARTITION, index: LogIndex(1), slot: 0 }, "");
+        let hidden =
+            write_hidden(&HiddenHandle { partition: PARTITION, index: LogIndex(1), slot: 0, term: Term(1) }, "");
         for bad in ["", "nonsense", &receipt[1..], &receipt[..20], &format!("{receipt}AA"), hidden.as_str()] {
             assert_eq!(read_receipt(bad).unwrap_err().code(), Code::InvalidReceiptHandle, "{bad}");
         }

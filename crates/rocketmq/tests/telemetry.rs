@@ -114,7 +114,7 @@ async fn a_producer_is_asked_how_its_transaction_ends() {
         value: Some(Bytes::from_static(b"half")),
         headers: Vec::new(),
     };
-    let handle = HiddenHandle { partition, index: LogIndex(3), slot: 0 };
+    let handle = HiddenHandle { partition, index: LogIndex(3), slot: 0, term: duolog_types::Term(1) };
     broker.state.lock().hidden.push((handle, record.clone()));
     broker.state.lock().orphans.push(Orphan { handle, topic: "tx".to_owned(), record, checks: 0 });
     let command = stream.next().await.unwrap().command;

@@ -7,8 +7,8 @@ use crate::StoreBudget;
 
 /// Largest memtable of one table; the node's budget flushes earlier when several groups are busy.
 const WRITE_BUFFER_BYTES: usize = 16 << 20;
-/// A memtable grows in pieces of this size. The budget counts whole pieces: with RocksDB's default of 1 MiB the nine
-/// tables of four groups would take 36 MiB of it with a row each.
+/// A memtable grows in pieces of this size. The budget counts whole pieces: with RocksDB's default of 1 MiB the twelve
+/// tables of four groups would take 48 MiB of it with a row each.
 const ARENA_BLOCK_BYTES: usize = 64 << 10;
 const OPEN_FILES_MAX: i32 = 256;
 const BACKGROUND_JOBS: i32 = 2;

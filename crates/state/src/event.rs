@@ -1,5 +1,6 @@
 //! What an applied run changed, for the caches of the broker. Local to a node, never stored.
 
+use duolog_record::entry::{Address, Hidden};
 use duolog_record::group::GroupId;
 use duolog_types::{LogIndex, Offset, TopicId, TopicPartition};
 
@@ -40,6 +41,15 @@ pub enum StateEvent {
         index: LogIndex,
         /// Its slot in the entry.
         slot: u32,
+    },
+    /// A hidden batch was stored.
+    HiddenStored {
+        /// The partition that it is for.
+        partition: TopicPartition,
+        /// Where it lies.
+        address: Address,
+        /// What it waits for.
+        hidden: Hidden,
     },
     /// The log start offset of a partition moved.
     LogStartAdvanced {

@@ -16,6 +16,11 @@
 //! producers       tp[20] producer id u64    producer
 //! groups          group id                  group
 //! offsets         length u16, group id, tp[20]   committed offset
+//! pop             tp[20] length u16, group id, 'c'                 cursor
+//!                 tp[20] length u16, group id, 'd' delivery u128   delivery
+//! hidden_messages tp[20] index u64 slot u32 hidden batch
+//! references      tp[20] offset u64         the hidden batch that became visible there
+//! timers          'd' | 'h' | 'x' time u64* index u64 slot u32   partition of the hidden batch
 //!
 //! tp = topic id[16] partition u32;   * = sign bit flipped, so that negative timestamps sort first
 //! ```
@@ -23,9 +28,13 @@
 //! Offsets and producer ids of rows are never negative.
 
 use duolog_record::group::GroupId;
-use duolog_types::{Offset, ProducerId, Term, TimestampMs, TopicId, TopicPartition};
+use duolog_types::{DeliveryId, Offset, ProducerId, Term, TimestampMs, TopicId, TopicPartition};
 
 use crate::StateError;
+
+mod hidden;
+
+pub use hidden::{TimerKind, hidden, reference, split_hidden, split_timer, timer, timers_end, timers_from};
 
 /// Meta: the applied position.
 pub const APPLIED: &[u8] = b"applied";
@@ -153,6 +162,57 @@ pub fn committed_offset(id: &GroupId, tp: TopicPartition) -> Vec<u8> {
     key
 }
 
+/// Pop: the prefix of all rows of a group in a partition.
+///
+/// # Panics
+/// When the id is longer than 65,535 bytes: a group's name cannot be.
+#[must_use]
+pub fn pop_group(tp: TopicPartition, id: &GroupId) -> Vec<u8> {
+    let length = u16::try_from(id.0.len()).expect("a group's name has at most 32,767 bytes");
+    let mut key = partition(tp);
+    key.extend_from_slice(&length.to_be_bytes());
+    key.extend_from_slice(id.0.as_bytes());
+    key
+}
+
+/// Pop: a group's cursor in a partition.
+#[must_use]
+pub fn pop_cursor(tp: TopicPartition, id: &GroupId) -> Vec<u8> {
+    let mut key = pop_group(tp, id);
+    key.push(b'c');
+    key
+}
+
+/// Pop: the prefix of a group's deliveries in a partition.
+#[must_use]
+pub fn pop_deliveries(tp: TopicPartition, id: &GroupId) -> Vec<u8> {
+    let mut key = pop_group(tp, id);
+    key.push(b'd');
+    key
+}
+
+/// Pop: a delivery.
+#[must_use]
+pub fn pop_delivery(tp: TopicPartition, id: &GroupId, delivery: DeliveryId) -> Vec<u8> {
+    let mut key = pop_deliveries(tp, id);
+    key.extend_from_slice(&delivery.0.to_be_bytes());
+    key
+}
+
+/// The group and, of a delivery's row, the delivery of a key of the pop table.
+#[must_use]
+pub fn split_pop(key: &[u8]) -> Option<(TopicPartition, GroupId, Option<DeliveryId>)> {
+    let (tp, rest) = key.split_at_checked(PARTITION_BYTES)?;
+    let (length, rest) = rest.split_at_checked(2)?;
+    let (id, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(length.try_into().ok()?)))?;
+    let delivery = match rest.split_first()? {
+        (b'c', []) => None,
+        (b'd', delivery) => Some(DeliveryId(u128::from_be_bytes(delivery.try_into().ok()?))),
+        _ => return None,
+    };
+    Some((parse_partition(tp)?, GroupId(String::from_utf8(id.to_vec()).ok()?), delivery))
+}
+
 /// The group of a key that [`committed_offset`] made.
 #[must_use]
 pub fn group_of_offset(key: &[u8]) -> Option<GroupId> {
@@ -175,7 +235,7 @@ pub fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
     None
 }
 
-/// The partition and the number of a key that [`batch`], [`time`], [`epoch`] or [`producer`] made.
+/// The partition and the number of a key that [`batch`], [`time`], [`epoch`], [`producer`] or [`reference`] made.
 ///
 /// # Errors
 /// `BadKey`.
@@ -249,6 +309,16 @@ mod tests {
         assert!(key < group_offsets(&a) || key >= end);
         assert_eq!(group_of_offset(&key), Some(ab));
         assert_eq!(group_of_offset(&key[..key.len() - 1]), None);
+    }
+
+    #[test]
+    fn keys_of_the_pop_table_split_into_what_they_were_made_of() {
+        let (a, ab) = (GroupId("a".into()), GroupId("ab".into()));
+        assert_eq!(split_pop(&pop_cursor(TP, &ab)), Some((TP, ab, None)));
+        let key = pop_delivery(TP, &a, DeliveryId(7 << 100));
+        assert_eq!(split_pop(&key), Some((TP, a, Some(DeliveryId(7 << 100)))));
+        assert_eq!(split_pop(&key[..key.len() - 1]), None);
+        assert!(key < topic_end(TP.topic));
     }
 
     #[test]

@@ -12,6 +12,10 @@ use crate::StateError;
 use crate::codec::{self, Versioned, versioned};
 use crate::command::ClusterNode;
 
+mod hidden;
+
+pub use hidden::{HiddenRow, HiddenState, ReferenceRow, TimerRow};
+
 /// The last applied entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Applied {
@@ -144,8 +148,20 @@ pub struct BatchRow {
     pub running_max_timestamp: TimestampMs,
     /// The topic's durability when it was sequenced.
     pub durability: Durability,
-    /// Flags of the batch table.
+    /// Flags of the batch table, and [`BatchRow::REFERENCE`].
     pub flags: u8,
+}
+
+impl BatchRow {
+    /// The flag of a hidden batch that became visible: index, slot, start and size are those of the payload, which carries
+    /// no offset and another leader epoch, and the greatest timestamp is the time at which it became visible.
+    pub const REFERENCE: u8 = 1;
+
+    /// Whether the row is a reference.
+    #[must_use]
+    pub fn is_reference(&self) -> bool {
+        self.flags & Self::REFERENCE != 0
+    }
 }
 
 /// The first batch at which the running maximum timestamp reached the key's.
@@ -227,6 +243,32 @@ impl StoredGroup {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OffsetRow(pub CommittedOffset);
 
+/// How far a consumer group has taken single messages of a partition: every offset below was delivered or passed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PopCursorRow(pub Offset);
+
+/// Messages that were delivered together and are not acknowledged yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeliveryRow {
+    /// From then on they are delivered again, by the leader's clock.
+    pub due: TimestampMs,
+    /// The consumer that keeps them as long as it lives; `None` when only the time counts.
+    pub keeper: Option<String>,
+    /// The messages, by offset; at least one.
+    pub messages: Vec<PendingMessage>,
+}
+
+/// A message of [`DeliveryRow`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PendingMessage {
+    /// Its offset.
+    pub offset: Offset,
+    /// How many times it was delivered: 0 when it waits for an earlier one of its message group.
+    pub attempts: u32,
+    /// Hash of its message group, in a FIFO delivery.
+    pub order: Option<u64>,
+}
+
 /// Committed offsets of a group by partition.
 pub type CommittedOffsets = BTreeMap<duolog_types::TopicPartition, CommittedOffset>;
 
@@ -247,4 +289,6 @@ versioned!(
     GroupRow = 1,
     EmptyGroupRow = 2,
     OffsetRow = 1,
+    PopCursorRow = 1,
+    DeliveryRow = 1,
 );

@@ -9,8 +9,9 @@
 //! ```
 //!
 //! An entry counts only if its run's term is the entry's own term, its run is the open one, its number is the next one,
-//! and every base offset equals the log end offset. A batch for a partition that is unknown or deleted here is void by
-//! itself and spoils nothing. The judgement depends on nothing but the log.
+//! and every base offset equals the log end offset. Slots that take no offsets (hidden batches and their closes) do not
+//! touch log ends. A slot for a partition that is unknown or deleted here is void by itself and spoils nothing. The
+//! judgement depends on nothing but the log.
 
 use std::collections::BTreeMap;
 
@@ -189,6 +190,7 @@ fn check_offsets(
         };
         match end {
             None => void_slots.push(number),
+            Some(_) if !slot.takes_offsets() => {}
             // The sequencer never makes one; it would share its base offset with the next batch.
             Some(_) if slot.record_count == 0 => void_slots.push(number),
             Some(end) if end != slot.base_offset => {
@@ -245,7 +247,8 @@ where
 
 #[cfg(test)]
 mod tests {
-    use duolog_types::{Durability, ProducerEpoch, ProducerId, TimestampMs, TopicId};
+    use duolog_record::entry::{Address, Close, Closing, Hidden, HiddenReason, NO_OFFSET, Payload, SlotKind};
+    use duolog_types::{Durability, LogIndex, ProducerEpoch, ProducerId, TimestampMs, TopicId};
 
     use super::*;
 
@@ -255,6 +258,7 @@ mod tests {
 
     fn slot(partition: u32, base_offset: i64, record_count: u32) -> Slot {
         Slot {
+            kind: SlotKind::Batch,
             partition: tp(partition),
             base_offset: Offset(base_offset),
             record_count,
@@ -330,6 +334,32 @@ mod tests {
         let refusal = Refusal::WrongOffset { slot: 1, found: Offset(4), expected: Offset(5) };
         assert_eq!(judged(1, vec![slot(1, 1, 1), slot(0, 4, 1)]), Verdict::Refused(refusal));
         assert_eq!(judged(1, vec![slot(1, 1, 1), slot(0, 5, 1)]), counts());
+    }
+
+    #[test]
+    fn a_reference_takes_an_offset_and_a_hidden_batch_none() {
+        let (mut judge, mut ends) = (RunJudge::default(), ends());
+        judge.barrier(Term(1), barrier(1, 0));
+        let address = Address { index: LogIndex(3), slot: 0 };
+        let without = |partition, kind| Slot { kind, ..slot(partition, NO_OFFSET.0, 1) };
+        let hidden = SlotKind::Hidden(Hidden { reason: HiddenReason::Half, time: TimestampMs(5) });
+        let close = SlotKind::Close(Close { address, closing: Closing::Recalled, keep_until: TimestampMs(6) });
+        let payload = SlotKind::Reference(Payload { address, term: Term(1), start: 112, size_bytes: 70 });
+        let reference = |offset| Slot { kind: payload, ..slot(0, offset, 1) };
+        let slots = vec![
+            slot(0, 0, 2),
+            without(0, hidden),
+            without(99, hidden),
+            reference(2),
+            without(0, close),
+            slot(0, 3, 1),
+        ];
+        let found = judge.batches(Term(1), header(1, 0, 0), slots.into_iter(), &mut ends).unwrap();
+        assert_eq!(found, Verdict::Counts { void_slots: vec![2] });
+        assert_eq!(ends.log_end(tp(0)), Ok(Some(Offset(4))));
+        let again = judge.batches(Term(1), header(1, 0, 1), [reference(2)].into_iter(), &mut ends).unwrap();
+        let refusal = Refusal::WrongOffset { slot: 0, found: Offset(2), expected: Offset(4) };
+        assert_eq!(again, Verdict::Refused(refusal));
     }
 
     #[test]

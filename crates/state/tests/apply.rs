@@ -1,9 +1,13 @@
 //! Goal: the state is a pure function of the log, and says what a small model says.
 //! Method: logs of random seeds (`SampleLog`), cut into runs at random, with crashes in between.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use duolog_state::conformance::{self, ModelPartition, SampleLog};
+use duolog_state::keys::TimerKind;
 use duolog_state::reader::{self, CurrentEpoch};
-use duolog_state::{AppliedEntry, Machine, MemoryTables, StateError, TableReader, state_hash};
+use duolog_state::rows::HiddenState;
+use duolog_state::{AppliedEntry, Machine, MemoryTables, StateError, TableId, TableReader, state_hash};
 use duolog_types::{LeaderEpoch, LogIndex, Offset, Term, TimestampMs, TopicPartition};
 use proptest::prelude::*;
 
@@ -91,6 +95,47 @@ proptest! {
                 }
             }
         }
+        check_hidden(machine.tables(), &sample);
+    }
+}
+
+/// A row per hidden batch, a timer per row that waits for one, a reference per visible one, and nothing else.
+fn check_hidden(tables: &dyn TableReader, sample: &SampleLog) {
+    let topics: BTreeSet<_> = sample.all_partitions().map(|tp| tp.topic).collect();
+    let mut found = BTreeMap::new();
+    for topic in topics {
+        for (tp, address, row) in reader::hidden_of_topic(tables, topic).unwrap() {
+            found.insert((tp, address), row);
+        }
+    }
+    assert_eq!(&found, sample.hidden());
+    let mut expected: Vec<_> = found
+        .iter()
+        .filter_map(|((partition, address), row)| {
+            let (kind, time) = row.state.timer()?;
+            Some((kind, time, *address, *partition))
+        })
+        .collect();
+    expected.sort_unstable();
+    let mut timers = Vec::new();
+    for kind in [TimerKind::Delivery, TimerKind::CheckBack, TimerKind::Expiry] {
+        let of_kind = reader::timers(tables, kind, TimestampMs(i64::MIN), 10_000).unwrap();
+        timers.extend(of_kind.iter().map(|timer| (kind, timer.time, timer.address, timer.partition)));
+    }
+    assert_eq!(timers, expected);
+    let mut references = 0;
+    for ((tp, address), row) in &found {
+        let HiddenState::Visible { offset, .. } = row.state else { continue };
+        let batch = reader::find_batch(tables, *tp, offset).unwrap().expect("its row in the consume queue");
+        let place = (batch.row.index, batch.row.slot, batch.row.start, batch.row.size_bytes);
+        assert!(batch.row.is_reference());
+        assert_eq!(place, (address.index, address.slot, row.start, row.size_bytes), "{tp} at {offset}");
+        references += 1;
+    }
+    assert_eq!(tables.scan(TableId::References, b"", None, 10_000).unwrap().len(), references);
+    for (tp, _) in found.keys() {
+        let first = found.keys().find(|(other, _)| other == tp).map(|(_, address)| address.index);
+        assert_eq!(reader::first_hidden_index(tables, *tp).unwrap(), first);
     }
 }
 

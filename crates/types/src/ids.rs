@@ -35,6 +35,10 @@ number!(
     Term(u64)
 );
 number!(
+    /// A delivery of one or more messages to a consumer: 128 random bits, so that it cannot be guessed.
+    DeliveryId(u128)
+);
+number!(
     /// Position of a record in a partition: dense, from 0. Never bytes, never a log index.
     Offset(i64)
 );

@@ -10,8 +10,8 @@ mod topic_config;
 
 pub use durability::{AckPoint, Durability, FlushMode, FlushWish, ReplicationMode, VisibilityPoint};
 pub use ids::{
-    BrokerGroupId, Incarnation, LeaderEpoch, LogIndex, NodeId, Offset, ProducerEpoch, ProducerId, Term, TimestampMs,
-    TopicId, TopicPartition,
+    BrokerGroupId, DeliveryId, Incarnation, LeaderEpoch, LogIndex, NodeId, Offset, ProducerEpoch, ProducerId, Term,
+    TimestampMs, TopicId, TopicPartition,
 };
 pub use nearest::nearest;
 pub use topic_config::{

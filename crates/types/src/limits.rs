@@ -14,5 +14,9 @@ pub const PRODUCER_BATCHES_REMEMBERED: usize = 5;
 pub const PRODUCER_ID_BLOCK: i64 = 1_000;
 /// Coordinator slots that consumer groups hash to.
 pub const COORDINATOR_SLOTS: u32 = 64;
+/// Begins the name of a consumer group's dead-letter topic, as RocketMQ has it; the group's name follows.
+pub const DEAD_LETTER_TOPIC_PREFIX: &str = "%DLQ%";
 /// Longest name of a topic (Kafka's limit).
 pub const TOPIC_NAME_BYTES_MAX: usize = 249;
+/// Longest delay of a message, in milliseconds (RocketMQ's `timerMaxDelaySec`): so long it keeps its entry in the log.
+pub const DELAY_MS_MAX: i64 = 3 * 24 * 3_600_000;

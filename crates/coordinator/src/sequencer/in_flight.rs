@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use duolog_record::entry::EntryHeader;
+use duolog_record::entry::{Address, EntryHeader};
 use duolog_types::{AckPoint, LogIndex, ProducerId, TopicPartition};
 
 use super::producer::Claim;
@@ -25,6 +25,8 @@ pub(super) struct InFlightEntry {
     waiting: Vec<Waiting>,
     /// The idempotent batches, in order, each with its ack point.
     pub(super) claims: Vec<((TopicPartition, ProducerId), Claim, AckPoint)>,
+    /// The hidden batches that end in it.
+    pub(super) ends: Vec<Address>,
 }
 
 impl InFlightEntry {
@@ -106,15 +108,20 @@ impl InFlight {
         }
     }
 
-    /// Drops what is applied.
-    pub(super) fn applied(&mut self, through: LogIndex) {
+    /// Drops what is applied; gives the hidden batches that have ended with it.
+    pub(super) fn applied(&mut self, through: LogIndex) -> Vec<Address> {
+        let mut ended = Vec::new();
         let is_applied = |entry: &InFlightEntry| entry.index.is_some_and(|index| index <= through);
         let size_bytes = &mut self.size_bytes;
         self.entries.retain(|_, entry| {
             let keep = !is_applied(entry);
-            *size_bytes -= if keep { 0 } else { entry.size_bytes };
+            if !keep {
+                *size_bytes -= entry.size_bytes;
+                ended.append(&mut entry.ends);
+            }
             keep
         });
+        ended
     }
 
     /// Takes out an entry and all after it.

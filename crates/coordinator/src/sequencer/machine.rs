@@ -3,17 +3,19 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use duolog_record::entry::{BatchMeta, ENTRY_HEADER_BYTES, EntryBuilder, EntryHeader, SLOT_BYTES};
+use duolog_record::entry::{BatchMeta, ENTRY_HEADER_BYTES, EntryHeader, NO_OFFSET, Payload, SLOT_BYTES};
 use duolog_state::StateError;
 use duolog_state::run::RunBarrier;
-use duolog_types::{FlushWish, LogIndex, Offset, ProducerId, ReplicationMode, Term, TopicPartition, limits};
+use duolog_types::{LogIndex, ProducerId, ReplicationMode, Term, TimestampMs, TopicPartition, limits};
 
+use super::ending::{self, Ending, Endings};
+use super::filling::{Filling, Partition};
 use super::in_flight::{InFlight, InFlightEntry, Waiting};
 use super::output::{AheadBatch, Answer, Output, ProduceRefusal, Produced, Proposal, ProposedEntry, Reply};
 use super::producer::{self, Claim, Origin, ProducerWindow, Verdict};
 use super::refused::RefusedSequences;
 use super::state::SequencerState;
-use super::{ProduceItem, WaiterId};
+use super::{EndItem, Item, ProduceItem, WaiterId};
 
 /// Bytes that wait to be sequenced, at most: twice an entry, so that the next one can always be filled.
 const QUEUE_BYTES_MAX: usize = 2 * limits::ENTRY_BYTES_TARGET;
@@ -28,7 +30,7 @@ type ProducerKey = (TopicPartition, ProducerId);
 #[derive(Debug, Default)]
 pub struct Sequencer {
     phase: Phase,
-    queue: VecDeque<ProduceItem>,
+    queue: VecDeque<Item>,
     queued_bytes: usize,
     in_flight: InFlight,
     applied: Option<LogIndex>,
@@ -36,6 +38,8 @@ pub struct Sequencer {
     partitions: BTreeMap<TopicPartition, Partition>,
     /// What this run knows of producers, read at their first use.
     windows: BTreeMap<ProducerKey, ProducerWindow>,
+    /// Ends of hidden batches that are in flight.
+    endings: Endings,
     /// Producers of `async` topics that had a batch accepted in this term.
     seen_in_term: BTreeSet<ProducerKey>,
     /// Producers that were taken ahead of a gap in this term: what lies in the gap was kept nowhere.
@@ -57,21 +61,6 @@ enum Phase {
     Closed(RunBarrier),
     /// Entries are proposed.
     Running { run: RunBarrier, next_number: u64 },
-}
-
-#[derive(Debug)]
-struct Partition {
-    next_offset: Offset,
-    /// Records since the last wish for a flush at once, for `flush.messages`.
-    unflushed_records: i64,
-}
-
-/// An entry that is being filled.
-struct Filling {
-    id: EntryHeader,
-    builder: EntryBuilder,
-    entry: InFlightEntry,
-    flush: Option<FlushWish>,
 }
 
 impl Sequencer {
@@ -107,7 +96,8 @@ impl Sequencer {
     pub fn stop(&mut self) -> Output {
         let mut output = Output::default();
         let entries = self.in_flight.take_all();
-        self.refuse(entries, &mut output);
+        // What was never proposed is certainly not kept.
+        self.refuse(entries, ProduceRefusal::NotLeading, &mut output);
         self.phase = Phase::Stopped;
         output
     }
@@ -143,13 +133,14 @@ impl Sequencer {
     }
 
     /// Takes an item. It is answered in this output or in one to come.
-    pub fn submit(&mut self, item: ProduceItem) -> Output {
+    pub fn submit(&mut self, item: impl Into<Item>) -> Output {
         let mut output = Output::default();
+        let item = item.into();
         if self.phase == Phase::Stopped {
-            output.refuse(item.waiter, ProduceRefusal::NotLeading);
+            output.refuse(item.waiter(), ProduceRefusal::NotLeading);
             return output;
         }
-        self.queued_bytes += item.batch.size_bytes();
+        self.queued_bytes += item.size_bytes();
         self.queue.push_back(item);
         output
     }
@@ -186,7 +177,7 @@ impl Sequencer {
         while let Some(item) = self.next_item(&filling) {
             if let Err(error) = self.sequence(&item, state, &mut filling, &mut output) {
                 // Everybody stays known, so that `stop` answers them.
-                self.queued_bytes += item.batch.size_bytes();
+                self.queued_bytes += item.size_bytes();
                 self.queue.push_front(item);
                 self.in_flight.insert(id, filling.entry);
                 self.phase = Phase::Closed(run);
@@ -216,7 +207,7 @@ impl Sequencer {
         let mut output = Output::default();
         self.in_flight.appended(id, index, &mut output.replies);
         if let Some(applied) = self.applied {
-            self.in_flight.applied(applied);
+            self.drop_applied(applied);
         }
         output
     }
@@ -230,7 +221,7 @@ impl Sequencer {
             return output;
         }
         let entries = self.in_flight.take_from(id);
-        self.refuse(entries, &mut output);
+        self.refuse(entries, ProduceRefusal::Unknown, &mut output);
         self.open(RunBarrier { term: id.run_term, run: id.run + 1 }, &mut output);
         output
     }
@@ -238,7 +229,14 @@ impl Sequencer {
     /// Everything through `index` is applied and visible in the state.
     pub fn applied(&mut self, index: LogIndex) {
         self.applied = self.applied.max(Some(index));
-        self.in_flight.applied(index);
+        self.drop_applied(index);
+    }
+
+    /// From now on the state knows what is applied.
+    fn drop_applied(&mut self, through: LogIndex) {
+        for address in self.in_flight.applied(through) {
+            self.endings.remove(&address);
+        }
     }
 
     /// The partition was deleted. Items for it are answered when they are sequenced.
@@ -258,13 +256,12 @@ impl Sequencer {
 
     fn open(&mut self, barrier: RunBarrier, output: &mut Output) {
         self.phase = Phase::Opening(barrier);
-        self.partitions.clear();
-        self.windows.clear();
+        self.forget_run();
         output.proposals.push(Proposal::Barrier(barrier));
     }
 
     /// Answers the waiters of these entries and of the queue, and notes where their producers have to go on.
-    fn refuse(&mut self, entries: Vec<InFlightEntry>, output: &mut Output) {
+    fn refuse(&mut self, entries: Vec<InFlightEntry>, queued: ProduceRefusal, output: &mut Output) {
         for entry in entries {
             for (key, claim) in entry.claims_to_retry() {
                 self.refused.note(key, claim);
@@ -273,46 +270,67 @@ impl Sequencer {
         }
         self.queued_bytes = 0;
         for item in std::mem::take(&mut self.queue) {
-            if let Some((id, claim)) = claim_of(&item) {
+            if let Item::Produce(item) = &item
+                && let Some((id, claim)) = claim_of(item)
+            {
                 self.refused.note((item.partition, id), &claim);
             }
-            output.refuse(item.waiter, ProduceRefusal::Unknown);
+            output.refuse(item.waiter(), queued);
         }
+        self.forget_run();
+    }
+
+    /// What a run has learned is of no use to the next one.
+    fn forget_run(&mut self) {
         self.partitions.clear();
         self.windows.clear();
+        self.endings.clear();
     }
 
     /// The next item, if the entry has room for it.
-    fn next_item(&mut self, filling: &Filling) -> Option<ProduceItem> {
+    fn next_item(&mut self, filling: &Filling) -> Option<Item> {
         let item = self.queue.front()?;
-        let size_bytes = filling.builder.size_bytes() + SLOT_BYTES + item.batch.size_bytes();
+        let size_bytes = filling.builder.size_bytes() + SLOT_BYTES + item.size_bytes();
         let is_fitting = size_bytes <= limits::ENTRY_BYTES_TARGET
             && self.in_flight.size_bytes() + size_bytes <= limits::IN_FLIGHT_BYTES_MAX;
         if !(is_fitting || filling.builder.is_empty() && self.has_space_for(item)) {
             return None;
         }
-        self.queued_bytes -= item.batch.size_bytes();
+        self.queued_bytes -= item.size_bytes();
         self.queue.pop_front()
     }
 
     /// Whether an entry with this item alone keeps the bound; a single entry may always fly.
-    fn has_space_for(&self, item: &ProduceItem) -> bool {
-        let size_bytes = ENTRY_HEADER_BYTES + SLOT_BYTES + item.batch.size_bytes();
+    fn has_space_for(&self, item: &Item) -> bool {
+        let size_bytes = ENTRY_HEADER_BYTES + SLOT_BYTES + item.size_bytes();
         self.in_flight.size_bytes() == 0 || self.in_flight.size_bytes() + size_bytes <= limits::IN_FLIGHT_BYTES_MAX
     }
 
     /// Judges one item: answers it, or puts it into the entry.
     fn sequence(
         &mut self,
+        item: &Item,
+        state: &dyn SequencerState,
+        filling: &mut Filling,
+        output: &mut Output,
+    ) -> Result<(), StateError> {
+        if !self.load_partition(item.partition(), state)? {
+            output.refuse(item.waiter(), ProduceRefusal::UnknownPartition);
+            return Ok(());
+        }
+        match item {
+            Item::Produce(item) => self.sequence_batch(item, state, filling, output),
+            Item::End(item) => self.sequence_end(item, state, filling, output),
+        }
+    }
+
+    fn sequence_batch(
+        &mut self,
         item: &ProduceItem,
         state: &dyn SequencerState,
         filling: &mut Filling,
         output: &mut Output,
     ) -> Result<(), StateError> {
-        if !self.load_partition(item.partition, state)? {
-            output.refuse(item.waiter, ProduceRefusal::UnknownPartition);
-            return Ok(());
-        }
         let Some((producer_id, claim)) = claim_of(item) else {
             self.accept(item, filling);
             return Ok(());
@@ -360,13 +378,47 @@ impl Sequencer {
         Ok(())
     }
 
+    /// Ends a hidden batch, unless it ended before.
+    fn sequence_end(
+        &mut self,
+        item: &EndItem,
+        state: &dyn SequencerState,
+        filling: &mut Filling,
+        output: &mut Output,
+    ) -> Result<(), StateError> {
+        match self.endings.get(&item.address).copied() {
+            Some(ending) if ending.term != item.term => output.refuse(item.waiter, ProduceRefusal::NoSuchHidden),
+            Some(ending) if ending.end == item.end => {
+                self.join(item.waiter, ending.produced, Some(ending.origin), filling, output);
+            }
+            // It may be lost yet: nothing final can be said.
+            Some(_) => output.refuse(item.waiter, ProduceRefusal::Unknown),
+            None => match state.hidden(item.partition, item.address)?.filter(|row| row.term == item.term) {
+                None => output.refuse(item.waiter, ProduceRefusal::NoSuchHidden),
+                Some(row) => match ending::judge(&row.state, item.end) {
+                    ending::Verdict::Accept => self.accept_end(item, row.payload(item.address), filling),
+                    ending::Verdict::Done(offset) => {
+                        let produced = Produced {
+                            base_offset: offset.unwrap_or(NO_OFFSET),
+                            max_timestamp: TimestampMs(-1),
+                            hidden_slot: None,
+                        };
+                        output.replies.push(Reply { waiter: item.waiter, answer: Answer::Done(produced) });
+                    }
+                    ending::Verdict::Refuse => output.refuse(item.waiter, ProduceRefusal::EndedOtherwise),
+                },
+            },
+        }
+        Ok(())
+    }
+
     /// Reads the partition at its first use in the run; whether it is hosted here.
     fn load_partition(&mut self, tp: TopicPartition, state: &dyn SequencerState) -> Result<bool, StateError> {
         if let Entry::Vacant(vacant) = self.partitions.entry(tp) {
             let Some(next_offset) = state.log_end(tp)? else {
                 return Ok(false);
             };
-            vacant.insert(Partition { next_offset, unflushed_records: 0 });
+            vacant.insert(Partition::new(next_offset));
         }
         Ok(true)
     }
@@ -434,23 +486,47 @@ impl Sequencer {
     /// Assigns the offset and puts the batch into the entry.
     fn accept(&mut self, item: &ProduceItem, filling: &mut Filling) -> Produced {
         let partition = self.partitions.get_mut(&item.partition).expect("loaded before it is judged");
-        let base_offset = partition.next_offset;
         let records = i64::from(item.batch.view().record_count());
-        partition.next_offset = base_offset.plus(records);
-        filling.wish(partition.flush_wish(item, records));
+        filling.wish(partition.flush_wish(item.flush, item.flush_records, records));
+        let base_offset = if item.hidden.is_some() { NO_OFFSET } else { partition.take_offsets(records) };
         let meta = BatchMeta {
             partition: item.partition,
             base_offset,
             durability: item.durability,
-            flags: item.flags,
+            flags: 0,
             log_append_time: item.log_append_time,
         };
-        filling.builder.push(meta, &item.batch);
+        let hidden_slot = item.hidden.map(|_| filling.builder.len() as u32);
+        match item.hidden {
+            Some(hidden) => filling.builder.push_hidden(meta, hidden, &item.batch),
+            None => filling.builder.push(meta, &item.batch),
+        }
         let max_timestamp = item.log_append_time.unwrap_or(item.batch.view().max_timestamp());
-        let produced = Produced { base_offset, max_timestamp };
+        let produced = Produced { base_offset, max_timestamp, hidden_slot };
         let ack_point = item.durability.ack_point();
         filling.entry.push_waiting(Waiting { waiter: item.waiter, ack_point, produced });
         produced
+    }
+
+    /// Puts the end of a hidden batch into the entry.
+    fn accept_end(&mut self, item: &EndItem, payload: Payload, filling: &mut Filling) {
+        let partition = self.partitions.get_mut(&item.partition).expect("loaded before it is judged");
+        let records = i64::from(item.end.makes_visible());
+        filling.wish(partition.flush_wish(item.flush, item.flush_records, records));
+        let close = item.close();
+        let base_offset = if close.is_some() { NO_OFFSET } else { partition.take_offsets(records) };
+        let (partition, durability) = (item.partition, item.durability);
+        let meta = BatchMeta { partition, base_offset, durability, flags: 0, log_append_time: None };
+        match close {
+            Some(close) => filling.builder.push_close(meta, close),
+            None => filling.builder.push_reference(meta, payload, item.now),
+        }
+        let produced = Produced { base_offset, max_timestamp: item.now, hidden_slot: None };
+        let ack_point = item.durability.ack_point();
+        filling.entry.push_waiting(Waiting { waiter: item.waiter, ack_point, produced });
+        filling.entry.ends.push(item.address);
+        let origin = Origin { entry: filling.id, ack_point };
+        self.endings.insert(item.address, Ending { end: item.end, term: item.term, produced, origin });
     }
 
     /// A duplicate waits for what its original waits for; an applied original is answered at once.
@@ -480,28 +556,6 @@ impl Sequencer {
             let in_flight = &self.in_flight;
             self.windows.retain(|_, window| window.is_in_flight(|entry| in_flight.contains(entry)));
         }
-    }
-}
-
-impl Partition {
-    fn flush_wish(&mut self, item: &ProduceItem, records: i64) -> FlushWish {
-        self.unflushed_records += records;
-        let is_due = item.flush_records.is_some_and(|limit| self.unflushed_records >= limit);
-        let wish = if is_due { FlushWish::Now } else { item.flush };
-        if wish == FlushWish::Now {
-            self.unflushed_records = 0;
-        }
-        wish
-    }
-}
-
-impl Filling {
-    fn new(id: EntryHeader) -> Self {
-        Self { id, builder: EntryBuilder::new(id), entry: InFlightEntry::default(), flush: None }
-    }
-
-    fn wish(&mut self, wish: FlushWish) {
-        self.flush = Some(self.flush.map_or(wish, |flush| flush.strictest(wish)));
     }
 }
 

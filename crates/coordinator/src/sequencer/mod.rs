@@ -1,7 +1,7 @@
 //! The sequencer of a broker group (DESIGN 3.2): the only writer of its partitions, on its leader.
 //!
 //! It validates produce items against the applied state plus what is in flight, assigns offsets, detects duplicates and
-//! coalesces what waits into log entries. It never waits for an entry before it makes the next one; bytes in flight are
+//! coalesces what waits into log entries. Hidden batches end here too, so that each of them ends once. It never waits for an entry before it makes the next one; bytes in flight are
 //! bounded. It is a pure machine: the driver in the broker feeds it events and carries out its [`Output`]s.
 //!
 //! ```text
@@ -22,6 +22,8 @@
 //! Deliberately absent: limits of topics and timestamps (the broker has checked them), watermarks and acks (a waiter is
 //! told what to wait for), Kafka transactions.
 
+mod ending;
+mod filling;
 mod in_flight;
 mod item;
 mod machine;
@@ -30,7 +32,7 @@ mod producer;
 mod refused;
 mod state;
 
-pub use item::{ProduceItem, WaiterId};
+pub use item::{EndItem, HiddenEnd, Item, ProduceItem, WaiterId};
 pub use machine::Sequencer;
 pub use output::{AheadBatch, Answer, Output, ProduceRefusal, Produced, Proposal, ProposedEntry, Reply};
 pub use state::{SequencerState, TableState};

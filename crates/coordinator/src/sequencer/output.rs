@@ -76,10 +76,12 @@ pub enum Answer {
 /// What a producer is told of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Produced {
-    /// Offset of its first record.
+    /// Offset of its first record; −1 while it has none.
     pub base_offset: Offset,
     /// Its greatest timestamp: the log append time, where the topic stamps it.
     pub max_timestamp: TimestampMs,
+    /// Slot of a batch that was hidden: with the index of its entry it names it.
+    pub hidden_slot: Option<u32>,
 }
 
 /// Why a batch was not taken.
@@ -94,6 +96,12 @@ pub enum ProduceRefusal {
     /// The partition is not, or no longer, hosted here.
     #[error("the partition is not hosted here")]
     UnknownPartition,
+    /// There is no such hidden batch, any more or at all.
+    #[error("there is no such half or delayed message")]
+    NoSuchHidden,
+    /// The hidden batch ended otherwise, or cannot end so.
+    #[error("the message cannot end so, or ended otherwise before")]
+    EndedOtherwise,
     /// A gap in the producer's sequence.
     #[error("producer sequence {found} does not follow {last}")]
     OutOfOrderSequence {

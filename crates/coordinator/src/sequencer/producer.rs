@@ -78,7 +78,11 @@ impl ProducerWindow {
             .map(|batch| WindowBatch {
                 first_sequence: batch.first_sequence,
                 last_sequence: batch.last_sequence,
-                produced: Produced { base_offset: batch.base_offset, max_timestamp: batch.max_timestamp },
+                produced: Produced {
+                    base_offset: batch.base_offset,
+                    max_timestamp: batch.max_timestamp,
+                    hidden_slot: None,
+                },
                 origin: None,
             })
             .collect();
@@ -174,7 +178,7 @@ mod tests {
     }
 
     fn produced(base_offset: i64) -> Produced {
-        Produced { base_offset: Offset(base_offset), max_timestamp: TimestampMs(0) }
+        Produced { base_offset: Offset(base_offset), max_timestamp: TimestampMs(0), hidden_slot: None }
     }
 
     /// Batches of 10 records from sequence `first`, in epoch 1.

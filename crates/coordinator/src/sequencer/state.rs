@@ -1,6 +1,7 @@
 //! What the sequencer asks the applied state.
 
-use duolog_state::rows::ProducerRow;
+use duolog_record::entry::Address;
+use duolog_state::rows::{HiddenRow, ProducerRow};
 use duolog_state::{StateError, TableReader, reader};
 use duolog_types::{Offset, ProducerId, TopicPartition};
 
@@ -17,6 +18,12 @@ pub trait SequencerState {
     /// # Errors
     /// When the tables fail: the replica stops.
     fn producer(&self, partition: TopicPartition, id: ProducerId) -> Result<Option<ProducerRow>, StateError>;
+
+    /// A hidden batch for a partition.
+    ///
+    /// # Errors
+    /// When the tables fail: the replica stops.
+    fn hidden(&self, partition: TopicPartition, address: Address) -> Result<Option<HiddenRow>, StateError>;
 }
 
 /// The applied state as tables hold it.
@@ -29,5 +36,9 @@ impl SequencerState for TableState<'_> {
 
     fn producer(&self, partition: TopicPartition, id: ProducerId) -> Result<Option<ProducerRow>, StateError> {
         reader::producer(self.0, partition, id)
+    }
+
+    fn hidden(&self, partition: TopicPartition, address: Address) -> Result<Option<HiddenRow>, StateError> {
+        reader::hidden(self.0, partition, address)
     }
 }

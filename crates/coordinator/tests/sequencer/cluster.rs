@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use duolog_coordinator::sequencer::{
-    Answer, Output, ProduceItem, ProduceRefusal, Proposal, Reply, Sequencer, TableState, WaiterId,
+    Answer, EndItem, HiddenEnd, Output, ProduceItem, ProduceRefusal, Proposal, Reply, Sequencer, TableState, WaiterId,
 };
-use duolog_record::entry::EntryView;
+use duolog_record::entry::{Address, EntryView, Hidden, HiddenReason};
 use duolog_record::{BatchBuilder, RecordBatch};
 use duolog_state::command::PartitionCommand;
 use duolog_state::run::{PendingEnds, RunBarrier, RunJudge, Verdict};
@@ -108,21 +108,70 @@ impl Cluster {
     }
 
     pub fn submit_batch(&mut self, partition: u32, batch: RecordBatch, durability: Durability) -> WaiterId {
-        let waiter = WaiterId(self.next_waiter);
-        self.next_waiter += 1;
+        self.submit_item(partition, batch, None, durability)
+    }
+
+    pub fn hide(&mut self, partition: u32, reason: HiddenReason) -> WaiterId {
+        let hidden = Hidden { reason, time: TimestampMs(50) };
+        self.submit_item(partition, batch(None, 1, 10), Some(hidden), SYNC)
+    }
+
+    fn submit_item(
+        &mut self,
+        partition: u32,
+        batch: RecordBatch,
+        hidden: Option<Hidden>,
+        durability: Durability,
+    ) -> WaiterId {
+        let waiter = self.new_waiter();
         let item = ProduceItem {
             waiter,
             partition: tp(partition),
             batch,
+            hidden,
             durability,
             flush: FlushWish::WithinMs(100),
             flush_records: None,
             log_append_time: None,
-            flags: 0,
         };
         let output = self.sequencer.submit(item);
         self.take(output);
         waiter
+    }
+
+    pub fn end(&mut self, partition: u32, (address, term): (Address, Term), end: HiddenEnd) -> WaiterId {
+        let waiter = self.new_waiter();
+        let item = EndItem {
+            waiter,
+            partition: tp(partition),
+            address,
+            term,
+            end,
+            now: TimestampMs(60),
+            keep_until: TimestampMs(90),
+            durability: SYNC,
+            flush: FlushWish::WithinMs(100),
+            flush_records: None,
+        };
+        let output = self.sequencer.submit(item);
+        self.take(output);
+        waiter
+    }
+
+    fn new_waiter(&mut self) -> WaiterId {
+        let waiter = WaiterId(self.next_waiter);
+        self.next_waiter += 1;
+        waiter
+    }
+
+    /// What names a hidden batch, once its producer knows where it lies.
+    pub fn handle(&self, waiter: WaiterId) -> Option<(Address, Term)> {
+        match self.answers.get(&waiter)? {
+            Answer::WaitFor { term, index, produced, .. } => {
+                Some((Address { index: *index, slot: produced.hidden_slot? }, *term))
+            }
+            Answer::Done(_) | Answer::Refused(_) => None,
+        }
     }
 
     pub fn propose(&mut self) {
@@ -179,7 +228,8 @@ impl Cluster {
         let verdict = judge.batches(self.term, view.header(), view.slots(), &mut pending).unwrap();
         let counts = matches!(verdict, Verdict::Counts { .. });
         if counts {
-            ends.extend(view.slots().map(|slot| (slot.partition, slot.end_offset())));
+            let placed = view.slots().filter(|slot| slot.takes_offsets());
+            ends.extend(placed.map(|slot| (slot.partition, slot.end_offset())));
         }
         counts
     }
@@ -248,7 +298,15 @@ impl Cluster {
         }
     }
 
-    /// What is stored of a partition: offset, log index, producer stamp.
+    /// Offsets at which hidden batches became visible.
+    pub fn references(&self, partition: u32) -> Vec<(i64, Address)> {
+        let batches = reader::scan_batches(self.machine.tables(), tp(partition), Offset(0), 100_000).unwrap();
+        let references = batches.iter().filter(|batch| batch.row.is_reference());
+        let payload = |row: &duolog_state::rows::BatchRow| Address { index: row.index, slot: row.slot };
+        references.map(|batch| (batch.base_offset.0, payload(&batch.row))).collect()
+    }
+
+    /// What is stored of a partition: offset, log index, producer stamp; of a reference those of its payload.
     pub fn stored(&self, partition: u32) -> Vec<(i64, LogIndex, Stamp)> {
         let batches = reader::scan_batches(self.machine.tables(), tp(partition), Offset(0), 100_000).unwrap();
         let stamp = |batch: &reader::Batch| {

@@ -5,11 +5,12 @@
 //! no sequence of a producer is stored twice, sequences are stored in order.
 
 mod cluster;
+mod hidden;
 
 use std::collections::BTreeMap;
 
-use duolog_coordinator::sequencer::{Answer, ProduceItem, ProduceRefusal, Produced, Proposal, WaiterId};
-use duolog_record::entry::EntryView;
+use duolog_coordinator::sequencer::{Answer, HiddenEnd, ProduceItem, ProduceRefusal, Produced, Proposal, WaiterId};
+use duolog_record::entry::{EntryView, HiddenReason, NO_OFFSET};
 use duolog_state::command::PartitionCommand;
 use duolog_state::run::RunBarrier;
 use duolog_state::{Command, EntryKind, reader};
@@ -28,7 +29,7 @@ fn items_are_coalesced_and_offsets_are_dense() {
     let offsets: Vec<_> = waiters.iter().map(|waiter| cluster.base_offset(*waiter)).collect();
     assert_eq!(offsets, [0, 0, 1, 2, 4, 6].map(Some));
     let index = LogIndex(cluster.log.len() as u64 - 1);
-    let produced = Produced { base_offset: Offset(0), max_timestamp: TimestampMs(1) };
+    let produced = Produced { base_offset: Offset(0), max_timestamp: TimestampMs(1), hidden_slot: None };
     let expected = Answer::WaitFor { term: Term(1), index, ack_point: AckPoint::Committed, produced };
     assert_eq!(cluster.answers[&waiters[0]], expected);
 }
@@ -289,7 +290,7 @@ fn flush_messages_asks_for_a_flush_at_every_nth_record() {
             flush: FlushWish::WithinMs(100),
             flush_records: Some(5),
             log_append_time: Some(TimestampMs(9)),
-            flags: 0,
+            hidden: None,
         });
         cluster.take(output);
         cluster.propose();
@@ -321,6 +322,15 @@ enum Step {
     FailOver {
         kept: usize,
     },
+    Hide {
+        partition: u32,
+        reason: HiddenReason,
+    },
+    /// One of the hidden batches that are applied, or were and are lost, ends or tries to.
+    End {
+        which: prop::sample::Index,
+        end: HiddenEnd,
+    },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -333,6 +343,11 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Refuse),
         5 => (1_usize..4).prop_map(Step::Apply),
         1 => (0_usize..4).prop_map(|kept| Step::FailOver { kept }),
+        3 => (0..PARTITIONS, prop::bool::ANY).prop_map(|(partition, is_half)| Step::Hide {
+            partition, reason: if is_half { HiddenReason::Half } else { HiddenReason::Delayed },
+        }),
+        5 => (any::<prop::sample::Index>(), prop::sample::select(&hidden::ENDS[..]))
+            .prop_map(|(which, end)| Step::End { which, end }),
     ]
 }
 
@@ -366,6 +381,7 @@ impl Producer {
 fn run(steps: &[Step]) {
     let mut cluster = Cluster::leading();
     let mut producers: [Producer; 3] = Default::default();
+    let mut hidden = hidden::HiddenBatches::default();
     for step in steps {
         match *step {
             Step::Plain { partition, count } => {
@@ -379,6 +395,8 @@ fn run(steps: &[Step]) {
             Step::Refuse => cluster.deliver(false),
             Step::Apply(count) => cluster.apply(count),
             Step::FailOver { kept } => cluster.fail_over(kept),
+            Step::Hide { partition, reason } => hidden.hide(&mut cluster, partition, reason),
+            Step::End { which, end } => hidden.end(&mut cluster, which, end),
         }
     }
     cluster.settle();
@@ -388,22 +406,28 @@ fn run(steps: &[Step]) {
     for partition in 0..PARTITIONS {
         check_sequences(&cluster, partition);
     }
+    hidden.check(&cluster);
 }
 
 /// Whoever was told to wait for an index that this term kept, or that it is done, finds the batch there.
 fn check_promises(cluster: &Cluster) {
     let stored: Vec<_> = (0..PARTITIONS).flat_map(|partition| cluster.stored(partition)).collect();
+    let references: Vec<_> = (0..PARTITIONS).flat_map(|partition| cluster.references(partition)).collect();
     for (waiter, answer) in &cluster.answers {
         match answer {
             Answer::Refused(ProduceRefusal::Unknown | ProduceRefusal::NotLeading) => {}
             Answer::Refused(ProduceRefusal::OutOfOrderSequence { .. } | ProduceRefusal::DuplicateSequence) => {}
+            Answer::Refused(ProduceRefusal::NoSuchHidden | ProduceRefusal::EndedOtherwise) => {}
+            // Checked with what was hidden.
+            Answer::Done(produced) | Answer::WaitFor { produced, .. } if produced.base_offset == NO_OFFSET => {}
             Answer::Refused(refusal) => panic!("{waiter:?}: {refusal}"),
             Answer::Done(produced) => {
                 assert!(stored.iter().any(|(base, ..)| *base == produced.base_offset.0), "{waiter:?} {produced:?}");
             }
             Answer::WaitFor { term, index, produced, .. } => {
                 let is_kept = cluster.log.get(index.0 as usize).is_some_and(|entry| entry.term == *term);
-                let is_there = stored.iter().any(|(base, at, _)| (*base, at) == (produced.base_offset.0, index));
+                let is_there = stored.iter().any(|(base, at, _)| (*base, at) == (produced.base_offset.0, index))
+                    || references.iter().any(|(base, _)| *base == produced.base_offset.0);
                 assert!(!is_kept || is_there, "{waiter:?}: {produced:?} is not at log index {index}");
             }
         }

@@ -138,7 +138,8 @@ impl State {
     }
 
     fn hide(&mut self, partition: TopicPartition, record: Record) -> HiddenHandle {
-        let handle = HiddenHandle { partition, index: LogIndex(self.next() as u64), slot: 0 };
+        let handle =
+            HiddenHandle { partition, index: LogIndex(self.next() as u64), slot: 0, term: duolog_types::Term(1) };
         self.hidden.push((handle, record));
         handle
     }

@@ -1,13 +1,14 @@
-//! Entries of record batches: consume queue, leader epochs, time index, producers.
+//! Entries of record batches: consume queue, leader epochs, time index, producers; hidden batches go to [`hidden`].
 //!
 //! Puts per batch: one row of the consume queue. A leader epoch is put when it changes; a row of the time index when the
 //! running maximum timestamp grows, at most one per [`TIME_INDEX_BYTES_MIN`] of the partition; a producer once per run.
 
-use duolog_record::entry::{EntryView, Slot};
+use duolog_record::entry::{Address, EntryView, Slot, SlotKind};
 use duolog_types::{LogIndex, Offset, ProducerEpoch, Term, TopicPartition, limits};
 
 use super::cache::{Caches, PartitionEnd};
 use super::context::Context;
+use super::hidden;
 use crate::command::{BatchesOutcome, Response};
 use crate::event::StateEvent;
 use crate::kinds::AppliedEntry;
@@ -33,7 +34,7 @@ pub(super) fn apply(
     };
     for (slot, number) in view.slots().zip(0_u32..) {
         if void_slots.binary_search(&number).is_err() {
-            apply_batch(context, (entry.index, entry.term), &slot, number)?;
+            apply_slot(context, (entry.index, entry.term), &slot, number)?;
         }
     }
     Ok(Response::Batches(BatchesOutcome::Counted { void_slots }))
@@ -53,16 +54,52 @@ impl LogEnds for AppliedEnds<'_, '_> {
     fn advance(&mut self, _: TopicPartition, _: Offset) {}
 }
 
-fn apply_batch(
+fn apply_slot(
     context: &mut Context<'_>,
     (index, term): (LogIndex, Term),
     slot: &Slot,
     number: u32,
 ) -> Result<(), StateError> {
+    let own = Address { index, slot: number };
+    match slot.kind {
+        SlotKind::Batch => {
+            let flags = slot.flags & !BatchRow::REFERENCE;
+            let place = Place { address: own, start: slot.start, size_bytes: slot.size_bytes(), flags };
+            place_records(context, (own, term), slot, &place)
+        }
+        SlotKind::Hidden(of) => {
+            hidden::store(context, (index, term), slot, number, of);
+            Ok(())
+        }
+        SlotKind::Reference(payload) => {
+            let flags = slot.flags | BatchRow::REFERENCE;
+            let place = Place { address: payload.address, start: payload.start, size_bytes: payload.size_bytes, flags };
+            place_records(context, (own, term), slot, &place)?;
+            hidden::make_visible(context, slot, payload)
+        }
+        SlotKind::Close(close) => hidden::close(context, slot.partition, close),
+    }
+}
+
+/// Where the bytes of a row of the consume queue lie.
+struct Place {
+    address: Address,
+    start: u32,
+    size_bytes: u32,
+    flags: u8,
+}
+
+/// Gives the slot's records their offsets.
+fn place_records(
+    context: &mut Context<'_>,
+    (own, term): (Address, Term),
+    slot: &Slot,
+    place: &Place,
+) -> Result<(), StateError> {
     let tp = slot.partition;
     let end = context.caches.partition(&context.tables, tp)?.expect("the judge found the partition");
     assert_eq!(end.tail.end, slot.base_offset, "the judge compared the base offset of {tp}");
-    let row = batch_row(end.tail, (index, term), slot, number);
+    let row = batch_row(end.tail, term, slot, place);
     context.put(TableId::ConsumeQueue, keys::batch(tp, slot.base_offset), &row);
     if end.last_term != Some(term) {
         let epoch = EpochRow { first_offset: slot.base_offset };
@@ -86,25 +123,25 @@ fn apply_batch(
         partition: tp,
         base_offset: slot.base_offset,
         end_offset: slot.end_offset(),
-        index,
-        slot: number,
+        index: own.index,
+        slot: own.slot,
     });
     Ok(())
 }
 
-fn batch_row(tail: Tail, (index, term): (LogIndex, Term), slot: &Slot, number: u32) -> BatchRow {
+fn batch_row(tail: Tail, term: Term, slot: &Slot, place: &Place) -> BatchRow {
     BatchRow {
-        index,
-        slot: number,
-        start: slot.start,
+        index: place.address.index,
+        slot: place.address.slot,
+        start: place.start,
         term,
         record_count: slot.record_count,
-        size_bytes: slot.size_bytes(),
+        size_bytes: place.size_bytes,
         position_bytes: tail.position_bytes,
         max_timestamp: slot.max_timestamp,
         running_max_timestamp: tail.max_timestamp.max(slot.max_timestamp),
         durability: slot.durability,
-        flags: slot.flags,
+        flags: place.flags,
     }
 }
 

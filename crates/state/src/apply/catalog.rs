@@ -89,6 +89,7 @@ fn create_topic(
 
 fn check_topic(name: &str, partitions: &[BrokerGroupId], data_groups: &[BrokerGroupId]) -> Result<(), String> {
     let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let name = name.strip_prefix(limits::DEAD_LETTER_TOPIC_PREFIX).unwrap_or(name);
     if name.is_empty() || name == "." || name == ".." || !name.chars().all(is_allowed) {
         return Err(format!("topic name {name:?}: expected ASCII letters, digits, '.', '_' and '-'"));
     }

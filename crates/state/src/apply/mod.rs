@@ -10,7 +10,9 @@ mod cache;
 mod catalog;
 mod context;
 mod groups;
+mod hidden;
 mod partitions;
+mod pop;
 
 use duolog_types::LogIndex;
 
@@ -148,6 +150,8 @@ fn apply_entry(context: &mut Context<'_>, judge: &mut RunJudge, entry: &AppliedE
             Command::Catalog(command) => catalog::apply(context, command),
             Command::Partitions(command) => partitions::apply(context, command),
             Command::Groups(command) => groups::apply(context, command),
+            Command::Pop(updates) => pop::apply(context, updates),
+            Command::Hidden(command) => hidden::apply(context, command),
         },
         EntryKind::RunBarrier => {
             let barrier = RunBarrier::decode(&entry.body).map_err(bad)?;

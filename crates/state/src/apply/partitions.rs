@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use duolog_types::{Offset, ProducerId, Term, TopicConfig, TopicId, TopicPartition};
 
 use super::context::Context;
+use super::hidden;
 use crate::command::{PartitionCommand, Response};
 use crate::event::StateEvent;
 use crate::rows::{EpochRow, PartitionRow, TimeRow, TopicRow};
@@ -56,9 +57,10 @@ fn delete_topic(context: &mut Context<'_>, topic: TopicId, catalog_version: u64)
         Some(TopicRow::Live { partitions, .. }) => partitions,
         None => Vec::new(),
     };
-    for table in [TableId::ConsumeQueue, TableId::TimeIndex, TableId::LeaderEpochs, TableId::Producers] {
+    for table in [TableId::ConsumeQueue, TableId::TimeIndex, TableId::LeaderEpochs, TableId::Producers, TableId::Pop] {
         context.tables.delete_range(table, topic.0.to_vec(), keys::topic_end(topic));
     }
+    hidden::delete_topic(context, topic)?;
     for partition in partitions {
         let partition = TopicPartition { topic, partition };
         context.tables.delete(TableId::Topics, keys::topic_partition(partition));
@@ -85,6 +87,7 @@ fn advance_log_start(context: &mut Context<'_>, tp: TopicPartition, offset: Offs
     }
     let first_kept = reader::find_batch(&context.tables, tp, log_start)?.map_or(log_start, |batch| batch.base_offset);
     context.tables.delete_range(TableId::ConsumeQueue, keys::batch(tp, Offset(0)), keys::batch(tp, first_kept));
+    hidden::unpin_below(context, tp, first_kept)?;
     trim_time_index(context, tp, first_kept)?;
     trim_leader_epochs(context, tp, log_start)?;
     context.put(TableId::Topics, keys::topic_partition(tp), &PartitionRow { log_start, floor: tail });

@@ -6,7 +6,9 @@
 
 mod catalog;
 mod groups;
+mod hidden;
 mod partitions;
+mod pop;
 
 use bytes::Bytes;
 use duolog_types::{Offset, ProducerId, TopicId};
@@ -14,7 +16,9 @@ use serde::{Deserialize, Serialize};
 
 pub use catalog::{CatalogCommand, ClusterNode};
 pub use groups::{GroupCommand, PullBack};
+pub use hidden::{CheckBack, HiddenCommand};
 pub use partitions::PartitionCommand;
+pub use pop::PopUpdate;
 
 use crate::StateError;
 use crate::codec::{self, versioned};
@@ -28,6 +32,10 @@ pub enum Command {
     Partitions(PartitionCommand),
     /// To the data group that coordinates the consumer group.
     Groups(GroupCommand),
+    /// To the data group that hosts the partitions, in order.
+    Pop(Vec<PopUpdate>),
+    /// To the data group that hosts the partitions.
+    Hidden(HiddenCommand),
 }
 versioned!(Command = 1);
 
@@ -111,6 +119,11 @@ pub enum Response {
     LogStart {
         /// The first offset that is kept.
         offset: Offset,
+    },
+    /// Whose producers are to be asked now.
+    CheckBacks {
+        /// Positions in the command, ascending.
+        counted: Vec<u32>,
     },
 }
 

@@ -3,11 +3,13 @@
 //! The model is small on purpose: per partition its batches and its log start. Entries that must not count (a gap in the
 //! run, a wrong offset, an old barrier) are in the log and not in the model.
 
+mod hidden;
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use duolog_record::BatchBuilder;
-use duolog_record::entry::{BatchMeta, EntryBuilder, EntryHeader};
+use duolog_record::entry::{Address, BatchMeta, EntryBuilder, EntryHeader};
 use duolog_record::group::{CommittedOffset, GroupId, GroupMetadata, GroupRecord, GroupState, OffsetCommit};
 use duolog_types::{
     BrokerGroupId, Durability, LogIndex, NodeId, Offset, ProducerEpoch, ProducerId, Term, TimestampMs, TopicConfig,
@@ -16,6 +18,7 @@ use duolog_types::{
 
 use crate::command::{CatalogCommand, ClusterNode, Command, GroupCommand, PartitionCommand, PullBack};
 use crate::kinds::{AppliedEntry, EntryKind};
+use crate::rows::{HiddenRow, HiddenState};
 use crate::run::RunBarrier;
 
 /// Topics at a time. A deleted one is followed by a new one; the old one is still named now and then.
@@ -51,6 +54,7 @@ pub struct SampleLog {
     generations: [u32; TOPICS as usize],
     partitions: BTreeMap<TopicPartition, ModelPartition>,
     next_sequence: BTreeMap<(TopicPartition, i64), i32>,
+    hidden: BTreeMap<(TopicPartition, Address), HiddenRow>,
 }
 
 impl SampleLog {
@@ -66,6 +70,7 @@ impl SampleLog {
             generations: [0; TOPICS as usize],
             partitions: BTreeMap::new(),
             next_sequence: BTreeMap::new(),
+            hidden: BTreeMap::new(),
         }
     }
 
@@ -73,6 +78,12 @@ impl SampleLog {
     #[must_use]
     pub fn model(&self) -> &BTreeMap<TopicPartition, ModelPartition> {
         &self.partitions
+    }
+
+    /// The rows of hidden batches that there must be.
+    #[must_use]
+    pub fn hidden(&self) -> &BTreeMap<(TopicPartition, Address), HiddenRow> {
+        &self.hidden
     }
 
     /// Every partition that the log has named so far, and more.
@@ -119,6 +130,7 @@ impl SampleLog {
             (_, 23..=34) => command(self.group_command()),
             (_, 35..=42) => command(self.catalog_command()),
             (_, 43..=46) => self.refused_batches(),
+            (_, 47..=49) => command(self.hidden_command()),
             _ => self.batches(),
         }
     }
@@ -157,6 +169,7 @@ impl SampleLog {
             self.generations[(topic % TOPICS) as usize] += 1;
         }
         self.partitions.retain(|tp, _| tp.topic != topic_id(topic));
+        self.hidden.retain(|(tp, _), _| tp.topic != topic_id(topic));
         command(Command::Partitions(PartitionCommand::DeleteTopic {
             topic_id: topic_id(topic),
             catalog_version: self.catalog_version,
@@ -169,15 +182,31 @@ impl SampleLog {
         let offset = self.below(end.unsigned_abs() + 2).cast_signed();
         if let Some(model) = self.partitions.get_mut(&partition) {
             model.log_start = model.log_start.max(offset.min(end));
+            let log_start = model.log_start;
+            let is_gone =
+                |row: &HiddenRow| matches!(row.state, HiddenState::Visible { offset, .. } if offset.0 < log_start);
+            self.hidden.retain(|(tp, _), row| *tp != partition || !is_gone(row));
         }
         command(Command::Partitions(PartitionCommand::AdvanceLogStart { partition, offset: Offset(offset) }))
     }
 
-    /// An entry that counts. Batches for partitions that are not there are void.
+    /// An entry that counts. Slots for partitions that are not there are void.
     fn batches(&mut self) -> (EntryKind, Bytes) {
         let mut builder = EntryBuilder::new(self.header());
+        let mut stored = Vec::new();
         self.next_number += 1;
         for _ in 0..=self.below(4) {
+            match self.below(8) {
+                0..=1 => {
+                    self.push_hidden(&mut builder, &mut stored);
+                    continue;
+                }
+                2 => {
+                    self.push_end(&mut builder);
+                    continue;
+                }
+                _ => {}
+            }
             let partition = self.any_partition();
             let term = self.barrier.term.0;
             let base_offset = self.partitions.get(&partition).map_or(0, ModelPartition::log_end);
@@ -186,7 +215,9 @@ impl SampleLog {
                 model.batches.push((base_offset, count, timestamp, term));
             }
         }
-        (EntryKind::Batches, builder.finish())
+        let body = builder.finish();
+        self.remember(&body, stored);
+        (EntryKind::Batches, body)
     }
 
     /// An entry that does not count: the number before was refused, it comes from another run, or an offset is wrong.

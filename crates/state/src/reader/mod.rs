@@ -5,7 +5,9 @@
 mod catalog;
 mod epochs;
 mod groups;
+mod hidden;
 mod partitions;
+mod pop;
 mod producers;
 mod times;
 
@@ -13,10 +15,12 @@ pub use catalog::{catalog_version, cluster, deleted_topic, next_producer_id, top
 pub(crate) use epochs::last_epoch;
 pub use epochs::{CurrentEpoch, EpochEnd, epoch_end_offset, epoch_of, leader_epochs};
 pub use groups::{committed_offset, committed_offsets, group, groups, groups_with_offsets, stored_group};
+pub use hidden::{Timer, first_hidden_index, hidden, hidden_of_topic, references_below, timers};
 pub use partitions::{
     Batch, PartitionState, find_batch, find_batch_by_size, hosted_topic, hosted_topics, last_batch, log_end,
     partition_row, partition_size_bytes, partition_state, scan_batches, tail,
 };
+pub use pop::{PopState, pop_groups, pop_state};
 pub use producers::{producer, producers};
 pub(crate) use times::last_time_row;
 pub use times::{find_batch_by_time, max_timestamp_batch};

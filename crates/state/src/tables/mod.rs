@@ -30,11 +30,19 @@ pub enum TableId {
     Groups = 7,
     /// Committed offsets.
     Offsets = 8,
+    /// What consumer groups have taken by single messages, and not acknowledged yet.
+    Pop = 9,
+    /// Half and delayed messages, also those that became visible.
+    HiddenMessages = 10,
+    /// Partition, offset → the hidden batch that became visible there.
+    References = 11,
+    /// What becomes due about hidden batches, by time.
+    Timers = 12,
 }
 
 impl TableId {
     /// All tables, in the order of the state hash.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 13] = [
         Self::Meta,
         Self::Catalog,
         Self::Topics,
@@ -44,6 +52,10 @@ impl TableId {
         Self::Producers,
         Self::Groups,
         Self::Offsets,
+        Self::Pop,
+        Self::HiddenMessages,
+        Self::References,
+        Self::Timers,
     ];
 
     /// The name on disk. Never change one.
@@ -59,6 +71,10 @@ impl TableId {
             Self::Producers => "producers",
             Self::Groups => "groups",
             Self::Offsets => "offsets",
+            Self::Pop => "pop",
+            Self::HiddenMessages => "hidden_messages",
+            Self::References => "references",
+            Self::Timers => "timers",
         }
     }
 }

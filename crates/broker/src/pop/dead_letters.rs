@@ -1,0 +1,95 @@
+//! Dead letters: messages that were delivered as often as is allowed go to a topic of their group.
+//!
+//! First the dead letter is stored, then the message is settled: in between it may be stored twice, but never lost.
+
+use bytes::Bytes;
+use duolog_record::group::GroupId;
+use duolog_record::{BatchBuilder, BuildError, Record, RecordHeader};
+
+use super::settle::{Led, led, settle};
+use super::{bad_receipt, place_of, records};
+use crate::api::{BrokerApi, ItemResult, NewTopic, ProducePartition, TopicRef};
+use crate::broker::Broker;
+use crate::error::BrokerError;
+use crate::message_api::{Receipt, dead_letter_topic};
+
+const TIMEOUT_MS: i32 = 5_000;
+
+/// See [`crate::message_api::MessageApi::dead_letter`].
+pub(crate) async fn dead_letter(broker: &Broker, group: &GroupId, receipt: Receipt) -> ItemResult<()> {
+    let Led { runtime, handle, .. } = led(broker, group, receipt.partition).await?;
+    if !handle.lock().await.pop.is_out(receipt.delivery, receipt.offset) {
+        return Err(bad_receipt());
+    }
+    let (high_watermark, _) = runtime.ends(receipt.partition)?.ok_or(BrokerError::LeaderNotAvailable)?;
+    let record = records::at(&runtime, receipt.partition, receipt.offset, high_watermark)?;
+    match record {
+        Some(record) => bury(broker, group, receipt, record).await,
+        // Its time was over meanwhile.
+        None => settle(broker, group, receipt.partition, &[receipt]).await.map(drop),
+    }
+}
+
+/// Buries a message without waiting for it. When it fails the message comes due again.
+pub(super) fn bury_later(broker: &Broker, group: GroupId, receipt: Receipt, record: Record) {
+    let broker = broker.clone();
+    tokio::spawn(async move {
+        if let Err(error) = bury(&broker, &group, receipt, record).await {
+            tracing::warn!(consumer_group = %group, partition = %receipt.partition, offset = %receipt.offset, %error,
+                "a dead letter could not be stored; it is tried again");
+        }
+    });
+}
+
+async fn bury(broker: &Broker, group: &GroupId, receipt: Receipt, record: Record) -> ItemResult<()> {
+    let (origin, _) = place_of(broker, receipt.partition)?;
+    let topic = dead_letter_topic(group);
+    let partition = partition_beside(broker, &topic, &origin.group).await?;
+    let records = letter(&origin.topic.row.name, receipt, record)?;
+    let produce = ProducePartition { topic: TopicRef::Name(topic), partition, records };
+    broker.produce(vec![produce], TIMEOUT_MS).await.swap_remove(0)?;
+    settle(broker, group, receipt.partition, &[receipt]).await?;
+    Ok(())
+}
+
+/// A partition of the dead-letter topic in the same broker group, which this node leads, too. The topic is made where it is missing.
+async fn partition_beside(broker: &Broker, topic: &str, group: &duolog_types::BrokerGroupId) -> ItemResult<i32> {
+    let name = TopicRef::Name(topic.to_owned());
+    if matches!(broker.topic(&name), Err(BrokerError::UnknownTopic(_))) {
+        let partitions = i32::try_from(broker.catalog().data_groups.len().max(1)).unwrap_or(1);
+        let new = NewTopic {
+            name: topic.to_owned(),
+            partitions: Some(partitions),
+            replication_factor: None,
+            has_manual_assignment: false,
+            configs: Vec::new(),
+        };
+        match broker.create_topics(vec![new], TIMEOUT_MS, false).await.swap_remove(0) {
+            Ok(_) | Err(BrokerError::TopicExists(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let view = broker.topic(&name)?;
+    let beside = view.partitions.iter().find(|partition| partition.broker_group == *group);
+    let beside = beside.ok_or_else(|| {
+        BrokerError::InvalidRequest(format!("topic {topic} has no partition in broker group {group}"))
+    })?;
+    Ok(i32::try_from(beside.partition).unwrap_or(i32::MAX))
+}
+
+/// The record with where it comes from.
+fn letter(topic: &str, receipt: Receipt, record: Record) -> ItemResult<Bytes> {
+    let header = |key: &'static str, value: String| RecordHeader {
+        key: Bytes::from_static(key.as_bytes()),
+        value: Some(Bytes::from(value)),
+    };
+    let mut headers = record.headers;
+    headers.push(header("DLQ_ORIGIN_TOPIC", topic.to_owned()));
+    headers.push(header("DLQ_ORIGIN_PARTITION", receipt.partition.partition.to_string()));
+    headers.push(header("DLQ_ORIGIN_OFFSET", receipt.offset.to_string()));
+    let invalid = |error: BuildError| BrokerError::InvalidRecord(error.to_string());
+    let mut builder = BatchBuilder::new();
+    let (key, value) = (record.key.as_deref(), record.value.as_deref());
+    builder.push_with_headers(record.timestamp, key, value, &headers).map_err(invalid)?;
+    Ok(builder.build().map_err(invalid)?.into_bytes())
+}

@@ -1,0 +1,251 @@
+//! Single messages for consumer groups on a real node, over stops and starts.
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::{Node, PATIENCE, copy_dir};
+use duolog_broker::BrokerError;
+use duolog_broker::api::{BrokerApi, Fetch, FetchPartition, GroupId, OffsetQuery, TopicRef};
+use duolog_broker::message_api::{
+    DeliveredMessage, Delivery, Filter, MessageApi, Receipt, Receive, SendMessage, TAG_HEADER,
+};
+use duolog_record::{BatchBuilder, RecordHeader};
+use duolog_types::TimestampMs;
+
+/// Longer than any test.
+const HOUR_MS: u64 = 3_600_000;
+
+fn topic() -> TopicRef {
+    TopicRef::Name("t".to_owned())
+}
+
+fn group() -> GroupId {
+    GroupId("g".to_owned())
+}
+
+impl Node {
+    /// Sends a message to partition 0; the key is its message group.
+    fn send(&self, value: &str, key: Option<&str>, headers: &[(&str, &str)]) {
+        let headers: Vec<RecordHeader> = headers
+            .iter()
+            .map(|(key, value)| RecordHeader { key: key.to_string().into(), value: Some(value.to_string().into()) })
+            .collect();
+        let mut builder = BatchBuilder::new();
+        let key = key.map(str::as_bytes);
+        builder.push_with_headers(TimestampMs(1), key, Some(value.as_bytes()), &headers).unwrap();
+        let batch = builder.build().unwrap().into_bytes();
+        let message = SendMessage { topic: topic(), partition: 0, batch, delivery: Delivery::Now };
+        let sent = self.runtime.block_on(self.broker.send_messages(vec![message], 30_000));
+        assert!(sent[0].is_ok(), "{sent:?}");
+    }
+
+    fn receive_with(&self, change: impl FnOnce(&mut Receive)) -> Result<Vec<DeliveredMessage>, BrokerError> {
+        let mut request = Receive {
+            group: group(),
+            client_id: "c".to_owned(),
+            topic: topic(),
+            partition: None,
+            count_max: 16,
+            filter: Filter::All,
+            invisible_ms: HOUR_MS,
+            auto_renew: false,
+            attempt_id: None,
+            attempts_max: 17,
+            wait_ms_max: 0,
+        };
+        change(&mut request);
+        self.runtime.block_on(self.broker.receive(request))
+    }
+
+    fn receive(&self, count_max: u32, invisible_ms: u64) -> Vec<DeliveredMessage> {
+        self.receive_with(|request| (request.count_max, request.invisible_ms) = (count_max, invisible_ms)).unwrap()
+    }
+
+    fn acknowledge(&self, receipt: Receipt) -> Result<(), BrokerError> {
+        self.runtime.block_on(self.broker.acknowledge(group(), vec![receipt])).remove(0)
+    }
+}
+
+fn values(messages: &[DeliveredMessage]) -> Vec<&str> {
+    messages.iter().map(|message| std::str::from_utf8(message.record.value.as_deref().unwrap()).unwrap()).collect()
+}
+
+fn is_bad_receipt(result: Result<(), BrokerError>) -> bool {
+    matches!(result, Err(BrokerError::InvalidReceipt(_)))
+}
+
+#[test]
+fn a_message_is_out_until_its_time_is_over_or_it_is_acknowledged_over_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(dir.path());
+    node.create_topic("t", &[]);
+    for value in ["a", "b", "c"] {
+        node.send(value, None, &[]);
+    }
+    let first = node.receive(1, HOUR_MS);
+    assert_eq!(values(&first), ["a"]);
+    let short = node.receive(1, 300);
+    assert_eq!((values(&short), short[0].attempt), (vec!["b"], 1));
+    node.stop();
+
+    let copy = tempfile::tempdir().unwrap();
+    copy_dir(dir.path(), copy.path());
+    let node = Node::start(copy.path());
+    let begun = Instant::now();
+    let again = node.receive_with(|request| request.wait_ms_max = 5_000).unwrap();
+    // Nobody has taken c yet; b comes as soon as its time is over, perhaps only now.
+    assert!(values(&again).contains(&"c"), "{again:?}");
+    let mut seen = values(&again).len();
+    while seen < 2 {
+        assert!(begun.elapsed() < PATIENCE);
+        let late = node.receive_with(|request| request.wait_ms_max = 5_000).unwrap();
+        assert!(late.iter().all(|message| (message.record.value.as_deref(), message.attempt) == (Some(b"b"), 2)));
+        seen += late.len();
+    }
+    assert!(is_bad_receipt(node.acknowledge(short[0].receipt)), "it was delivered again since");
+    node.acknowledge(first[0].receipt).unwrap();
+    assert!(is_bad_receipt(node.acknowledge(first[0].receipt)), "it was acknowledged");
+    assert!(node.receive(16, HOUR_MS).is_empty());
+    // Another group has its own view.
+    let other = node.receive_with(|request| request.group = GroupId("other".to_owned())).unwrap();
+    assert_eq!(values(&other), ["a", "b", "c"]);
+    node.stop();
+}
+
+#[test]
+fn a_consumer_that_waits_gets_what_comes_and_what_is_given_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(dir.path());
+    node.create_topic("t", &[]);
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| node.receive_with(|request| request.wait_ms_max = 30_000).unwrap());
+        std::thread::sleep(Duration::from_millis(100));
+        node.send("a", None, &[]);
+        let got = waiting.join().unwrap();
+        assert_eq!(values(&got), ["a"]);
+        let waiting = scope.spawn(|| node.receive_with(|request| request.wait_ms_max = 30_000).unwrap());
+        std::thread::sleep(Duration::from_millis(100));
+        let given_back = node.broker.change_invisible(group(), got[0].receipt, 0);
+        let receipt = node.runtime.block_on(given_back).unwrap();
+        let again = waiting.join().unwrap();
+        assert_eq!((values(&again), again[0].attempt), (vec!["a"], 2));
+        assert!(is_bad_receipt(node.acknowledge(receipt)));
+        node.acknowledge(again[0].receipt).unwrap();
+    });
+    node.stop();
+}
+
+#[test]
+fn a_consumer_that_lives_keeps_its_messages() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(dir.path());
+    node.create_topic("t", &[]);
+    node.send("a", None, &[]);
+    let kept = node.receive_with(|request| (request.auto_renew, request.invisible_ms) = (true, 200)).unwrap();
+    node.runtime.block_on(node.broker.renew("c"));
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(node.receive(1, 1).is_empty());
+    node.acknowledge(kept[0].receipt).unwrap();
+    node.stop();
+}
+
+#[test]
+fn a_message_group_waits_for_its_first_message_and_the_others_do_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(dir.path());
+    node.create_topic("t", &[("message.type", "FIFO")]);
+    for (value, key) in [("a1", "a"), ("a2", "a"), ("b1", "b")] {
+        node.send(value, Some(key), &[]);
+    }
+    let first = node.receive(1, HOUR_MS);
+    assert_eq!(values(&first), ["a1"]);
+    let by_attempt = |request: &mut Receive| request.attempt_id = Some("attempt".to_owned());
+    let others = node.receive_with(by_attempt).unwrap();
+    assert_eq!(values(&others), ["b1"]);
+    let again = node.receive_with(by_attempt).unwrap();
+    assert_eq!((values(&again), again[0].receipt), (vec!["b1"], others[0].receipt), "a retry gets the lost answer");
+    node.acknowledge(first[0].receipt).unwrap();
+    assert_eq!(values(&node.receive(16, HOUR_MS)), ["a2"]);
+    node.stop();
+}
+
+#[test]
+fn what_was_tried_too_often_becomes_a_dead_letter() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(dir.path());
+    node.create_topic("t", &[]);
+    node.send("poison", Some("key"), &[("colour", "red")]);
+    node.send("refused", None, &[]);
+    let refused = {
+        let both = node.receive(2, 1);
+        assert_eq!(values(&both), ["poison", "refused"]);
+        std::thread::sleep(Duration::from_millis(5));
+        node.receive(2, HOUR_MS)
+    };
+    node.runtime.block_on(node.broker.dead_letter(group(), refused[1].receipt)).unwrap();
+    // Its third delivery would be one too many.
+    let receipt = refused[0].receipt;
+    node.runtime.block_on(node.broker.change_invisible(group(), receipt, 0)).unwrap();
+    assert!(node.receive_with(|request| request.attempts_max = 2).unwrap().is_empty());
+    let begun = Instant::now();
+    let letters = loop {
+        let letters = node.receive_with(|request| request.topic = TopicRef::Name("%DLQ%g".to_owned())).unwrap();
+        if !letters.is_empty() && values(&letters) != ["refused"] {
+            break letters;
+        }
+        assert!(begun.elapsed() < PATIENCE, "no dead letter");
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    let poison = letters.iter().find(|letter| letter.record.value.as_deref() == Some(b"poison")).unwrap();
+    assert_eq!(poison.record.key.as_deref(), Some(&b"key"[..]));
+    let headers: Vec<(&[u8], &[u8])> =
+        poison.record.headers.iter().map(|header| (&header.key[..], header.value.as_deref().unwrap())).collect();
+    assert_eq!(headers[..2], [(&b"colour"[..], &b"red"[..]), (b"DLQ_ORIGIN_TOPIC", b"t")]);
+    assert!(node.receive_with(|request| request.attempts_max = 2).unwrap().is_empty());
+    node.stop();
+}
+
+#[test]
+fn a_filter_passes_over_what_it_does_not_want() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(dir.path());
+    node.create_topic("t", &[]);
+    for (value, tag, price) in [("a", "x", "1"), ("b", "y", "20"), ("c", "z", "30")] {
+        node.send(value, None, &[(TAG_HEADER, tag), ("price", price)]);
+    }
+    let by = |name: &str, filter: Filter| {
+        let name = name.to_owned();
+        node.receive_with(|request| (request.group, request.filter) = (GroupId(name), filter))
+    };
+    let tags = by("tags", Filter::Tags(vec!["x".to_owned(), "z".to_owned()])).unwrap();
+    assert_eq!(values(&tags), ["a", "c"]);
+    let prices = by("sql", Filter::Sql("price > 5 AND TAGS <> 'z'".to_owned())).unwrap();
+    assert_eq!(values(&prices), ["b"]);
+    let wrong = by("wrong", Filter::Sql("price >".to_owned()));
+    assert!(matches!(&wrong, Err(BrokerError::InvalidRequest(text)) if text.contains("found the end")), "{wrong:?}");
+    assert!(by("tags", Filter::All).unwrap().is_empty(), "what was passed over is consumed");
+    node.stop();
+}
+
+#[test]
+fn kafka_clients_see_the_same_records() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(dir.path());
+    node.create_topic("t", &[]);
+    node.send("a", None, &[]);
+    let end = node.runtime.block_on(node.broker.list_offset(topic(), 0, OffsetQuery::Latest, Default::default()));
+    assert_eq!(end.unwrap().offset.0, 1);
+    let partition = FetchPartition {
+        topic: topic(),
+        partition: 0,
+        fetch_offset: duolog_types::Offset(0),
+        bytes_max: 1 << 20,
+        epoch: Default::default(),
+        last_fetched_epoch: None,
+    };
+    let fetch = Fetch { partitions: vec![partition], bytes_min: 1, bytes_max: 1 << 20, wait_ms_max: 1_000 };
+    let fetched = node.runtime.block_on(node.broker.fetch(fetch)).remove(0).unwrap();
+    assert_eq!(fetched.records.len(), 1);
+    node.stop();
+}

@@ -1,0 +1,171 @@
+//! What one consumer group has taken of one partition.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use duolog_record::group::GroupId;
+use duolog_state::command::PopUpdate;
+use duolog_state::reader::PopState;
+use duolog_state::rows::{DeliveryRow, PendingMessage};
+use duolog_types::{DeliveryId, Offset, TimestampMs, TopicPartition};
+
+use super::order::Orders;
+
+/// The delivery that holds what waits for an earlier message of its group. It is always due.
+pub(super) const HELD: DeliveryId = DeliveryId(0);
+
+/// A consumer group in a partition. See the module.
+///
+/// Invariants: `due`, `orders` and `keepers` say what `deliveries` say; a message is in at most one delivery; all lie below the
+/// cursor.
+#[derive(Debug)]
+pub struct PopQueue {
+    pub(super) group: GroupId,
+    pub(super) partition: TopicPartition,
+    pub(super) cursor: Offset,
+    pub(super) deliveries: BTreeMap<DeliveryId, DeliveryRow>,
+    pub(super) due: BTreeSet<(TimestampMs, DeliveryId)>,
+    pub(super) orders: Orders,
+    keepers: BTreeMap<String, BTreeSet<DeliveryId>>,
+}
+
+impl PopQueue {
+    /// Goes on where the applied state stands; `start` is the cursor of a group that has taken nothing yet.
+    #[must_use]
+    pub fn load(group: GroupId, partition: TopicPartition, start: Offset, state: PopState) -> Self {
+        let mut queue = Self {
+            group,
+            partition,
+            cursor: state.cursor.unwrap_or(start),
+            deliveries: BTreeMap::new(),
+            due: BTreeSet::new(),
+            orders: Orders::default(),
+            keepers: BTreeMap::new(),
+        };
+        for (id, row) in state.deliveries {
+            queue.insert(id, row);
+        }
+        queue
+    }
+
+    /// The first offset that nobody was offered yet.
+    #[must_use]
+    pub fn cursor(&self) -> Offset {
+        self.cursor
+    }
+
+    /// Messages that are delivered, or held, and not settled.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        self.deliveries.values().map(|row| row.messages.len()).sum()
+    }
+
+    /// Everything that is out or held.
+    #[must_use]
+    pub fn deliveries(&self) -> &BTreeMap<DeliveryId, DeliveryRow> {
+        &self.deliveries
+    }
+
+    /// When the next delivery becomes due after `now`.
+    #[must_use]
+    pub fn next_due(&self, now: TimestampMs) -> Option<TimestampMs> {
+        let after = (TimestampMs(now.0 + 1), HELD);
+        self.due.range(after..).next().map(|(due, _)| *due)
+    }
+
+    /// Whether a receipt is good: the message is out in this delivery.
+    #[must_use]
+    pub fn is_out(&self, id: DeliveryId, offset: Offset) -> bool {
+        self.pending_message(id, offset).is_some()
+    }
+
+    /// How many times a message of a delivery was delivered.
+    #[must_use]
+    pub fn attempts(&self, id: DeliveryId, offset: Offset) -> Option<u32> {
+        self.pending_message(id, offset).map(|message| message.attempts)
+    }
+
+    /// The messages of a delivery, as far as they are not settled.
+    #[must_use]
+    pub fn delivery(&self, id: DeliveryId) -> &[PendingMessage] {
+        self.deliveries.get(&id).map_or(&[], |row| &row.messages)
+    }
+
+    /// Settles messages: which of the receipts were good, in order, and the change.
+    pub fn settle(&mut self, receipts: &[(DeliveryId, Offset)]) -> (Vec<bool>, PopUpdate) {
+        let mut update = PopUpdate::new(self.group.clone(), self.partition);
+        let good = receipts.iter().map(|(id, offset)| self.remove(*id, *offset, &mut update).is_some()).collect();
+        (good, update)
+    }
+
+    /// Gives one message of a delivery a delivery of its own that is due at another time. `None` for a bad receipt.
+    pub fn move_message(
+        &mut self,
+        (id, offset): (DeliveryId, Offset),
+        new: DeliveryId,
+        due: TimestampMs,
+    ) -> Option<PopUpdate> {
+        let mut update = PopUpdate::new(self.group.clone(), self.partition);
+        let message = self.remove(id, offset, &mut update)?;
+        let row = DeliveryRow { due, keeper: None, messages: vec![message] };
+        self.insert(new, row.clone());
+        update.added.push((new, row));
+        Some(update)
+    }
+
+    /// A consumer lives: its deliveries that would be due before `before` are due at `due` instead.
+    pub fn keep(&mut self, keeper: &str, before: TimestampMs, due: TimestampMs) -> PopUpdate {
+        let mut update = PopUpdate::new(self.group.clone(), self.partition);
+        for id in self.keepers.get(keeper).into_iter().flatten() {
+            let row = self.deliveries.get_mut(id).expect("keepers name deliveries");
+            if row.due < before {
+                self.due.remove(&(row.due, *id));
+                row.due = due;
+                self.due.insert((due, *id));
+                update.extended.push((*id, due));
+            }
+        }
+        update
+    }
+
+    pub(super) fn insert(&mut self, id: DeliveryId, row: DeliveryRow) {
+        self.due.insert((row.due, id));
+        for message in &row.messages {
+            self.orders.insert(message.order, message.offset);
+        }
+        if let Some(keeper) = &row.keeper {
+            self.keepers.entry(keeper.clone()).or_default().insert(id);
+        }
+        self.deliveries.insert(id, row);
+    }
+
+    /// Takes a message out of its delivery and says so in the change.
+    pub(super) fn remove(&mut self, id: DeliveryId, offset: Offset, update: &mut PopUpdate) -> Option<PendingMessage> {
+        let row = self.deliveries.get_mut(&id)?;
+        let at = row.messages.iter().position(|message| message.offset == offset)?;
+        let message = row.messages.remove(at);
+        self.orders.remove(message.order, offset);
+        if row.messages.is_empty() {
+            self.due.remove(&(row.due, id));
+            if let Some(keeper) = &row.keeper
+                && let Some(kept) = self.keepers.get_mut(keeper)
+            {
+                kept.remove(&id);
+                if kept.is_empty() {
+                    self.keepers.remove(keeper);
+                }
+            }
+            self.deliveries.remove(&id);
+        }
+        match update.removed.iter_mut().find(|(known, _)| *known == id) {
+            Some((_, offsets)) => offsets.push(offset),
+            None => update.removed.push((id, vec![offset])),
+        }
+        Some(message)
+    }
+
+    fn pending_message(&self, id: DeliveryId, offset: Offset) -> Option<&PendingMessage> {
+        // What is held was not delivered: nobody has a receipt.
+        let row = self.deliveries.get(&id).filter(|_| id != HELD)?;
+        row.messages.iter().find(|message| message.offset == offset)
+    }
+}
