@@ -1,4 +1,5 @@
-//! The answer to ReceiveMessage: a status, then the messages. What the client does not take, because it is gone or waits no more,
+//! The answer to ReceiveMessage: a status, the time of the delivery when there are messages (the Python client fails without it), the
+//! messages. What the client does not take, because it is gone or waits no more,
 //! becomes visible again: with automatic renewal it would otherwise stay invisible as long as the client lives.
 
 use std::pin::Pin;
@@ -13,14 +14,14 @@ use crate::caller::Caller;
 use crate::context::Context;
 use crate::proto::receive_message_response::Content;
 use crate::proto::{ChangeInvisibleDurationRequest, Message, ReceiveMessageResponse, Resource, Status};
-use crate::time::to_duration;
+use crate::time::{now, to_duration, to_timestamp};
 
 /// The items that the client has not got yet.
 pub(crate) struct Delivery<B: MessageApi> {
     context: Context<B>,
     caller: Caller,
     group: Option<Resource>,
-    status: Option<Status>,
+    head: IntoIter<Content>,
     messages: IntoIter<Message>,
 }
 
@@ -32,7 +33,11 @@ impl<B: MessageApi> Delivery<B> {
         status: Status,
         messages: Vec<Message>,
     ) -> Self {
-        Self { context, caller, group, status: Some(status), messages: messages.into_iter() }
+        let mut head = vec![Content::Status(status)];
+        if !messages.is_empty() {
+            head.push(Content::DeliveryTimestamp(to_timestamp(now())));
+        }
+        Self { context, caller, group, head: head.into_iter(), messages: messages.into_iter() }
     }
 }
 
@@ -40,8 +45,7 @@ impl<B: MessageApi> Stream for Delivery<B> {
     type Item = Result<ReceiveMessageResponse, tonic::Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, _: &mut TaskContext<'_>) -> Poll<Option<Self::Item>> {
-        let status = self.status.take().map(Content::Status);
-        let content = status.or_else(|| self.messages.next().map(Content::Message));
+        let content = self.head.next().or_else(|| self.messages.next().map(Content::Message));
         Poll::Ready(content.map(|content| Ok(ReceiveMessageResponse { content: Some(content) })))
     }
 }

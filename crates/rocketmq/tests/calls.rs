@@ -39,16 +39,21 @@ fn receive_request(topic: &str, queue: i32, wait_ms: i32) -> ReceiveMessageReque
     }
 }
 
-/// The status, which comes first, and the messages.
+/// The status, which comes first, and the messages, before which the time of delivery comes.
 async fn receive(client: &mut Client, request: ReceiveMessageRequest) -> (Status, Vec<Message>) {
     let mut items = client.receive_message(request).await.unwrap().into_inner();
     let first = items.message().await.unwrap().expect("a first item").content;
     let Some(Content::Status(status)) = first else { panic!("a status comes first: {first:?}") };
     let mut messages = Vec::new();
+    let mut has_time = false;
     while let Some(item) = items.message().await.unwrap() {
-        let Some(Content::Message(message)) = item.content else { panic!("then messages") };
-        messages.push(message);
+        match item.content.unwrap() {
+            Content::Message(message) if has_time => messages.push(message),
+            Content::DeliveryTimestamp(time) if !has_time && time.seconds > 0 => has_time = true,
+            other => panic!("a time of delivery, then messages: {other:?}"),
+        }
     }
+    assert_eq!(has_time, !messages.is_empty());
     (status, messages)
 }
 
