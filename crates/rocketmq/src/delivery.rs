@@ -1,4 +1,4 @@
-//! The answer to ReceiveMessage: a status, then the messages. What the client does not take, because it is gone or waits no more,
+//! The answer to ReceiveMessage: a status, the messages, and when they were sent. What the client does not take, because it is gone or waits no more,
 //! becomes visible again: with automatic renewal it would otherwise stay invisible as long as the client lives.
 
 use std::pin::Pin;
@@ -13,7 +13,7 @@ use crate::caller::Caller;
 use crate::context::Context;
 use crate::proto::receive_message_response::Content;
 use crate::proto::{ChangeInvisibleDurationRequest, Message, ReceiveMessageResponse, Resource, Status};
-use crate::time::to_duration;
+use crate::time::{now, to_duration, to_timestamp};
 
 /// The items that the client has not got yet.
 pub(crate) struct Delivery<B: MessageApi> {
@@ -22,6 +22,8 @@ pub(crate) struct Delivery<B: MessageApi> {
     group: Option<Resource>,
     status: Option<Status>,
     messages: IntoIter<Message>,
+    /// Whether the time is still to come: Python's push consumer cannot do without it.
+    wants_time: bool,
 }
 
 impl<B: MessageApi> Delivery<B> {
@@ -32,7 +34,8 @@ impl<B: MessageApi> Delivery<B> {
         status: Status,
         messages: Vec<Message>,
     ) -> Self {
-        Self { context, caller, group, status: Some(status), messages: messages.into_iter() }
+        let wants_time = !messages.is_empty();
+        Self { context, caller, group, status: Some(status), messages: messages.into_iter(), wants_time }
     }
 }
 
@@ -41,7 +44,10 @@ impl<B: MessageApi> Stream for Delivery<B> {
 
     fn poll_next(mut self: Pin<&mut Self>, _: &mut TaskContext<'_>) -> Poll<Option<Self::Item>> {
         let status = self.status.take().map(Content::Status);
-        let content = status.or_else(|| self.messages.next().map(Content::Message));
+        let content = status.or_else(|| self.messages.next().map(Content::Message)).or_else(|| {
+            let is_last = std::mem::take(&mut self.wants_time);
+            is_last.then(|| Content::DeliveryTimestamp(to_timestamp(now())))
+        });
         Poll::Ready(content.map(|content| Ok(ReceiveMessageResponse { content: Some(content) })))
     }
 }

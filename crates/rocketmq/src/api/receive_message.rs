@@ -52,6 +52,12 @@ pub(crate) async fn handle<B: MessageApi>(
     request.message_queue = Some(queue);
     let until = caller.deadline(wait(&request));
     let receive = receive_of(&context, &caller, &request, &topic, partition)?;
+    if partition.is_none() && !caller.is_forwarded {
+        let found = look_everywhere(&context, &caller, &request, &receive, (&topic, named), &resource, is_fifo).await;
+        if !found.is_empty() {
+            return Ok(found);
+        }
+    }
     let mut patience = Patience::new(&caller, caller.deadline(wait(&request) + context.retry()));
     loop {
         let left = until.saturating_duration_since(Instant::now());
@@ -68,6 +74,36 @@ pub(crate) async fn handle<B: MessageApi>(
             result => return result,
         }
     }
+}
+
+/// Whatever lies ready, from the named node first: a consumer must not wait at one node while messages lie at another. What fails
+/// is tried again by the caller.
+async fn look_everywhere<B: MessageApi>(
+    context: &Context<B>,
+    caller: &Caller,
+    request: &ReceiveMessageRequest,
+    receive: &Receive,
+    (topic, named): (&TopicView, Option<NodeId>),
+    resource: &Resource,
+    is_fifo: bool,
+) -> Vec<Message> {
+    let mut leaders: Vec<NodeId> = topic.partitions.iter().filter_map(|partition| partition.leader).collect();
+    leaders.sort_unstable_by_key(|leader| (Some(*leader) != named, *leader));
+    leaders.dedup();
+    for leader in leaders {
+        let found = match node_of(context, leader) {
+            Leader::Here => here(context, receive.clone(), Duration::ZERO, resource, is_fifo).await,
+            Leader::There(node) => {
+                let request = with_wait(request, Duration::ZERO);
+                context.peers.receive(node, caller, request, Instant::now() + context.retry()).await
+            }
+        };
+        match found {
+            Ok(found) if !found.is_empty() => return found,
+            Ok(_) | Err(_) => {}
+        }
+    }
+    Vec::new()
 }
 
 fn wait(request: &ReceiveMessageRequest) -> Duration {
