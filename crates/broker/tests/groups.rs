@@ -2,14 +2,12 @@
 
 mod common;
 
-use std::time::Instant;
-
 use bytes::Bytes;
-use common::{Node, PATIENCE, copy_dir};
+use common::{Node, copy_dir};
 use duolog_broker::BrokerError;
 use duolog_broker::api::{
     BrokerApi, GroupError, GroupId, HeartbeatRequest, JoinReply, JoinRequest, LeaveRequest, LeavingMember, MemberId,
-    MemberProtocol, NewTopic, OffsetCommits, PartitionOffset, SyncRequest, TopicRef,
+    MemberProtocol, OffsetCommits, PartitionOffset, SyncRequest, TopicRef,
 };
 use duolog_types::{LeaderEpoch, Offset};
 

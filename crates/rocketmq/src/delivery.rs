@@ -1,6 +1,5 @@
-//! The answer to ReceiveMessage: a status, the time of the delivery when there are messages (the Python client fails without it), the
-//! messages. What the client does not take, because it is gone or waits no more,
-//! becomes visible again: with automatic renewal it would otherwise stay invisible as long as the client lives.
+//! The answer to ReceiveMessage: a status, the messages, and when they were sent. What the client does not take, because it is gone
+//! or waits no more, becomes visible again: with automatic renewal it would otherwise stay invisible as long as the client lives.
 
 use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll};
@@ -21,8 +20,10 @@ pub(crate) struct Delivery<B: MessageApi> {
     context: Context<B>,
     caller: Caller,
     group: Option<Resource>,
-    head: IntoIter<Content>,
+    status: Option<Status>,
     messages: IntoIter<Message>,
+    /// Whether the time is still to come: Python's push consumer cannot do without it.
+    wants_time: bool,
 }
 
 impl<B: MessageApi> Delivery<B> {
@@ -33,11 +34,8 @@ impl<B: MessageApi> Delivery<B> {
         status: Status,
         messages: Vec<Message>,
     ) -> Self {
-        let mut head = vec![Content::Status(status)];
-        if !messages.is_empty() {
-            head.push(Content::DeliveryTimestamp(to_timestamp(now())));
-        }
-        Self { context, caller, group, head: head.into_iter(), messages: messages.into_iter() }
+        let wants_time = !messages.is_empty();
+        Self { context, caller, group, status: Some(status), messages: messages.into_iter(), wants_time }
     }
 }
 
@@ -45,7 +43,11 @@ impl<B: MessageApi> Stream for Delivery<B> {
     type Item = Result<ReceiveMessageResponse, tonic::Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, _: &mut TaskContext<'_>) -> Poll<Option<Self::Item>> {
-        let content = self.head.next().or_else(|| self.messages.next().map(Content::Message));
+        let status = self.status.take().map(Content::Status);
+        let content = status.or_else(|| self.messages.next().map(Content::Message)).or_else(|| {
+            let is_last = std::mem::take(&mut self.wants_time);
+            is_last.then(|| Content::DeliveryTimestamp(to_timestamp(now())))
+        });
         Poll::Ready(content.map(|content| Ok(ReceiveMessageResponse { content: Some(content) })))
     }
 }

@@ -39,7 +39,7 @@ fn receive_request(topic: &str, queue: i32, wait_ms: i32) -> ReceiveMessageReque
     }
 }
 
-/// The status, which comes first, and the messages, before which the time of delivery comes.
+/// The status, which comes first, and the messages, after which the time of delivery comes.
 async fn receive(client: &mut Client, request: ReceiveMessageRequest) -> (Status, Vec<Message>) {
     let mut items = client.receive_message(request).await.unwrap().into_inner();
     let first = items.message().await.unwrap().expect("a first item").content;
@@ -48,9 +48,9 @@ async fn receive(client: &mut Client, request: ReceiveMessageRequest) -> (Status
     let mut has_time = false;
     while let Some(item) = items.message().await.unwrap() {
         match item.content.unwrap() {
-            Content::Message(message) if has_time => messages.push(message),
+            Content::Message(message) if !has_time => messages.push(message),
             Content::DeliveryTimestamp(time) if !has_time && time.seconds > 0 => has_time = true,
-            other => panic!("a time of delivery, then messages: {other:?}"),
+            other => panic!("messages, then a time of delivery: {other:?}"),
         }
     }
     assert_eq!(has_time, !messages.is_empty());

@@ -19,4 +19,4 @@ pub const DEAD_LETTER_TOPIC_PREFIX: &str = "%DLQ%";
 /// Longest name of a topic (Kafka's limit).
 pub const TOPIC_NAME_BYTES_MAX: usize = 249;
 /// Longest delay of a message, in milliseconds (RocketMQ's `timerMaxDelaySec`): so long it keeps its entry in the log.
-pub const DELAY_MS_MAX: i64 = 3 * 24 * 3_600_000;
+pub const DELAY_MS_MAX: i64 = 40 * 24 * 3_600_000;

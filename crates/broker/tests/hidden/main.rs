@@ -75,6 +75,25 @@ fn a_transaction_ends_once_and_the_same_way_again() {
     node.stop();
 }
 
+/// With asynchronous modes a message is acknowledged before it is applied, and a reference is read before it is.
+#[test]
+fn every_mode_ends_what_was_just_acknowledged() {
+    for (replication, flush) in [("sync", "async"), ("async", "sync"), ("async", "async")] {
+        let dir = tempfile::tempdir().unwrap();
+        let configs = [("duolog.replication", replication), ("duolog.flush", flush)];
+        let node = Node::start_with_topic(dir.path(), &configs);
+        for number in 0..20 {
+            let handle = node.half(&number.to_string());
+            assert_eq!(node.end(handle, Resolution::Commit), Ok(()));
+            let delayed = node.hide("never", Delivery::At(after(60_000)));
+            assert_eq!(node.recall(delayed), Ok(()));
+            let last = node.fetch(number, 10_000);
+            assert_eq!(last.iter().map(value).collect::<Vec<_>>(), [number.to_string()], "{replication}/{flush}");
+        }
+        node.stop();
+    }
+}
+
 #[test]
 fn what_is_hidden_outlives_a_restart() {
     let (dir, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

@@ -9,7 +9,7 @@ use duolog_broker::BrokerError;
 use duolog_broker::api::{TopicRef, TopicView};
 use duolog_broker::message_api::{DeliveredMessage, Filter, MessageApi, Receive};
 use duolog_types::{MessageType, NodeId};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use super::invisible_ms;
 use super::query_assignment::ANY_QUEUE;
@@ -26,6 +26,11 @@ use crate::{handles, names};
 
 /// How long a message is invisible that is renewed as long as its consumer lives.
 const RENEWED_MS: u64 = 60_000;
+
+/// How long a consumer that has no assignment waits at one node before the others are looked at again.
+const SLICE: Duration = Duration::from_secs(1);
+/// The least time between two looks.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// The status of an answer without messages.
 pub(crate) fn nothing() -> Status {
@@ -52,22 +57,74 @@ pub(crate) async fn handle<B: MessageApi>(
     request.message_queue = Some(queue);
     let until = caller.deadline(wait(&request));
     let receive = receive_of(&context, &caller, &request, &topic, partition)?;
+    if partition.is_none() && !caller.is_forwarded {
+        let found = look_everywhere(&context, &caller, &request, &receive, (&topic, named), &resource, is_fifo).await;
+        if !found.is_empty() {
+            return Ok(found);
+        }
+    }
+    // A consumer with an assignment asks each node by itself; others ask for one queue at a time.
+    let first = topic.partitions.first().and_then(|partition| partition.leader);
+    let is_spread = topic.partitions.iter().any(|partition| partition.leader != first);
+    let looks_again = is_spread && !caller.is_forwarded && context.clients.is_simple_consumer(&caller.client_id);
     let mut patience = Patience::new(&caller, caller.deadline(wait(&request) + context.retry()));
     loop {
-        let left = until.saturating_duration_since(Instant::now());
+        let begun = Instant::now();
+        let left = until.saturating_duration_since(begun);
+        let is_slice = looks_again && left > SLICE;
+        let left = if is_slice { SLICE } else { left };
         let result = match leader(&context, &caller, &name, wanted, named) {
             Ok(Leader::Here) => here(&context, receive.clone(), left, &resource, is_fifo).await,
             Ok(Leader::There(node)) => {
                 let request = with_wait(&request, left);
-                context.peers.receive(node, &caller, request, until + context.retry()).await
+                context.peers.receive(node, &caller, request, begun + left + context.retry()).await
             }
             Err(refusal) => Err(refusal),
         };
         match result {
             Err(refusal) if refusal.is_transient() && patience.wait().await => {}
+            Ok(found) if found.is_empty() && is_slice && !context.stop.is_cancelled() => {
+                // A node that stops answers at once.
+                sleep_until(begun + PAUSE).await;
+                let places = (&topic, named);
+                let found = look_everywhere(&context, &caller, &request, &receive, places, &resource, is_fifo).await;
+                if !found.is_empty() {
+                    return Ok(found);
+                }
+            }
             result => return result,
         }
     }
+}
+
+/// Whatever lies ready, from the named node first: a consumer must not wait at one node while messages lie at another. What fails
+/// is tried again by the caller.
+async fn look_everywhere<B: MessageApi>(
+    context: &Context<B>,
+    caller: &Caller,
+    request: &ReceiveMessageRequest,
+    receive: &Receive,
+    (topic, named): (&TopicView, Option<NodeId>),
+    resource: &Resource,
+    is_fifo: bool,
+) -> Vec<Message> {
+    let mut leaders: Vec<NodeId> = topic.partitions.iter().filter_map(|partition| partition.leader).collect();
+    leaders.sort_unstable_by_key(|leader| (Some(*leader) != named, *leader));
+    leaders.dedup();
+    for leader in leaders {
+        let found = match node_of(context, leader) {
+            Leader::Here => here(context, receive.clone(), Duration::ZERO, resource, is_fifo).await,
+            Leader::There(node) => {
+                let request = with_wait(request, Duration::ZERO);
+                context.peers.receive(node, caller, request, Instant::now() + context.retry()).await
+            }
+        };
+        match found {
+            Ok(found) if !found.is_empty() => return found,
+            Ok(_) | Err(_) => {}
+        }
+    }
+    Vec::new()
 }
 
 fn wait(request: &ReceiveMessageRequest) -> Duration {

@@ -1,7 +1,7 @@
 //! SendMessage: checks each message, chooses its partition, stores it where that is led. Each message has a result of its own.
 
 use bytes::Bytes;
-use duolog_broker::api::{AckLease, Produced, TopicRef};
+use duolog_broker::api::{AckLease, PartitionView, Produced, TopicRef};
 use duolog_broker::message_api::{Delivery, MessageApi, SendMessage, Sent};
 use duolog_types::{NodeId, Offset, TimestampMs, TimestampType, TopicPartition};
 use tokio::time::Instant;
@@ -95,8 +95,8 @@ fn prepare<B: MessageApi>(
     let topic = context.broker.topic(&TopicRef::Name(name.clone()))?;
     let kind = check::message(&message, topic.config.message_type())?;
     let system = message.system_properties.get_or_insert_default();
-    let partitions = u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX);
-    let partition = choose_partition(system, partitions, context.next_turn());
+    let own = Some(context.broker.node_id()).filter(|_| !caller.is_forwarded);
+    let partition = choose_partition(system, &topic.partitions, own, context.next_turn());
     // So that the node that leads chooses the same.
     system.queue_id = i32::try_from(partition).unwrap_or(i32::MAX);
     let delivery = delivery_of(system, kind, now());
@@ -113,14 +113,26 @@ fn prepare<B: MessageApi>(
     Ok((place, Ready { topic: TopicRef::Id(topic.id), partition, kind, batch, delivery, message }))
 }
 
-/// A message group has a partition; else the producer's choice counts, else any.
-fn choose_partition(system: &SystemProperties, partitions: u32, turn: u32) -> u32 {
+/// A message group has a partition; else the producer's choice counts, unless it is 0, which most clients send without having
+/// chosen: then the partitions that this node leads take turns, for clients spread over the nodes. `own` is `None` where another
+/// node has chosen already.
+fn choose_partition(system: &SystemProperties, partitions: &[PartitionView], own: Option<NodeId>, turn: u32) -> u32 {
+    let count = u32::try_from(partitions.len()).unwrap_or(u32::MAX);
     if let Some(group) = &system.message_group {
-        return partition_of(group.as_bytes(), partitions);
+        return partition_of(group.as_bytes(), count);
     }
-    match u32::try_from(system.queue_id) {
-        Ok(chosen) if chosen < partitions => chosen,
-        _ => turn % partitions.max(1),
+    match (u32::try_from(system.queue_id), own) {
+        (Ok(chosen), None) if chosen < count => chosen,
+        (Ok(chosen), Some(_)) if (1..count).contains(&chosen) => chosen,
+        _ => {
+            let led: Vec<u32> = partitions
+                .iter()
+                .filter(|view| own.is_some() && view.leader == own)
+                .map(|view| view.partition)
+                .collect();
+            let turn_of = |count: usize| turn as usize % count.max(1);
+            led.get(turn_of(led.len())).copied().unwrap_or(turn % count.max(1))
+        }
     }
 }
 
@@ -234,10 +246,26 @@ mod tests {
     #[test]
     fn a_group_chooses_its_partition_and_a_producer_otherwise() {
         let free = |queue_id| SystemProperties { queue_id, ..SystemProperties::default() };
-        assert_eq!(choose_partition(&free(2), 4, 0), 2);
-        assert_eq!((choose_partition(&free(-1), 4, 7), choose_partition(&free(4), 4, 5)), (3, 1));
+        let view = |partition| PartitionView {
+            partition,
+            broker_group: duolog_types::BrokerGroupId(1),
+            leader: Some(NodeId(u64::from(partition % 2))),
+            leader_epoch: duolog_types::LeaderEpoch(1),
+            replicas: Vec::new(),
+            in_sync_replicas: Vec::new(),
+        };
+        let views: Vec<PartitionView> = (0..4).map(view).collect();
+        let choose =
+            |system: &SystemProperties, own: Option<u64>, turn| choose_partition(system, &views, own.map(NodeId), turn);
+        assert_eq!((choose(&free(2), Some(1), 0), choose(&free(0), None, 1)), (2, 0));
+        assert_eq!(
+            (choose(&free(0), Some(1), 0), choose(&free(0), Some(1), 1)),
+            (1, 3),
+            "what the node leads takes turns"
+        );
+        assert_eq!((choose(&free(-1), None, 7), choose(&free(4), Some(9), 5)), (3, 1));
         let grouped = SystemProperties { message_group: Some("abc".to_owned()), ..free(0) };
-        assert!((0..4).all(|turn| choose_partition(&grouped, 4, turn) == partition_of(b"abc", 4)));
+        assert!((0..4).all(|turn| choose(&grouped, Some(0), turn) == partition_of(b"abc", 4)));
     }
 
     #[test]
