@@ -203,14 +203,17 @@ fn forwarded<R>(caller: &Caller, request: R, deadline: Instant) -> tonic::Reques
     request
 }
 
-/// A node that cannot be reached may be about to lose its leadership; one that is too slow may have done what was asked.
+/// A node that cannot be reached may be about to lose its leadership. One that is too slow, or whose connection broke during the
+/// call, may have done what was asked: that is not tried again here.
 fn no_answer(node: NodeId, status: &tonic::Status) -> Refusal {
-    let code = match status.code() {
-        GrpcCode::Unavailable => Code::HaNotAvailable,
-        GrpcCode::DeadlineExceeded | GrpcCode::Cancelled => Code::ProxyTimeout,
-        _ => Code::InternalServerError,
+    let (code, then) = match status.code() {
+        GrpcCode::Unavailable => (Code::HaNotAvailable, ""),
+        GrpcCode::DeadlineExceeded | GrpcCode::Cancelled | GrpcCode::Unknown => {
+            (Code::ProxyTimeout, "; it may have happened")
+        }
+        _ => (Code::InternalServerError, ""),
     };
-    Refusal::new(code, format!("node {node}, which leads, did not answer: {}", status.message()))
+    Refusal::new(code, format!("node {node}, which leads, did not answer: {}{then}", status.message()))
 }
 
 #[cfg(test)]
