@@ -102,7 +102,7 @@ async fn a_client_without_a_name_is_told_so() {
 #[tokio::test]
 async fn a_producer_is_asked_how_its_transaction_ends() {
     let broker = FakeBroker::new().with_topic("tx", "TRANSACTION", &[0]);
-    let node = start(&[broker.clone()]).await.pop().unwrap();
+    let node = start(std::slice::from_ref(&broker)).await.pop().unwrap();
     let mut client = node.client("p@1").await;
     let mut stream = Stream::open(&mut client).await;
     settings(stream.ask(producer(&["tx"])).await);
