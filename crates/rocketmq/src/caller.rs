@@ -10,8 +10,6 @@ use crate::proto::Code;
 
 /// Names the client; every call has it.
 const CLIENT_ID: &str = "x-mq-client-id";
-/// The client's language, in capital letters.
-const LANGUAGE: &str = "x-mq-language";
 /// What a client has told of itself begins with this.
 const CLIENT_PREFIX: &str = "x-mq-";
 const AUTHORIZATION: &str = "authorization";
@@ -49,12 +47,6 @@ impl Caller {
             return Ok(());
         }
         Err(Refusal::new(Code::ClientIdRequired, format!("the call has no metadata {CLIENT_ID}")))
-    }
-
-    /// Whether the client can be given several addresses of one broker. Others name all of them in `:authority`, which HTTP/2
-    /// servers refuse (seen with the clients for Python and Node.js, whose gRPC library does that).
-    pub(crate) fn takes_several_addresses(&self) -> bool {
-        self.metadata.get(LANGUAGE).is_some_and(|language| language == "JAVA")
     }
 
     /// The end of what may be waited for: in `wait`, or before the client gives up.
@@ -133,8 +125,6 @@ mod tests {
         let forwarded = caller.forwarded();
         assert_eq!(forwarded.get("x-mq-language").unwrap(), "JAVA");
         assert!(!forwarded.contains_key("grpc-timeout"));
-        assert!(caller.takes_several_addresses());
-        assert!(!Caller::of(&MetadataMap::new()).takes_several_addresses());
         assert!(Caller::of(&forwarded).is_forwarded);
     }
 }

@@ -19,7 +19,7 @@ pub(super) const ANY_QUEUE: i32 = -1;
 
 pub(crate) async fn handle<B: MessageApi>(
     context: Context<B>,
-    caller: Caller,
+    _: Caller,
     request: QueryAssignmentRequest,
 ) -> Result<QueryAssignmentResponse, Refusal> {
     names::group(request.group.as_ref())?;
@@ -35,6 +35,6 @@ pub(crate) async fn handle<B: MessageApi>(
         })
         .collect();
     let assignment =
-        |(leader, id)| Assignment { message_queue: Some(queue_of(&context, &caller, &resource, &topic, id, leader)) };
+        |(leader, id)| Assignment { message_queue: Some(queue_of(&context, &resource, &topic, id, leader)) };
     Ok(QueryAssignmentResponse { assignments: queues.into_iter().map(assignment).collect(), status: None })
 }

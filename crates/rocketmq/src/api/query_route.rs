@@ -13,18 +13,17 @@ use crate::proto::{Broker, MessageQueue, Permission, QueryRouteRequest, QueryRou
 
 pub(crate) async fn handle<B: MessageApi>(
     context: Context<B>,
-    caller: Caller,
+    _: Caller,
     request: QueryRouteRequest,
 ) -> Result<QueryRouteResponse, Refusal> {
     let topic = context.broker.topic(&TopicRef::Name(names::topic(request.topic.as_ref())?))?;
     let resource = request.topic.unwrap_or_default();
-    let queues = topic.partitions.iter().map(|partition| queue(&context, &caller, &resource, &topic, partition));
+    let queues = topic.partitions.iter().map(|partition| queue(&context, &resource, &topic, partition));
     Ok(QueryRouteResponse { message_queues: queues.collect(), status: None })
 }
 
 fn queue<B: MessageApi>(
     context: &Context<B>,
-    caller: &Caller,
     resource: &Resource,
     topic: &TopicView,
     partition: &PartitionView,
@@ -32,20 +31,18 @@ fn queue<B: MessageApi>(
     // While there is no leader, any replica will do: it waits for the next one.
     let leader = partition.leader.or(partition.in_sync_replicas.first().copied());
     let id = i32::try_from(partition.partition).unwrap_or(i32::MAX);
-    queue_of(context, caller, resource, topic, id, leader.unwrap_or_else(|| context.broker.node_id()))
+    queue_of(context, resource, topic, id, leader.unwrap_or_else(|| context.broker.node_id()))
 }
 
 /// A queue at a node.
 pub(super) fn queue_of<B: MessageApi>(
     context: &Context<B>,
-    caller: &Caller,
     resource: &Resource,
     topic: &TopicView,
     id: i32,
     leader: NodeId,
 ) -> MessageQueue {
-    let several = caller.takes_several_addresses();
-    let own = || context.peers.endpoints(context.broker.node_id(), several);
+    let own = || context.peers.endpoints(context.broker.node_id());
     let mut queue = MessageQueue {
         topic: Some(resource.clone()),
         id,
@@ -53,7 +50,7 @@ pub(super) fn queue_of<B: MessageApi>(
             name: broker_name(leader),
             id: 0,
             // A node that serves no RocketMQ clients is reached through this one.
-            endpoints: context.peers.endpoints(leader, several).or_else(own),
+            endpoints: context.peers.endpoints(leader).or_else(own),
         }),
         accept_message_types: accepted(topic.config.message_type()).iter().map(|kind| i32::from(*kind)).collect(),
         ..MessageQueue::default()
