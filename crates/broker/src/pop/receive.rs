@@ -141,15 +141,14 @@ async fn look_at(
         Err((found, error)) => (found, false, Some(error)),
     };
     look.has_more |= has_more;
-    let again: Vec<Offset> = taking.taken().map(|taken| taken.offset).chain(taking.exhausted()).collect();
-    for offset in again {
-        if !found.contains_key(&offset) {
-            match records::at(runtime, partition, offset, served.high_watermark) {
-                Ok(Some(record)) => drop(found.insert(offset, record)),
-                Ok(None) => queue.pop.drop_taken(&mut taking, offset),
-                // It stays where it is, and is delivered once it can be read.
-                Err(_) => {}
-            }
+    let of_all = taking.taken().map(|taken| taken.offset).chain(taking.exhausted());
+    let unread: Vec<Offset> = of_all.filter(|offset| !found.contains_key(offset)).collect();
+    for offset in unread {
+        match records::at(runtime, partition, offset, served.high_watermark) {
+            Ok(Some(record)) => drop(found.insert(offset, record)),
+            Ok(None) => queue.pop.drop_taken(&mut taking, offset),
+            // It is out without a consumer, and comes again when its time is over.
+            Err(_) => {}
         }
     }
     let taken: Vec<Taken> = taking.taken().filter(|taken| found.contains_key(&taken.offset)).collect();
