@@ -17,7 +17,7 @@ const TIMEOUT_MS: i32 = 5_000;
 
 /// See [`crate::message_api::MessageApi::dead_letter`].
 pub(crate) async fn dead_letter(broker: &Broker, group: &GroupId, receipt: Receipt) -> ItemResult<()> {
-    let Led { runtime, handle, .. } = led(broker, group, receipt.partition).await?;
+    let Led { runtime, handle } = led(broker, group, receipt.partition).await?;
     if !handle.lock().await.pop.is_out(receipt.delivery, receipt.offset) {
         return Err(bad_receipt());
     }

@@ -6,13 +6,13 @@ use duolog_coordinator::pop::PopUpdate;
 use duolog_replication::{Proposal, outcome};
 use duolog_state::EntryKind;
 use duolog_state::command::Command;
-use duolog_types::{FlushWish, Term};
+use duolog_types::FlushWish;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot};
 
-use super::queues::Submitted;
+use super::queues::{Life, Submitted};
 use crate::api::ItemResult;
 use crate::error::BrokerError;
 use crate::runtime::GroupRuntime;
@@ -26,32 +26,39 @@ type Replies = Vec<oneshot::Sender<ItemResult<()>>>;
 
 /// Runs as long as the node does.
 pub(crate) async fn run(runtime: Arc<GroupRuntime>, mut submitted: mpsc::UnboundedReceiver<Submitted>) {
-    let mut under_way: FuturesUnordered<BoxFuture<'static, (Term, Replies, bool)>> = FuturesUnordered::new();
+    let mut under_way: FuturesUnordered<BoxFuture<'static, (Life, Replies, bool)>> = FuturesUnordered::new();
     let mut left_over = None;
     loop {
         tokio::select! {
             biased;
-            Some((term, replies, is_applied)) = under_way.next(), if !under_way.is_empty() => {
-                runtime.pop().ended(term, replies.len(), is_applied);
-                answer(&runtime, replies, is_applied);
+            Some((life, replies, is_applied)) = under_way.next(), if !under_way.is_empty() => {
+                end(&runtime, life, replies, is_applied);
             }
             first = next(&mut left_over, &mut submitted), if under_way.len() < UNDER_WAY_MAX => {
                 let Some(first) = first else { return };
-                let term = first.term;
+                let life = first.life;
                 let (updates, replies) = gather(first, &mut left_over, &mut submitted);
+                if !runtime.pop().is_alive(life) {
+                    end(&runtime, life, replies, false);
+                    continue;
+                }
                 let body = Command::Pop(updates).encode();
                 let proposal = Proposal { kind: EntryKind::Command, flush: FlushWish::Now, body };
-                let proposed = runtime.group().propose_as(term, proposal).await;
-                under_way.push(Box::pin(async move {
-                    let is_applied = match proposed {
-                        Ok(receiver) => matches!(receiver.await.map(outcome), Ok(Ok(_))),
-                        Err(_) => false,
-                    };
-                    (term, replies, is_applied)
-                }));
+                match runtime.group().propose_as(life.term, proposal).await {
+                    Ok(receiver) => under_way.push(Box::pin(async move {
+                        (life, replies, matches!(receiver.await.map(outcome), Ok(Ok(_))))
+                    })),
+                    // At once: nothing that was decided after it may be proposed.
+                    Err(_) => end(&runtime, life, replies, false),
+                }
             }
         }
     }
+}
+
+fn end(runtime: &GroupRuntime, life: Life, replies: Replies, is_applied: bool) {
+    runtime.pop().ended(life, replies.len(), is_applied);
+    answer(runtime, replies, is_applied);
 }
 
 async fn next(
@@ -64,17 +71,17 @@ async fn next(
     }
 }
 
-/// What waits behind the first change, of the same term.
+/// What waits behind the first change, of the same life.
 fn gather(
     first: Submitted,
     left_over: &mut Option<Submitted>,
     submitted: &mut mpsc::UnboundedReceiver<Submitted>,
 ) -> (Vec<PopUpdate>, Replies) {
-    let term = first.term;
+    let life = first.life;
     let (mut updates, mut replies) = (vec![first.update], vec![first.reply]);
     while updates.len() < UPDATES_MAX {
         match submitted.try_recv() {
-            Ok(more) if more.term == term => {
+            Ok(more) if more.life == life => {
                 updates.push(more.update);
                 replies.push(more.reply);
             }

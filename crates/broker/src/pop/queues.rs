@@ -18,9 +18,16 @@ use crate::runtime::{GroupRuntime, storage};
 /// Answers that are remembered for a retry with the same id, per queue.
 const ATTEMPTS_REMEMBERED: usize = 64;
 
+/// The life of a set of queues: it ends with the term, or when a change of one of them has failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Life {
+    pub(crate) term: Term,
+    number: u64,
+}
+
 /// A change on its way to the log.
 pub(crate) struct Submitted {
-    pub(crate) term: Term,
+    pub(crate) life: Life,
     pub(crate) update: PopUpdate,
     pub(crate) reply: oneshot::Sender<ItemResult<()>>,
 }
@@ -28,6 +35,7 @@ pub(crate) struct Submitted {
 /// What one consumer group has taken of one partition, with what only the leader remembers.
 pub(crate) struct Queue {
     pub(crate) pop: PopQueue,
+    life: Life,
     answered: VecDeque<(String, DeliveryId)>,
 }
 
@@ -47,10 +55,11 @@ impl Queue {
 
 pub(crate) type QueueHandle = Arc<tokio::sync::Mutex<Queue>>;
 
-/// All queues of a broker group. They live for a term.
+/// All queues of a broker group. They live for a term at most.
 ///
-/// A queue runs ahead of the applied state by what is proposed. When a proposal fails without an end of the term, all are
-/// forgotten, and loaded anew once nothing is under way any more.
+/// A queue runs ahead of the applied state by what is proposed. When a proposal fails without an end of the term (a full disk),
+/// nothing that rests on it may follow: a later change would move the cursor past what was never delivered. So the life of all
+/// queues ends; what they have not proposed yet is refused, and they are loaded anew once nothing is under way any more.
 pub(crate) struct PopQueues {
     inner: Mutex<Inner>,
     submit: mpsc::UnboundedSender<Submitted>,
@@ -58,8 +67,9 @@ pub(crate) struct PopQueues {
 
 #[derive(Default)]
 struct Inner {
-    term: Option<Term>,
+    life: Option<Life>,
     queues: HashMap<(GroupId, TopicPartition), QueueHandle>,
+    /// Changes of this and earlier lives of the term that were handed to Raft or wait for it.
     under_way: usize,
     has_failed: bool,
 }
@@ -81,16 +91,17 @@ impl PopQueues {
         partition: TopicPartition,
     ) -> ItemResult<QueueHandle> {
         let mut inner = self.inner.lock();
-        if inner.term.is_some_and(|known| known > term) {
+        if inner.life.is_some_and(|life| life.term > term) {
             return Err(runtime.not_leader());
         }
-        if inner.term != Some(term) {
+        if inner.life.is_none_or(|life| life.term < term) {
             // Everything of earlier terms is applied, or never will be.
-            *inner = Inner { term: Some(term), ..Inner::default() };
+            *inner = Inner { life: Some(Life { term, number: 0 }), ..Inner::default() };
         }
         if inner.has_failed {
             return Err(BrokerError::LeaderNotAvailable);
         }
+        let life = inner.life.unwrap_or(Life { term, number: 0 });
         if let Some(queue) = inner.queues.get(&(group.clone(), partition)) {
             return Ok(queue.clone());
         }
@@ -101,7 +112,7 @@ impl PopQueues {
             None => first_cursor(broker, runtime, group, partition)?,
         };
         let pop = PopQueue::load(group.clone(), partition, start, state);
-        let queue = Arc::new(tokio::sync::Mutex::new(Queue { pop, answered: VecDeque::new() }));
+        let queue = Arc::new(tokio::sync::Mutex::new(Queue { pop, life, answered: VecDeque::new() }));
         inner.queues.insert((group.clone(), partition), queue.clone());
         Ok(queue)
     }
@@ -109,32 +120,39 @@ impl PopQueues {
     /// Every queue of the term.
     pub(crate) fn all(&self, term: Term) -> Vec<QueueHandle> {
         let inner = self.inner.lock();
-        if inner.term == Some(term) { inner.queues.values().cloned().collect() } else { Vec::new() }
+        let is_current = inner.life.is_some_and(|life| life.term == term);
+        if is_current { inner.queues.values().cloned().collect() } else { Vec::new() }
     }
 
-    /// Hands a change to the proposer. To be called with the queue locked, so that changes come in their order; the answer is
-    /// waited for without.
-    pub(crate) fn submit(&self, term: Term, update: PopUpdate) -> oneshot::Receiver<ItemResult<()>> {
+    /// Hands a change of a queue to the proposer. The queue is locked, so that changes come in their order; the answer is waited for
+    /// without.
+    pub(crate) fn submit(&self, queue: &Queue, update: PopUpdate) -> oneshot::Receiver<ItemResult<()>> {
         let (reply, answer) = oneshot::channel();
         let mut inner = self.inner.lock();
-        if inner.term == Some(term) {
+        if inner.life == Some(queue.life) {
             inner.under_way += 1;
             // A closed channel drops the reply, which the waiter sees: the node ends.
-            let _ = self.submit.send(Submitted { term, update, reply });
+            let _ = self.submit.send(Submitted { life: queue.life, update, reply });
         }
         answer
     }
 
-    /// A change was applied, or failed.
-    pub(crate) fn ended(&self, term: Term, count: usize, is_applied: bool) {
+    /// Whether changes of this life may still be proposed.
+    pub(crate) fn is_alive(&self, life: Life) -> bool {
+        self.inner.lock().life == Some(life)
+    }
+
+    /// Changes were applied, or failed.
+    pub(crate) fn ended(&self, life: Life, count: usize, is_applied: bool) {
         let mut inner = self.inner.lock();
-        if inner.term != Some(term) {
+        if inner.life.is_none_or(|current| current.term != life.term) {
             return;
         }
         inner.under_way = inner.under_way.saturating_sub(count);
-        if !is_applied {
+        if !is_applied && inner.life == Some(life) {
             inner.queues.clear();
             inner.has_failed = true;
+            inner.life = Some(Life { number: life.number + 1, ..life });
         }
         if inner.under_way == 0 {
             inner.has_failed = false;
@@ -161,4 +179,45 @@ fn first_cursor(
     }
     let row = reader::partition_row(&*runtime.tables(), partition).map_err(storage)?;
     Ok(row.map_or(Offset(0), |row| row.log_start))
+}
+
+#[cfg(test)]
+mod tests {
+    use duolog_types::{TimestampMs, TopicId};
+
+    use super::*;
+
+    const PARTITION: TopicPartition = TopicPartition { topic: TopicId([1; 16]), partition: 0 };
+
+    #[test]
+    fn nothing_is_proposed_that_rests_on_a_change_that_failed() {
+        let (queues, mut submitted) = PopQueues::new();
+        let first = Life { term: Term(3), number: 0 };
+        queues.inner.lock().life = Some(first);
+        let group = GroupId("g".to_owned());
+        let pop = PopQueue::load(group.clone(), PARTITION, Offset(0), reader::PopState::default());
+        let mut queue = Queue { pop, life: first, answered: VecDeque::new() };
+        let take = |queue: &mut Queue, id| {
+            let mut taking = queue.pop.take(TimestampMs(1), 1, 9);
+            let cursor = queue.pop.cursor();
+            queue.pop.offer(&mut taking, cursor, None, true);
+            let due = TimestampMs(9);
+            let update = queue.pop.deliver(taking, (DeliveryId(id), due, None), (DeliveryId(id + 1), due)).unwrap();
+            queues.submit(queue, update)
+        };
+        let (mut one, mut two) = (take(&mut queue, 10), take(&mut queue, 20));
+        let handed_over: Vec<Life> =
+            std::iter::from_fn(|| submitted.try_recv().ok()).map(|change| change.life).collect();
+        assert_eq!(handed_over, [first, first]);
+        queues.ended(first, 1, false);
+        assert!(!queues.is_alive(first), "the second one must not be proposed");
+        let mut three = take(&mut queue, 30);
+        assert!(submitted.try_recv().is_err() && three.try_recv().is_err(), "a change of a dead queue goes nowhere");
+        assert!(queues.inner.lock().has_failed, "something is under way yet");
+        queues.ended(first, 1, false);
+        let inner = queues.inner.lock();
+        assert_eq!((inner.has_failed, inner.life), (false, Some(Life { term: Term(3), number: 1 })));
+        drop(inner);
+        assert!(one.try_recv().is_err() && two.try_recv().is_err());
+    }
 }

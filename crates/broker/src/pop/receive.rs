@@ -163,7 +163,7 @@ async fn look_at(
     if let Some(attempt_id) = request.attempt_id.clone().filter(|_| !taken.is_empty()) {
         queue.remember(attempt_id, delivery);
     }
-    let applied = runtime.pop().submit(served.term, update);
+    let applied = runtime.pop().submit(&queue, update);
     drop(queue);
     applied.await.map_err(|_| runtime.not_leader())??;
     for offset in exhausted {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use duolog_record::group::GroupId;
-use duolog_types::{DeliveryId, Term, TopicPartition};
+use duolog_types::{DeliveryId, TopicPartition};
 
 use super::queues::QueueHandle;
 use super::{after, bad_receipt, place_of};
@@ -47,14 +47,14 @@ pub(super) async fn settle(
     partition: TopicPartition,
     receipts: &[Receipt],
 ) -> ItemResult<Vec<bool>> {
-    let Led { runtime, term, handle } = led(broker, group, partition).await?;
+    let Led { runtime, handle } = led(broker, group, partition).await?;
     let receipts: Vec<_> = receipts.iter().map(|receipt| (receipt.delivery, receipt.offset)).collect();
     let mut queue = handle.lock().await;
     let (good, update) = queue.pop.settle(&receipts);
     if update.is_empty() {
         return Ok(good);
     }
-    let applied = runtime.pop().submit(term, update);
+    let applied = runtime.pop().submit(&queue, update);
     drop(queue);
     applied.await.map_err(|_| runtime.not_leader())??;
     // Others of its message group may have waited for it.
@@ -69,14 +69,14 @@ pub(crate) async fn change_invisible(
     receipt: Receipt,
     invisible_ms: u64,
 ) -> ItemResult<Receipt> {
-    let Led { runtime, term, handle } = led(broker, group, receipt.partition).await?;
+    let Led { runtime, handle } = led(broker, group, receipt.partition).await?;
     let delivery = DeliveryId(rand::random());
     let mut queue = handle.lock().await;
     if !queue.pop.is_out(receipt.delivery, receipt.offset) {
         return Err(bad_receipt());
     }
     let update = queue.pop.move_message((receipt.delivery, receipt.offset), delivery, after(invisible_ms));
-    let applied = runtime.pop().submit(term, update.ok_or_else(bad_receipt)?);
+    let applied = runtime.pop().submit(&queue, update.ok_or_else(bad_receipt)?);
     drop(queue);
     applied.await.map_err(|_| runtime.not_leader())??;
     // Whoever waits learns the new time.
@@ -93,7 +93,7 @@ pub(crate) async fn renew(broker: &Broker, client_id: &str) {
             let mut queue = handle.lock().await;
             let update = queue.pop.keep(client_id, after(KEEP_BELOW_MS), after(KEEP_MS));
             if !update.is_empty() {
-                under_way.push(runtime.pop().submit(term, update));
+                under_way.push(runtime.pop().submit(&queue, update));
             }
         }
         for applied in under_way {
@@ -106,7 +106,6 @@ pub(crate) async fn renew(broker: &Broker, client_id: &str) {
 /// A queue of a partition that this node leads.
 pub(super) struct Led {
     pub(super) runtime: Arc<GroupRuntime>,
-    pub(super) term: Term,
     pub(super) handle: QueueHandle,
 }
 
@@ -114,5 +113,5 @@ pub(super) async fn led(broker: &Broker, group: &GroupId, partition: TopicPartit
     let (located, runtime) = place_of(broker, partition)?;
     let term = serve(&located, &runtime, EpochCheck::default()).await?.term;
     let handle = runtime.pop().queue(broker, &runtime, term, group, partition)?;
-    Ok(Led { runtime, term, handle })
+    Ok(Led { runtime, handle })
 }
