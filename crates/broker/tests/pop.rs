@@ -24,6 +24,22 @@ fn group() -> GroupId {
     GroupId("g".to_owned())
 }
 
+fn request() -> Receive {
+    Receive {
+        group: group(),
+        client_id: "c".to_owned(),
+        topic: topic(),
+        partition: None,
+        count_max: 16,
+        filter: Filter::All,
+        invisible_ms: HOUR_MS,
+        auto_renew: false,
+        attempt_id: None,
+        attempts_max: 17,
+        wait_ms_max: 0,
+    }
+}
+
 impl Node {
     /// Sends a message to partition 0; the key is its message group.
     fn send(&self, value: &str, key: Option<&str>, headers: &[(&str, &str)]) {
@@ -41,19 +57,7 @@ impl Node {
     }
 
     fn receive_with(&self, change: impl FnOnce(&mut Receive)) -> Result<Vec<DeliveredMessage>, BrokerError> {
-        let mut request = Receive {
-            group: group(),
-            client_id: "c".to_owned(),
-            topic: topic(),
-            partition: None,
-            count_max: 16,
-            filter: Filter::All,
-            invisible_ms: HOUR_MS,
-            auto_renew: false,
-            attempt_id: None,
-            attempts_max: 17,
-            wait_ms_max: 0,
-        };
+        let mut request = request();
         change(&mut request);
         self.runtime.block_on(self.broker.receive(request))
     }
@@ -133,6 +137,25 @@ fn a_consumer_that_waits_gets_what_comes_and_what_is_given_back() {
         assert!(is_bad_receipt(node.acknowledge(receipt)));
         node.acknowledge(again[0].receipt).unwrap();
     });
+    node.stop();
+}
+
+#[test]
+fn what_a_consumer_did_not_get_because_it_left_comes_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(dir.path());
+    node.create_topic("t", &[]);
+    node.send("a", None, &[]);
+    node.runtime.block_on(async {
+        let receive = node.broker.receive(Receive { auto_renew: true, ..request() });
+        tokio::select! {
+            biased;
+            got = receive => panic!("committed before the first wait: {got:?}"),
+            () = std::future::ready(()) => {}
+        }
+    });
+    let again = node.receive_with(|request| request.wait_ms_max = 30_000).unwrap();
+    assert_eq!((values(&again), again[0].attempt), (vec!["a"], 2));
     node.stop();
 }
 

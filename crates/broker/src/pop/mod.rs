@@ -15,6 +15,7 @@ mod queues;
 mod receive;
 mod records;
 mod settle;
+mod undelivered;
 
 use std::sync::Arc;
 

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::dead_letters;
 use super::filter::Compiled;
 use super::queues::Queue;
+use super::undelivered::Undelivered;
 use super::{after, place_of, records};
 use crate::api::{EpochCheck, ItemResult};
 use crate::broker::Broker;
@@ -47,18 +48,20 @@ pub(crate) async fn receive(broker: &Broker, request: Receive) -> ItemResult<Vec
     let deadline = Instant::now() + Duration::from_millis(request.wait_ms_max);
     let poll = Arc::new(Notify::new());
     let mut registrations: Vec<Registration> = Vec::new();
+    let mut undelivered = Undelivered::new(broker, &request.group);
     loop {
         let mut places = places(broker, &request)?;
         let turn = TURN.fetch_add(1, Ordering::Relaxed) % places.len();
         places.rotate_left(turn);
         let mut look = Look { delivered: Vec::new(), next_due: None, has_more: false };
         for place in &places {
-            look_at(broker, place, &request, &filter, &mut look).await?;
+            look_at(broker, place, &request, &filter, &mut look, &mut undelivered).await?;
             if look.delivered.len() >= count_max(&request) {
                 break;
             }
         }
         if !look.delivered.is_empty() || Instant::now() >= deadline {
+            undelivered.forget();
             return Ok(look.delivered);
         }
         if registrations.is_empty() {
@@ -121,6 +124,7 @@ async fn look_at(
     request: &Receive,
     filter: &Compiled,
     look: &mut Look,
+    undelivered: &mut Undelivered<'_>,
 ) -> ItemResult<()> {
     let served = serve(located, runtime, EpochCheck::default()).await?;
     let partition = located.partition;
@@ -165,6 +169,7 @@ async fn look_at(
     }
     let applied = runtime.pop().submit(&queue, update);
     drop(queue);
+    undelivered.extend(taken.iter().map(|taken| Receipt { partition, offset: taken.offset, delivery }));
     applied.await.map_err(|_| runtime.not_leader())??;
     for offset in exhausted {
         if let Some(record) = found.remove(&offset) {
