@@ -163,9 +163,17 @@ impl Node {
         parsed.filter(|record| record.offset.0 >= from).collect()
     }
 
-    /// All that is visible: offset and value.
+    /// All that is visible: offset and value. An answer may end where the applied part of the log ends.
     pub fn seen(&self) -> Vec<(i64, String)> {
-        self.fetch(0, 0).iter().map(|record| (record.offset.0, value(record))).collect()
+        let mut seen: Vec<(i64, String)> = Vec::new();
+        loop {
+            let from = seen.last().map_or(0, |(offset, _)| offset + 1);
+            let more = self.fetch(from, 0);
+            if more.is_empty() {
+                return seen;
+            }
+            seen.extend(more.iter().map(|record| (record.offset.0, value(record))));
+        }
     }
 
     /// Waits for so many records in all.
