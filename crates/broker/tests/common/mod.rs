@@ -23,7 +23,12 @@ pub struct Node {
 impl Node {
     /// Starts a node on its own and waits until it serves.
     pub fn start(data_dir: &Path) -> Self {
-        let settings = Settings {
+        Self::start_with(data_dir, |_, _| {})
+    }
+
+    /// The same, with other settings.
+    pub fn start_with(data_dir: &Path, change: impl FnOnce(&mut Settings, &mut ClusterOptions)) -> Self {
+        let mut settings = Settings {
             num_partitions: 1,
             auto_create_topics: false,
             nodes: 1,
@@ -38,7 +43,7 @@ impl Node {
             broker_configs: Vec::new(),
         };
         let own = NodeAddress { id: NodeId(0), host: "127.0.0.1".to_owned(), grpc_port: 1, kafka_port: 1 };
-        let options = ClusterOptions {
+        let mut options = ClusterOptions {
             cluster_name: "test".to_owned(),
             node_id: NodeId(0),
             data_dir: data_dir.to_owned(),
@@ -52,6 +57,7 @@ impl Node {
             times: RaftTimes { heartbeat_interval_ms: 50, election_timeout_min_ms: 250, election_timeout_max_ms: 400 },
             drop_received_marks: false,
         };
+        change(&mut settings, &mut options);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let broker = Broker::start(settings, options, runtime.handle()).unwrap();
         let begun = Instant::now();
@@ -70,9 +76,13 @@ impl Node {
 
     /// With two partitions.
     pub fn create_topic(&self, name: &str, configs: &[(&str, &str)]) {
+        self.create_topic_of(name, 2, configs);
+    }
+
+    pub fn create_topic_of(&self, name: &str, partitions: i32, configs: &[(&str, &str)]) {
         let topic = NewTopic {
             name: name.to_owned(),
-            partitions: Some(2),
+            partitions: Some(partitions),
             replication_factor: None,
             has_manual_assignment: false,
             configs: configs.iter().map(|(key, value)| ((*key).to_owned(), Some((*value).to_owned()))).collect(),

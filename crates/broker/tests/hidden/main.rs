@@ -1,5 +1,7 @@
 //! Half and delayed messages of a real node that stops and comes back.
 
+#[path = "../common/mod.rs"]
+mod common;
 mod node;
 
 use std::path::Path;

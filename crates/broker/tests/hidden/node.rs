@@ -1,27 +1,18 @@
-//! A real node on its own, as front ends call it: log, Raft and state on disk.
+//! What front ends do with half and delayed messages, on a real node.
 
 use std::path::Path;
-use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use duolog_broker::api::{BrokerApi, EpochCheck, Fetch, FetchPartition, ItemResult, NewTopic, TopicRef};
+use duolog_broker::api::{BrokerApi, EpochCheck, Fetch, FetchPartition, ItemResult, TopicRef};
 use duolog_broker::message_api::{Delivery, HiddenHandle, MessageApi, Orphan, Resolution, SendMessage, Sent};
-use duolog_broker::{Broker, Settings};
-use duolog_commit_log::{LogOptions, RealDisk};
 use duolog_record::{BatchBuilder, Record, RecordBatch};
-use duolog_replication::{ClusterOptions, NodeAddress, RaftTimes};
-use duolog_types::{NodeId, Offset, TimestampMs};
-use tokio::runtime::Runtime;
+use duolog_types::{Offset, TimestampMs};
 
-/// How long anything may take on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+use crate::common::copy_dir;
+pub use crate::common::{Node, PATIENCE};
+
 pub const TOPIC: &str = "t";
-
-pub struct Node {
-    pub broker: Broker,
-    pub runtime: Runtime,
-}
 
 pub fn now() -> TimestampMs {
     TimestampMs(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64)
@@ -36,60 +27,20 @@ fn topic() -> TopicRef {
 }
 
 impl Node {
-    /// Starts a node and waits until it serves. Its segments are small, and retention looks often.
-    pub fn start(data_dir: &Path) -> Self {
-        let settings = Settings {
-            num_partitions: 1,
-            auto_create_topics: false,
-            nodes: 1,
-            retention_check_interval_ms: 50,
-            offsets_retention_ms: 604_800_000,
-            offsets_retention_check_interval_ms: 600_000,
-            producer_id_expiration_ms: 86_400_000,
-            producer_id_expiration_check_interval_ms: 600_000,
-            write_buffer_bytes: 8 << 20,
-            block_cache_bytes: 8 << 20,
-            group_initial_rebalance_delay_ms: 0,
-            broker_configs: Vec::new(),
-        };
-        let own = NodeAddress { id: NodeId(0), host: "127.0.0.1".to_owned(), grpc_port: 1, kafka_port: 1 };
-        let options = ClusterOptions {
-            cluster_name: "test".to_owned(),
-            node_id: NodeId(0),
-            data_dir: data_dir.to_owned(),
-            broker_groups: 2,
-            boot_id_path: "/proc/sys/kernel/random/boot_id".into(),
-            grpc_listen: ([127, 0, 0, 1], 0).into(),
-            nodes: vec![own],
-            log: LogOptions { segment_size_bytes: 1 << 20, allocation_step_bytes: 256 << 10, ..LogOptions::default() },
-            disk: Arc::new(RealDisk),
-            disk_free_bytes_min: 0,
-            times: RaftTimes { heartbeat_interval_ms: 50, election_timeout_min_ms: 250, election_timeout_max_ms: 400 },
-            drop_received_marks: false,
-        };
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let broker = Broker::start(settings, options, runtime.handle()).unwrap();
-        let begun = Instant::now();
-        while !broker.is_ready() {
-            assert!(begun.elapsed() < PATIENCE, "the node is not ready");
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        Self { broker, runtime }
+    /// Its segments are small, and retention looks often.
+    fn start_small(data_dir: &Path) -> Self {
+        Self::start_with(data_dir, |settings, options| {
+            settings.retention_check_interval_ms = 50;
+            options.broker_groups = 2;
+            options.log.segment_size_bytes = 1 << 20;
+            options.log.allocation_step_bytes = 256 << 10;
+        })
     }
 
     /// With the topic, of one partition.
     pub fn start_with_topic(data_dir: &Path, configs: &[(&str, &str)]) -> Self {
-        let node = Self::start(data_dir);
-        let configs = configs.iter().map(|(key, value)| ((*key).to_owned(), Some((*value).to_owned()))).collect();
-        let topic = NewTopic {
-            name: TOPIC.to_owned(),
-            partitions: Some(1),
-            replication_factor: None,
-            has_manual_assignment: false,
-            configs,
-        };
-        let created = node.runtime.block_on(node.broker.create_topics(vec![topic], 30_000, false));
-        assert!(created[0].is_ok(), "{created:?}");
+        let node = Self::start_small(data_dir);
+        node.create_topic_of(TOPIC, 1, configs);
         node
     }
 
@@ -97,12 +48,7 @@ impl Node {
     pub fn restart(self, data_dir: &Path, copy: &Path) -> Self {
         self.stop();
         copy_dir(data_dir, copy);
-        Self::start(copy)
-    }
-
-    pub fn stop(self) {
-        self.broker.stop().unwrap();
-        self.runtime.shutdown_timeout(PATIENCE);
+        Self::start_small(copy)
     }
 
     pub fn send(&self, value: &str, delivery: Delivery) -> Sent {
@@ -198,16 +144,4 @@ pub fn batch(value: &[u8]) -> Bytes {
     let mut builder = BatchBuilder::new();
     builder.push(now(), None, Some(value)).unwrap();
     builder.build().unwrap().into_bytes()
-}
-
-fn copy_dir(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy_dir(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
-    }
 }
