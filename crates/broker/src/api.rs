@@ -7,8 +7,8 @@ use std::future::Future;
 
 use bytes::Bytes;
 use duolog_types::{
-    BrokerGroupId, ConfigValue, Durability, LeaderEpoch, NodeId, Offset, ProducerEpoch, ProducerId, Term, TimestampMs,
-    TopicConfig, TopicId,
+    BrokerGroupId, ConfigValue, Durability, GroupConfig, LeaderEpoch, NodeId, Offset, ProducerEpoch, ProducerId, Term,
+    TimestampMs, TopicConfig, TopicId,
 };
 
 use crate::error::BrokerError;
@@ -251,6 +251,15 @@ pub enum ConfigChange {
     Subtract(String, String),
 }
 
+/// What becomes of the explicit configs of a topic or a consumer group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ConfigEdit {
+    /// Some are changed.
+    Changes(Vec<ConfigChange>),
+    /// These take the place of all.
+    Replacement(Vec<(String, String)>),
+}
+
 /// A config of this node as DescribeConfigs shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BrokerConfigValue {
@@ -447,15 +456,25 @@ pub trait BrokerApi: Clone + Send + Sync + 'static {
     fn alter_topic_config(
         &self,
         topic: String,
-        changes: Vec<ConfigChange>,
+        edit: ConfigEdit,
         validate_only: bool,
     ) -> impl Future<Output = ItemResult<()>> + Send;
 
-    /// Puts these configs in the place of all that a topic has; answered as [`BrokerApi::alter_topic_config`].
-    fn replace_topic_config(
+    /// The configs of a consumer group; a group that nobody has configured has the defaults.
+    fn group_config(&self, group: &GroupId) -> GroupConfig;
+
+    /// The group whose state counts for a client of a group: in broadcasting (`consumption.mode`) each has one of its own, `group@client
+    /// id`, with the same coordinator.
+    fn member_group(&self, group: &GroupId, client_id: &str) -> GroupId;
+
+    /// The consumer groups that have configs of their own, by name.
+    fn configured_groups(&self) -> Vec<GroupId>;
+
+    /// Changes a consumer group's configs, whether the group exists or not; answered once this node has them.
+    fn alter_group_config(
         &self,
-        topic: String,
-        configs: Vec<(String, String)>,
+        group: GroupId,
+        edit: ConfigEdit,
         validate_only: bool,
     ) -> impl Future<Output = ItemResult<()>> + Send;
 

@@ -13,13 +13,14 @@ use duolog_replication::{Cluster, ClusterOptions, ProposeError, StartError};
 use duolog_state::Response;
 use duolog_state::command::Command;
 use duolog_state_store::StoreBudget;
+use duolog_types::GroupConfig as ConsumerGroupConfig;
 use duolog_types::{BrokerGroupId, Durability, FlushWish, LeaderEpoch, NodeId, Offset, TopicId};
 use parking_lot::RwLock;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::api::{
-    BrokerApi, BrokerConfigValue, ClusterView, ConfigChange, CreatedTopic, Elected, Election, EpochCheck, EpochEnd,
+    BrokerApi, BrokerConfigValue, ClusterView, ConfigEdit, CreatedTopic, Elected, Election, EpochCheck, EpochEnd,
     Fetch, Fetched, FoundOffset, GroupDescription, GroupListing, GroupOffset, ItemResult, JoinRefusal, LogDirView,
     NewPartitions, NewTopic, NodeView, OffsetCommits, OffsetQuery, ProducePartition, Produced, ProducerIdentity,
     ProducerView, QuorumView, TopicRef, TopicView,
@@ -29,12 +30,12 @@ use crate::catalog::{Catalog, Located};
 use crate::error::BrokerError;
 use crate::groups::{self, Coordinator};
 use crate::hook::Hook;
+use crate::message_api::Consumer;
 use crate::producer_ids::ProducerIds;
 use crate::runtime::GroupRuntime;
-use crate::topics::ConfigEdit;
 use crate::{
-    fetch, hidden, inspect, leaders, new_partitions, offsets, pop, produce, producer_expiry, producer_ids, reconcile,
-    records, retention, sequencer_task, topics, views,
+    consumers, fetch, group_configs, hidden, inspect, leaders, new_partitions, offsets, pop, produce, producer_expiry,
+    producer_ids, reconcile, records, retention, sequencer_task, topics, views,
 };
 
 /// Between two looks at which nodes answer.
@@ -59,6 +60,8 @@ pub struct Settings {
     pub producer_id_expiration_ms: u64,
     /// Between two looks at producers, in milliseconds (`producer.id.expiration.check.interval.ms`).
     pub producer_id_expiration_check_interval_ms: u64,
+    /// Between two looks at how far groups of single messages have come, in milliseconds.
+    pub consumer_offset_interval_ms: u64,
     /// Bytes of all RocksDB write buffers.
     pub write_buffer_bytes: usize,
     /// Bytes of all RocksDB block caches.
@@ -141,6 +144,7 @@ impl Broker {
         for (runtime, queue, submitted) in queues {
             handle.spawn(sequencer_task::run(runtime.clone(), queue));
             handle.spawn(pop::propose(runtime.clone(), submitted));
+            handle.spawn(pop::publish(broker.clone(), runtime.clone()));
             handle.spawn(sequencer_task::release(runtime.clone()));
             handle.spawn(watch_failure(broker.clone(), runtime.clone()));
             broker.spawn_expiry(&runtime, handle);
@@ -228,10 +232,17 @@ impl Broker {
         self.0.coordinators.get(&id).cloned().ok_or(BrokerError::CoordinatorNotAvailable)
     }
 
+    /// The group whose state counts for a consumer.
+    pub(crate) fn group_of(&self, consumer: &Consumer) -> GroupId {
+        consumers::member(&self.catalog(), &consumer.group, &consumer.client_id)
+    }
+
     /// The broker group that coordinates a consumer group, once the catalog says which.
     pub(crate) fn coordinating_group(&self, group_id: &str) -> ItemResult<BrokerGroupId> {
         let catalog = self.catalog();
-        let slot = coordinator_slot(group_id, catalog.coordinator_slots.len());
+        let broadcasting = consumers::broadcasting(&catalog, &GroupId(group_id.to_owned()));
+        let name = broadcasting.as_ref().map_or(group_id, |group| &group.0);
+        let slot = coordinator_slot(name, catalog.coordinator_slots.len());
         let group = slot.and_then(|slot| catalog.coordinator_slots.get(slot));
         group.copied().ok_or(BrokerError::CoordinatorNotAvailable)
     }
@@ -391,22 +402,24 @@ impl BrokerApi for Broker {
         topics::delete(self, topics, timeout_ms).await
     }
 
-    async fn alter_topic_config(
-        &self,
-        topic: String,
-        changes: Vec<ConfigChange>,
-        validate_only: bool,
-    ) -> ItemResult<()> {
-        topics::alter(self, topic, ConfigEdit::Changes(changes), validate_only).await
+    async fn alter_topic_config(&self, topic: String, edit: ConfigEdit, validate_only: bool) -> ItemResult<()> {
+        topics::alter(self, topic, edit, validate_only).await
     }
 
-    async fn replace_topic_config(
-        &self,
-        topic: String,
-        configs: Vec<(String, String)>,
-        validate_only: bool,
-    ) -> ItemResult<()> {
-        topics::alter(self, topic, ConfigEdit::Replacement(configs), validate_only).await
+    fn group_config(&self, group: &GroupId) -> ConsumerGroupConfig {
+        self.catalog().group(group).map(|row| row.config.clone()).unwrap_or_default()
+    }
+
+    fn member_group(&self, group: &GroupId, client_id: &str) -> GroupId {
+        consumers::member(&self.catalog(), group, client_id)
+    }
+
+    fn configured_groups(&self) -> Vec<GroupId> {
+        self.catalog().groups().map(|(group, _)| group.clone()).collect()
+    }
+
+    async fn alter_group_config(&self, group: GroupId, edit: ConfigEdit, validate_only: bool) -> ItemResult<()> {
+        group_configs::alter(self, group, edit, validate_only).await
     }
 
     async fn create_partitions(

@@ -5,8 +5,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use duolog_record::group::GroupId;
 use duolog_state::reader;
-use duolog_state::rows::CatalogTopic;
+use duolog_state::rows::{CatalogGroup, CatalogTopic};
 use duolog_state::{StateError, TableReader};
 use duolog_types::{BrokerGroupId, TopicId, TopicPartition};
 
@@ -20,7 +21,7 @@ pub(crate) struct Topic {
     pub(crate) row: CatalogTopic,
 }
 
-/// All topics at one version of the catalog.
+/// All topics, and configs of consumer groups, at one version of the catalog.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Catalog {
     pub(crate) version: u64,
@@ -29,6 +30,7 @@ pub(crate) struct Catalog {
     pub(crate) initialized: bool,
     by_id: HashMap<TopicId, Arc<Topic>>,
     by_name: BTreeMap<String, Arc<Topic>>,
+    groups: BTreeMap<GroupId, CatalogGroup>,
 }
 
 impl Catalog {
@@ -45,12 +47,28 @@ impl Catalog {
             catalog.by_name.insert(topic.row.name.clone(), topic.clone());
             catalog.by_id.insert(id, topic);
         }
+        catalog.groups = reader::group_configs(tables)?.into_iter().collect();
         Ok(catalog)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn with_groups(groups: impl IntoIterator<Item = (GroupId, CatalogGroup)>) -> Self {
+        Self { groups: groups.into_iter().collect(), ..Self::default() }
     }
 
     /// All topics by name.
     pub(crate) fn topics(&self) -> impl Iterator<Item = &Arc<Topic>> {
         self.by_name.values()
+    }
+
+    /// The configs of a consumer group, if any were set.
+    pub(crate) fn group(&self, group: &GroupId) -> Option<&CatalogGroup> {
+        self.groups.get(group)
+    }
+
+    /// All consumer groups with configs.
+    pub(crate) fn groups(&self) -> impl Iterator<Item = (&GroupId, &CatalogGroup)> {
+        self.groups.iter()
     }
 
     /// A topic by id.

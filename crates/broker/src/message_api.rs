@@ -102,13 +102,20 @@ pub enum Filter {
     Sql(String),
 }
 
+/// A consumer of a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Consumer {
+    /// The group.
+    pub group: GroupId,
+    /// Names the consumer in its group: in broadcasting each has offsets of its own.
+    pub client_id: String,
+}
+
 /// A request for messages.
 #[derive(Debug, Clone)]
 pub struct Receive {
-    /// The consumer group.
-    pub group: GroupId,
     /// The consumer; its invisible messages are prolonged by [`MessageApi::renew`] when `auto_renew` is set.
-    pub client_id: String,
+    pub consumer: Consumer,
     /// The topic.
     pub topic: TopicRef,
     /// The partition; `None` means any that this node leads.
@@ -127,6 +134,34 @@ pub struct Receive {
     pub attempts_max: u32,
     /// Longest wait for a first message.
     pub wait_ms_max: u64,
+}
+
+/// A request of a consumer that keeps its own offsets.
+#[derive(Debug, Clone)]
+pub struct Pull {
+    /// The topic.
+    pub topic: TopicRef,
+    /// The partition.
+    pub partition: i32,
+    /// The first offset that is wanted.
+    pub offset: Offset,
+    /// Most messages.
+    pub count_max: u32,
+    /// What the consumer wants.
+    pub filter: Filter,
+    /// Longest wait for a first message.
+    pub wait_ms_max: u64,
+}
+
+/// The answer to [`Pull`].
+#[derive(Debug, Clone)]
+pub struct Pulled {
+    /// Where they lie.
+    pub partition: TopicPartition,
+    /// The records, with their offsets.
+    pub records: Vec<Record>,
+    /// Where to go on.
+    pub next_offset: Offset,
 }
 
 /// A message that was delivered.
@@ -181,11 +216,21 @@ pub trait MessageApi: BrokerApi {
     /// `InvalidRequest` for a filter that cannot be parsed.
     fn receive(&self, request: Receive) -> impl Future<Output = ItemResult<Vec<DeliveredMessage>>> + Send;
 
+    /// Reads a partition; nothing is remembered. Empty when nothing came in time.
+    ///
+    /// # Errors
+    /// `OffsetOutOfRange`; `InvalidRequest` for a filter that cannot be parsed.
+    fn pull(&self, request: Pull) -> impl Future<Output = ItemResult<Pulled>> + Send;
+
     /// Messages that are consumed. Results in order.
     ///
     /// # Errors
     /// `InvalidReceipt`.
-    fn acknowledge(&self, group: GroupId, receipts: Vec<Receipt>) -> impl Future<Output = Vec<ItemResult<()>>> + Send;
+    fn acknowledge(
+        &self,
+        consumer: Consumer,
+        receipts: Vec<Receipt>,
+    ) -> impl Future<Output = Vec<ItemResult<()>>> + Send;
 
     /// A delivered message becomes visible this long from now. Gives the receipt that is good from then on.
     ///
@@ -193,7 +238,7 @@ pub trait MessageApi: BrokerApi {
     /// `InvalidReceipt`.
     fn change_invisible(
         &self,
-        group: GroupId,
+        consumer: Consumer,
         receipt: Receipt,
         invisible_ms: u64,
     ) -> impl Future<Output = ItemResult<Receipt>> + Send;
@@ -202,7 +247,7 @@ pub trait MessageApi: BrokerApi {
     ///
     /// # Errors
     /// `InvalidReceipt`.
-    fn dead_letter(&self, group: GroupId, receipt: Receipt) -> impl Future<Output = ItemResult<()>> + Send;
+    fn dead_letter(&self, consumer: Consumer, receipt: Receipt) -> impl Future<Output = ItemResult<()>> + Send;
 
     /// A consumer is alive: what was delivered to it with `auto_renew`, by partitions that this node leads, stays invisible.
     fn renew(&self, client_id: &str) -> impl Future<Output = ()> + Send;

@@ -1,12 +1,11 @@
 //! [`MessageApi`] of the broker: single messages for the RocketMQ front end.
 
-use duolog_record::group::GroupId;
-
 use crate::api::ItemResult;
 use crate::broker::Broker;
 use crate::hidden;
 use crate::message_api::{
-    DeliveredMessage, HiddenHandle, MessageApi, Orphan, Receipt, Receive, Resolution, SendMessage, Sent,
+    Consumer, DeliveredMessage, HiddenHandle, MessageApi, Orphan, Pull, Pulled, Receipt, Receive, Resolution,
+    SendMessage, Sent,
 };
 use crate::pop;
 
@@ -19,16 +18,20 @@ impl MessageApi for Broker {
         pop::receive(self, request).await
     }
 
-    async fn acknowledge(&self, group: GroupId, receipts: Vec<Receipt>) -> Vec<ItemResult<()>> {
-        pop::acknowledge(self, &group, &receipts).await
+    async fn pull(&self, request: Pull) -> ItemResult<Pulled> {
+        pop::pull(self, request).await
     }
 
-    async fn change_invisible(&self, group: GroupId, receipt: Receipt, invisible_ms: u64) -> ItemResult<Receipt> {
-        pop::change_invisible(self, &group, receipt, invisible_ms).await
+    async fn acknowledge(&self, consumer: Consumer, receipts: Vec<Receipt>) -> Vec<ItemResult<()>> {
+        pop::acknowledge(self, &self.group_of(&consumer), &receipts).await
     }
 
-    async fn dead_letter(&self, group: GroupId, receipt: Receipt) -> ItemResult<()> {
-        pop::dead_letter(self, &group, receipt).await
+    async fn change_invisible(&self, consumer: Consumer, receipt: Receipt, invisible_ms: u64) -> ItemResult<Receipt> {
+        pop::change_invisible(self, &self.group_of(&consumer), receipt, invisible_ms).await
+    }
+
+    async fn dead_letter(&self, consumer: Consumer, receipt: Receipt) -> ItemResult<()> {
+        pop::dead_letter(self, &self.group_of(&consumer), receipt).await
     }
 
     async fn renew(&self, client_id: &str) {

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use duolog_record::{RecordBatch, first_record_at_or_after, max_timestamp_record};
 use duolog_state::reader;
-use duolog_types::{LeaderEpoch, Offset, TimestampMs};
+use duolog_types::{LeaderEpoch, Offset, TimestampMs, TopicPartition};
 
 use crate::api::{EpochCheck, EpochEnd, FoundOffset, ItemResult, OffsetQuery, TopicRef};
 use crate::broker::Broker;
@@ -42,17 +42,7 @@ pub(crate) async fn list_offset(
             leader_epoch: Some(term.leader_epoch()),
         }),
         OffsetQuery::AtOrAfter(time) => {
-            let queue = reader::find_batch_by_time(&*tables, tp, time).map_err(storage)?;
-            let from_queue = match queue {
-                Some(batch) if batch.end_offset() <= high_watermark => {
-                    at_or_after(queue_batch(&runtime, tp, &batch)?, time)?
-                }
-                _ => None,
-            };
-            let found = match from_queue {
-                Some(found) => Some(found),
-                None => search_tail(&runtime, tp, |batch| at_or_after(batch, time))?.into_iter().next(),
-            };
+            let found = at_or_after(&runtime, tp, high_watermark, time)?;
             found.map_or(Ok(NOT_FOUND), |(offset, timestamp)| {
                 Ok(FoundOffset { offset, timestamp, leader_epoch: epoch_at(offset)? })
             })
@@ -75,13 +65,32 @@ pub(crate) async fn list_offset(
     }
 }
 
-type Stamp = (Offset, TimestampMs);
+/// An offset and its timestamp.
+pub(crate) type Stamp = (Offset, TimestampMs);
+
+/// The first visible record with this timestamp or a later one.
+pub(crate) fn at_or_after(
+    runtime: &GroupRuntime,
+    tp: TopicPartition,
+    high_watermark: Offset,
+    time: TimestampMs,
+) -> ItemResult<Option<Stamp>> {
+    let queue = reader::find_batch_by_time(&*runtime.tables(), tp, time).map_err(storage)?;
+    let from_queue = match queue {
+        Some(batch) if batch.end_offset() <= high_watermark => first_in(queue_batch(runtime, tp, &batch)?, time)?,
+        _ => None,
+    };
+    match from_queue {
+        Some(found) => Ok(Some(found)),
+        None => Ok(search_tail(runtime, tp, |batch| first_in(batch, time))?.into_iter().next()),
+    }
+}
 
 fn parsed(bytes: Bytes) -> ItemResult<RecordBatch> {
     RecordBatch::parse(bytes).map_err(storage)
 }
 
-fn at_or_after(batch: Timed, time: TimestampMs) -> ItemResult<Option<Stamp>> {
+fn first_in(batch: Timed, time: TimestampMs) -> ItemResult<Option<Stamp>> {
     match batch {
         Timed::Batch(bytes) => first_record_at_or_after(&parsed(bytes)?, time, DECOMPRESSED_BYTES_MAX).map_err(storage),
         Timed::Reference(offset, at) => Ok((at >= time).then_some((offset, at))),
@@ -98,7 +107,7 @@ fn greatest(batch: Timed) -> ItemResult<Option<Stamp>> {
 /// What the visible batches that are not applied yet have to offer.
 fn search_tail(
     runtime: &GroupRuntime,
-    tp: duolog_types::TopicPartition,
+    tp: TopicPartition,
     search: impl Fn(Timed) -> ItemResult<Option<Stamp>>,
 ) -> ItemResult<Vec<Stamp>> {
     let batches = tail_batches(runtime, tp, Offset(0))?;

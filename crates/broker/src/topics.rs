@@ -8,8 +8,9 @@ use duolog_state::{Response, reader};
 use duolog_types::{BrokerGroupId, FlushWish, TopicConfig, TopicId, limits};
 use tokio::time::Instant;
 
-use crate::api::{ConfigChange, CreatedTopic, ItemResult, NewTopic, TopicRef, TopicView};
+use crate::api::{ConfigEdit, CreatedTopic, ItemResult, NewTopic, TopicRef, TopicView};
 use crate::broker::Broker;
+use crate::config_edit;
 use crate::error::BrokerError;
 use crate::produce::now;
 use crate::runtime::storage;
@@ -204,31 +205,12 @@ async fn delete_one(broker: &Broker, topic: &TopicRef, deadline: Instant) -> Ite
     }
 }
 
-/// What becomes of a topic's explicit configs.
-pub(crate) enum ConfigEdit {
-    /// Some are changed.
-    Changes(Vec<ConfigChange>),
-    /// These take the place of all.
-    Replacement(Vec<(String, String)>),
-}
-
-impl ConfigEdit {
-    fn apply(&self, config: &TopicConfig) -> ItemResult<TopicConfig> {
-        match self {
-            Self::Changes(changes) => altered(config, changes),
-            Self::Replacement(configs) => {
-                TopicConfig::new(configs.clone()).map_err(|error| BrokerError::InvalidConfig(error.to_string()))
-            }
-        }
-    }
-}
-
 /// Changes a topic's configs; a change that raced with another one is made again.
 pub(crate) async fn alter(broker: &Broker, name: String, edit: ConfigEdit, validate_only: bool) -> ItemResult<()> {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
         let topic = broker.catalog().find(&TopicRef::Name(name.clone()))?.clone();
-        let config = edit.apply(&topic.row.config)?;
+        let config = config_edit::apply(&edit, &topic.row.config)?;
         if validate_only {
             return Ok(());
         }
@@ -246,35 +228,6 @@ pub(crate) async fn alter(broker: &Broker, name: String, edit: ConfigEdit, valid
             other => return Err(BrokerError::Storage(format!("unexpected answer of the catalog: {other:?}"))),
         }
     }
-}
-
-fn altered(config: &TopicConfig, changes: &[ConfigChange]) -> ItemResult<TopicConfig> {
-    let current = |key: &str| {
-        config.describe().into_iter().find(|value| value.key.name == key).map(|value| value.value).unwrap_or_default()
-    };
-    let words = |list: &str| -> Vec<String> {
-        list.split(',').map(str::trim).filter(|word| !word.is_empty()).map(str::to_owned).collect()
-    };
-    let edits: Vec<(&str, Option<String>)> = changes
-        .iter()
-        .map(|change| match change {
-            ConfigChange::Set(key, value) => (key.as_str(), Some(value.clone())),
-            ConfigChange::Delete(key) => (key.as_str(), None),
-            ConfigChange::Append(key, more) => {
-                let mut list = words(&current(key));
-                list.extend(words(more).into_iter().filter(|word| !current(key).split(',').any(|known| known == word)));
-                (key.as_str(), Some(list.join(",")))
-            }
-            ConfigChange::Subtract(key, less) => {
-                let gone = words(less);
-                let list: Vec<String> = words(&current(key)).into_iter().filter(|word| !gone.contains(word)).collect();
-                (key.as_str(), Some(list.join(",")))
-            }
-        })
-        .collect();
-    config
-        .altered(edits.iter().map(|(key, value)| (*key, value.as_deref())))
-        .map_err(|error| BrokerError::InvalidConfig(error.to_string()))
 }
 
 #[cfg(test)]
@@ -296,14 +249,5 @@ mod tests {
         let groups = [BrokerGroupId(1), BrokerGroupId(2), BrokerGroupId(3)];
         let placed = place(TopicId([1; 16]), 4, &groups);
         assert_eq!(placed, [groups[1], groups[2], groups[0], groups[1]]);
-    }
-
-    #[test]
-    fn list_changes_add_and_take_out() {
-        let config = TopicConfig::default();
-        let append = ConfigChange::Append("cleanup.policy".to_owned(), "delete".to_owned());
-        assert_eq!(altered(&config, &[append]).unwrap().describe().len(), config.describe().len());
-        let subtract = ConfigChange::Subtract("cleanup.policy".to_owned(), "delete".to_owned());
-        assert!(altered(&config, &[subtract]).is_err());
     }
 }

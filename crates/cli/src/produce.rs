@@ -18,7 +18,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 
 use crate::arguments::{ConnectionArgs, OutputArgs, pairs};
-use crate::client::Client;
+use crate::client::{Client, Resource};
 use crate::exit::Exit;
 use crate::output::{Out, OutputFormat, count};
 use crate::run;
@@ -316,7 +316,7 @@ impl Producer {
 
 /// The topic's own limit, less what the header of a batch takes.
 async fn batch_bytes_max(client: &Client, topic: &str) -> anyhow::Result<usize> {
-    let configs = client.topic_configs(&[topic], Some(&[MAX_MESSAGE_BYTES_KEY])).await?;
+    let configs = client.configs(Resource::Topic, &[topic], Some(&[MAX_MESSAGE_BYTES_KEY])).await?;
     let value = configs.get(topic).and_then(|configs| configs.first()).and_then(|config| config.value.parse().ok());
     Ok(value.unwrap_or(ROUND_BYTES_MAX).saturating_sub(duolog_record::BATCH_HEADER_BYTES))
 }

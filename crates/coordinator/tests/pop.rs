@@ -34,6 +34,10 @@ enum Step {
     },
     Keep(u8),
     Pass(i64),
+    Touch,
+    /// Back or forth by this many messages.
+    Seek(i64),
+    Forget,
     FailOver,
 }
 
@@ -46,6 +50,9 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0_usize..64, 0_i64..100).prop_map(|(receipt, invisible_ms)| Step::Move { receipt, invisible_ms }),
         1 => (0_u8..2).prop_map(Step::Keep),
         3 => (1_i64..120).prop_map(Step::Pass),
+        1 => Just(Step::Touch),
+        1 => (-5_i64..3).prop_map(Step::Seek),
+        1 => Just(Step::Forget),
         1 => Just(Step::FailOver),
     ]
 }
@@ -211,11 +218,42 @@ impl World {
                 }
             }
             Step::Pass(ms) => self.now += ms,
+            Step::Touch => {
+                let update = self.queue.touch(TimestampMs(self.now));
+                self.propose(update);
+                let row = reader::pop_cursor(self.machine.tables(), TP, &group()).unwrap().unwrap();
+                assert_eq!((row.offset, row.at), (self.queue.cursor(), TimestampMs(self.now)));
+            }
+            Step::Seek(by) => self.seek(by),
+            Step::Forget => {
+                let mut update = PopUpdate::new(group(), TP);
+                update.forget = true;
+                self.propose(update);
+                self.queue = self.load();
+                assert_eq!(self.queue.cursor(), Offset(0));
+                self.begin_at(Offset(0));
+            }
             Step::FailOver => self.queue = self.load(),
         }
     }
 
+    fn seek(&mut self, by: i64) {
+        let to = Offset((self.queue.cursor().0 + by).clamp(0, self.log.len() as i64));
+        let update = self.queue.seek(to, TimestampMs(self.now));
+        self.propose(update);
+        assert_eq!((self.queue.pending(), self.queue.progress()), (0, to));
+        self.begin_at(to);
+    }
+
+    /// What lies before counts as settled, everything else comes anew.
+    fn begin_at(&mut self, offset: Offset) {
+        self.settled = (0..offset.0).map(Offset).collect();
+        self.due.clear();
+        self.exhausted.clear();
+    }
+
     fn check(&self) {
+        assert!(self.queue.progress() <= self.queue.cursor());
         let applied = self.load();
         assert_eq!(applied.deliveries(), self.queue.deliveries());
         assert!(applied.cursor() <= self.queue.cursor());

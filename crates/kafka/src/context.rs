@@ -4,13 +4,17 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use duolog_broker::BrokerError;
+use duolog_broker::api::{BrokerApi, GroupId};
+use kafka_protocol::messages;
 use kafka_protocol::protocol::StrBytes;
 
 use crate::answers::UnwrittenAnswers;
 use crate::config::KafkaConfig;
 use crate::errors;
 use crate::fetch_sessions::FetchSessions;
+use crate::head::Caller;
 use crate::metrics::KafkaMetrics;
+use crate::translate::group_id;
 
 /// Shared by all connections; cheap to clone.
 pub(crate) struct Context<B>(Arc<Shared<B>>);
@@ -43,6 +47,13 @@ impl<B> Context<B> {
         let code = code.code();
         self.metrics.count_error(code);
         (code, Some(StrBytes::from_string(sentence.into())))
+    }
+}
+
+impl<B: BrokerApi> Context<B> {
+    /// The group whose state counts for a member of a group: in broadcasting each client has one of its own.
+    pub(crate) fn member_group(&self, group: &messages::GroupId, caller: &Caller) -> GroupId {
+        self.broker.member_group(&group_id(group), &caller.client_id())
     }
 }
 

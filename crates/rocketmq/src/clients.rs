@@ -2,9 +2,10 @@
 //!
 //! Deliberately absent: clients of other nodes. A client connects to every node that leads a queue of its topics.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
+use duolog_record::group::GroupId;
 use parking_lot::Mutex;
 use tokio::sync::mpsc::Sender;
 use tokio::time::Instant;
@@ -29,10 +30,12 @@ pub(crate) struct Clients {
 struct Client {
     seen: Instant,
     kind: ClientType,
-    /// What a producer publishes to.
+    /// What a producer publishes to, or a consumer subscribes to.
     topics: HashSet<String>,
     /// What a consumer has told, if it did.
     attempts_max: Option<u32>,
+    /// The group of a consumer, and the topics that it subscribes to.
+    group: Option<GroupId>,
     /// Telemetry streams, the newest last: a client has one for each address that it knows this node by.
     streams: Vec<(u64, Commands)>,
     next_stream: u64,
@@ -45,9 +48,14 @@ impl Client {
             kind: ClientType::Unspecified,
             topics: HashSet::new(),
             attempts_max: None,
+            group: None,
             streams: Vec::new(),
             next_stream: 0,
         }
+    }
+
+    fn is_producer(&self) -> bool {
+        self.group.is_none() && !self.topics.is_empty()
     }
 
     fn publishes(&mut self, topic: String) {
@@ -74,13 +82,23 @@ impl Clients {
         })
     }
 
-    /// A client has described itself; `topics` are those that it publishes to.
+    /// A client has described itself; `topics` are those that it publishes to, or with a group, consumes.
     ///
     /// # Errors
     /// As [`Clients::heard`].
-    pub(crate) fn described(&self, id: &str, settings: &Settings, topics: Vec<String>) -> Result<(), Refusal> {
+    pub(crate) fn described(
+        &self,
+        id: &str,
+        settings: &Settings,
+        topics: Vec<String>,
+        group: Option<GroupId>,
+    ) -> Result<(), Refusal> {
         self.change(id, |client| {
             client.kind = settings.client_type();
+            if group.is_some() {
+                client.topics.clear();
+            }
+            client.group = group;
             topics.into_iter().for_each(|topic| client.publishes(topic));
             if let Some(PubSub::Subscription(_)) = settings.pub_sub {
                 let told = settings.backoff_policy.as_ref().and_then(|policy| u32::try_from(policy.max_attempts).ok());
@@ -133,16 +151,27 @@ impl Clients {
         self.known.lock().get(id).is_some_and(|client| client.kind == ClientType::SimpleConsumer)
     }
 
+    /// The consumers of a group that subscribe to a topic and are connected, in order; the caller counts in any case.
+    pub(crate) fn consumers(&self, group: &GroupId, topic: &str, caller: &str) -> Vec<String> {
+        let known = self.known.lock();
+        let is_one = |client: &Client| {
+            client.group.as_ref() == Some(group) && client.topics.contains(topic) && !client.streams.is_empty()
+        };
+        let others = known.iter().filter(|(_, client)| is_one(client)).map(|(id, _)| id.clone());
+        let consumers: BTreeSet<String> = others.chain([caller.to_owned()]).collect();
+        consumers.into_iter().collect()
+    }
+
     /// Whether any client could be asked how a transaction ends.
     pub(crate) fn has_producers(&self) -> bool {
-        self.known.lock().values().any(|client| !client.topics.is_empty() && !client.streams.is_empty())
+        self.known.lock().values().any(|client| client.is_producer() && !client.streams.is_empty())
     }
 
     /// Sends a command to one of the producers of a topic, to another one in each turn. Whether there was one that took it.
     pub(crate) fn ask_producer(&self, topic: &str, turn: u32, command: &TelemetryCommand) -> bool {
         let known = self.known.lock();
         let mut producers: Vec<(&String, &Client)> =
-            known.iter().filter(|(_, client)| client.topics.contains(topic)).collect();
+            known.iter().filter(|(_, client)| client.is_producer() && client.topics.contains(topic)).collect();
         producers.sort_by_key(|(id, _)| *id);
         let first = (turn as usize).checked_rem(producers.len()).unwrap_or(0);
         producers.rotate_left(first);
@@ -201,7 +230,7 @@ mod tests {
         let mut asked = Vec::new();
         for id in ["a", "b"] {
             let (sender, receiver) = mpsc::channel(4);
-            clients.described(id, &producer(), vec!["t".to_owned()]).unwrap();
+            clients.described(id, &producer(), vec!["t".to_owned()], None).unwrap();
             clients.attach(id, sender).unwrap();
             asked.push(receiver);
         }
@@ -220,7 +249,7 @@ mod tests {
         let clients = clients();
         let (older, mut received) = mpsc::channel(4);
         let (newer, _gone) = mpsc::channel(4);
-        clients.described("a", &producer(), vec!["t".to_owned()]).unwrap();
+        clients.described("a", &producer(), vec!["t".to_owned()], None).unwrap();
         clients.attach("a", older).unwrap();
         let newer = clients.attach("a", newer).unwrap();
         clients.detach("a", newer);
@@ -238,7 +267,14 @@ mod tests {
             ..Settings::default()
         };
         settings.set_client_type(ClientType::SimpleConsumer);
-        clients.described("c", &settings, Vec::new()).unwrap();
+        let group = GroupId("g".to_owned());
+        clients.described("c", &settings, vec!["t".to_owned()], Some(group.clone())).unwrap();
+        assert_eq!(clients.consumers(&group, "t", "b"), ["b"], "c has no stream");
+        let (sender, _receiver) = mpsc::channel(1);
+        clients.attach("c", sender).unwrap();
+        assert_eq!(clients.consumers(&group, "t", "b"), ["b", "c"]);
+        assert_eq!(clients.consumers(&group, "other", "b"), ["b"]);
+        assert!(!clients.has_producers() && !clients.ask_producer("t", 0, &TelemetryCommand::default()));
         assert_eq!(clients.attempts_max("c"), Some(5));
         assert!(clients.is_simple_consumer("c") && !clients.is_simple_consumer("d"));
     }

@@ -20,6 +20,7 @@
 
 mod answer;
 mod api;
+mod assignment;
 mod caller;
 mod check;
 mod clients;

@@ -1,8 +1,10 @@
 //! Names of topics and consumer groups as requests give them.
 
+use duolog_broker::message_api::Consumer;
 use duolog_record::group::GroupId;
 use duolog_types::limits;
 
+use crate::caller::Caller;
 use crate::errors::Refusal;
 use crate::proto::{Code, Resource};
 
@@ -18,6 +20,11 @@ pub(crate) fn topic(resource: Option<&Resource>) -> Result<String, Refusal> {
 pub(crate) fn group(resource: Option<&Resource>) -> Result<GroupId, Refusal> {
     let name = name(resource, "consumer group", GROUP_NAME_BYTES_MAX);
     name.map(GroupId).map_err(|why| Refusal::new(Code::IllegalConsumerGroup, why))
+}
+
+/// The consumer that makes a call.
+pub(crate) fn consumer(group: Option<&Resource>, caller: &Caller) -> Result<Consumer, Refusal> {
+    Ok(Consumer { group: self::group(group)?, client_id: caller.client_id.clone() })
 }
 
 fn name(resource: Option<&Resource>, what: &str, bytes_max: usize) -> Result<String, String> {

@@ -19,7 +19,8 @@ use crate::metrics::RocketmqMetrics;
 use crate::proto::messaging_service_client::MessagingServiceClient;
 use crate::proto::receive_message_response::Content;
 use crate::proto::{
-    self, Address, AddressScheme, Code, Endpoints, Message, ReceiveMessageRequest, ReceiveMessageResponse,
+    self, Address, AddressScheme, Code, Endpoints, Message, PullMessageRequest, PullMessageResponse,
+    ReceiveMessageRequest, ReceiveMessageResponse, Status, pull_message_response,
 };
 
 /// Longest wait for a connection to another node.
@@ -79,6 +80,9 @@ forward! {
         by forward_message_to_dead_letter_queue;
     EndTransactionRequest => EndTransactionResponse by end_transaction;
     RecallMessageRequest => RecallMessageResponse by recall_message;
+    GetOffsetRequest => GetOffsetResponse by get_offset;
+    UpdateOffsetRequest => UpdateOffsetResponse by update_offset;
+    QueryOffsetRequest => QueryOffsetResponse by query_offset;
 }
 
 impl Peers {
@@ -141,14 +145,40 @@ impl Peers {
         while let Some(ReceiveMessageResponse { content }) = items.message().await.map_err(lost)? {
             match content {
                 Some(Content::Message(message)) => messages.push(message),
-                Some(Content::Status(status)) => match Code::try_from(status.code).unwrap_or_default() {
-                    Code::Ok | Code::MessageNotFound => {}
-                    code => return Err(Refusal::new(code, status.message)),
-                },
-                Some(Content::DeliveryTimestamp(_)) | None => {}
+                Some(Content::Status(status)) if !is_answer(&status) => {
+                    return Err(Refusal::new(Code::try_from(status.code).unwrap_or_default(), status.message));
+                }
+                Some(Content::Status(_) | Content::DeliveryTimestamp(_)) | None => {}
             }
         }
         Ok(messages)
+    }
+
+    /// Pulls messages on another node; gives the answer's items.
+    ///
+    /// # Errors
+    /// As [`Peers::receive`].
+    pub(crate) async fn pull(
+        &self,
+        node: NodeId,
+        caller: &Caller,
+        request: PullMessageRequest,
+        deadline: Instant,
+    ) -> Result<Vec<pull_message_response::Content>, Refusal> {
+        let mut client = self.client(node, |peer| &peer.polls)?;
+        self.metrics.count_forwarded();
+        let lost = |status: tonic::Status| no_answer(node, &status);
+        let mut items = client.pull_message(forwarded(caller, request, deadline)).await.map_err(lost)?.into_inner();
+        let mut contents = Vec::new();
+        while let Some(PullMessageResponse { content }) = items.message().await.map_err(lost)? {
+            match content {
+                Some(pull_message_response::Content::Status(status)) if !is_answer(&status) => {
+                    return Err(Refusal::new(Code::try_from(status.code).unwrap_or_default(), status.message));
+                }
+                content => contents.extend(content),
+            }
+        }
+        Ok(contents)
     }
 
     fn client(&self, node: NodeId, place: impl Fn(&Peer) -> &OnceLock<Channel>) -> Result<Client, Refusal> {
@@ -166,6 +196,11 @@ impl Peers {
         let client = MessagingServiceClient::new(channel);
         Ok(client.max_decoding_message_size(self.message_bytes_max).max_encoding_message_size(self.message_bytes_max))
     }
+}
+
+/// Whether the call was done, with messages or without.
+fn is_answer(status: &Status) -> bool {
+    matches!(Code::try_from(status.code), Ok(Code::Ok | Code::MessageNotFound))
 }
 
 fn scheme(host: &str) -> AddressScheme {

@@ -178,3 +178,36 @@ where
     .await;
     results.pop().unwrap_or_else(|| Err(BrokerError::LeaderNotAvailable.into()))
 }
+
+/// Does something about a consumer group's offsets where they are coordinated: `here`, or by the same request to another node.
+pub(crate) async fn at_coordinator<B, R, H, HF>(
+    context: &Context<B>,
+    caller: &Caller,
+    group: &str,
+    request: R,
+    here: H,
+) -> Result<R::Answer, Refusal>
+where
+    B: MessageApi,
+    R: Forward,
+    H: Fn() -> HF + Send + Sync,
+    HF: Future<Output = Result<R::Answer, Refusal>> + Send,
+{
+    let deadline = caller.deadline(context.retry());
+    let mut patience = Patience::new(caller, deadline);
+    loop {
+        let coordinator = match caller.is_forwarded {
+            true => Ok(Leader::Here),
+            false => context.broker.find_group_coordinator(group).map(|node| node_of(context, node.id)),
+        };
+        let result = match coordinator {
+            Ok(Leader::Here) => here().await,
+            Ok(Leader::There(node)) => context.peers.forward(node, caller, request.clone(), deadline).await,
+            Err(error) => Err(error.into()),
+        };
+        match result {
+            Err(refusal) if refusal.is_transient() && patience.wait().await => {}
+            result => return result,
+        }
+    }
+}

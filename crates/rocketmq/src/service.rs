@@ -122,30 +122,39 @@ impl<B: MessageApi> MessagingService for Service<B> {
 
     type PullMessageStream = Items<PullMessageResponse>;
 
-    async fn pull_message(&self, _: Request<PullMessageRequest>) -> Result<Response<Self::PullMessageStream>, Status> {
-        let refusal = api::not_implemented("PullMessage");
-        self.context.metrics.count_request(Call::PullMessage);
-        self.context.metrics.count_answer(refusal.code());
-        let content = Some(pull_message_response::Content::Status(refusal.status()));
-        Ok(Response::new(Box::pin(iter([Ok(PullMessageResponse { content })]))))
+    async fn pull_message(
+        &self,
+        request: Request<PullMessageRequest>,
+    ) -> Result<Response<Self::PullMessageStream>, Status> {
+        let metrics = &self.context.metrics;
+        metrics.count_request(Call::PullMessage);
+        let caller = Caller::of(request.metadata());
+        let pulled = match caller.check() {
+            Ok(()) => api::pull_message::handle(self.context.clone(), caller, request.into_inner()).await,
+            Err(refusal) => Err(refusal),
+        };
+        metrics.count_answer(pulled.as_ref().map_or_else(Refusal::code, |_| Code::Ok));
+        let contents = pulled.unwrap_or_else(|refusal| vec![pull_message_response::Content::Status(refusal.status())]);
+        let items = contents.into_iter().map(|content| Ok(PullMessageResponse { content: Some(content) }));
+        Ok(Response::new(Box::pin(iter(items))))
     }
 
     async fn update_offset(
         &self,
         request: Request<UpdateOffsetRequest>,
     ) -> Result<Response<UpdateOffsetResponse>, Status> {
-        self.refuse(Call::UpdateOffset, request, "UpdateOffset").await
+        self.answer(Call::UpdateOffset, request, api::update_offset::handle).await
     }
 
     async fn get_offset(&self, request: Request<GetOffsetRequest>) -> Result<Response<GetOffsetResponse>, Status> {
-        self.refuse(Call::GetOffset, request, "GetOffset").await
+        self.answer(Call::GetOffset, request, api::get_offset::handle).await
     }
 
     async fn query_offset(
         &self,
         request: Request<QueryOffsetRequest>,
     ) -> Result<Response<QueryOffsetResponse>, Status> {
-        self.refuse(Call::QueryOffset, request, "QueryOffset").await
+        self.answer(Call::QueryOffset, request, api::query_offset::handle).await
     }
 
     async fn end_transaction(

@@ -114,7 +114,7 @@ async fn a_message_is_sent_received_and_acknowledged() {
     assert_eq!((system.queue_id, system.delivery_attempt, &messages[0].topic), (1, Some(1), &resource("t")));
     let asked = node.broker.state.lock().received[0].1.clone();
     assert_eq!((asked.invisible_ms, asked.auto_renew, asked.attempts_max), (60_000, true, 17));
-    assert_eq!((asked.client_id.as_str(), asked.partition, asked.filter), ("c@1", None, Filter::All));
+    assert_eq!((asked.consumer.client_id.as_str(), asked.partition, asked.filter), ("c@1", None, Filter::All));
 
     let handle = |message: &Message| message.system_properties.clone().unwrap().receipt_handle.unwrap();
     let changed = ChangeInvisibleDurationRequest {
@@ -310,11 +310,67 @@ async fn what_is_not_implemented_says_so() {
     let (_node, mut client) = one(FakeBroker::new()).await;
     let lite = client.sync_lite_subscription(SyncLiteSubscriptionRequest::default()).await.unwrap().into_inner();
     assert_eq!(code(&lite.status), Code::NotImplemented);
-    let offset = client.get_offset(GetOffsetRequest::default()).await.unwrap().into_inner();
-    assert_eq!(code(&offset.status), Code::NotImplemented);
-    let mut pulled = client.pull_message(PullMessageRequest::default()).await.unwrap().into_inner();
-    let Some(pull_message_response::Content::Status(status)) = pulled.message().await.unwrap().unwrap().content else {
-        panic!("a status")
+}
+
+#[tokio::test]
+async fn a_pull_consumer_keeps_its_own_offsets() {
+    let (_node, mut client) = one(FakeBroker::new().with_topic("t", "NORMAL", &[0, 0])).await;
+    let queue = |id| Some(MessageQueue { topic: resource("t"), id, ..MessageQueue::default() });
+    for body in ["a", "b", "c"] {
+        let sent = send(&mut client, vec![message("t", body, 1)]).await;
+        assert_eq!(code(&sent.status), Code::Ok);
+    }
+    let mut pulled = Vec::new();
+    for id in 0..2 {
+        let request = PullMessageRequest {
+            group: resource("g"),
+            message_queue: queue(id),
+            batch_size: 16,
+            long_polling_timeout: Some(prost_types::Duration::default()),
+            ..PullMessageRequest::default()
+        };
+        let mut items = client.pull_message(request).await.unwrap().into_inner();
+        let mut kinds = Vec::new();
+        while let Some(item) = items.message().await.unwrap() {
+            match item.content.unwrap() {
+                pull_message_response::Content::Status(status) => kinds.push(status.code().as_str_name()),
+                pull_message_response::Content::Message(message) => pulled.push(message.body),
+                pull_message_response::Content::NextOffset(_) => kinds.push("next"),
+            }
+        }
+        assert_eq!(kinds.len(), 2, "a status first, the next offset last: {kinds:?}");
+    }
+    pulled.sort();
+    assert_eq!(pulled, ["body of a", "body of b", "body of c"]);
+
+    let get = GetOffsetRequest { group: resource("g"), message_queue: queue(1) };
+    let nothing = client.get_offset(get.clone()).await.unwrap().into_inner();
+    assert_eq!(code(&nothing.status), Code::OffsetNotFound);
+    let mut update = UpdateOffsetRequest { group: resource("g"), message_queue: queue(1), offset: -1 };
+    let refused = client.update_offset(update.clone()).await.unwrap().into_inner();
+    assert_eq!(code(&refused.status), Code::IllegalOffset);
+    update.offset = 7;
+    assert_eq!(code(&client.update_offset(update).await.unwrap().into_inner().status), Code::Ok);
+    let got = client.get_offset(get).await.unwrap().into_inner();
+    assert_eq!((code(&got.status), got.offset), (Code::Ok, 7));
+
+    let mut query = QueryOffsetRequest { message_queue: queue(0), ..QueryOffsetRequest::default() };
+    query.set_query_offset_policy(QueryOffsetPolicy::End);
+    let end = client.query_offset(query.clone()).await.unwrap().into_inner();
+    query.set_query_offset_policy(QueryOffsetPolicy::Timestamp);
+    assert_eq!(code(&client.query_offset(query.clone()).await.unwrap().into_inner().status), Code::BadRequest);
+    query.timestamp = Some(prost_types::Timestamp { seconds: 1 << 40, nanos: 0 });
+    let late = client.query_offset(query).await.unwrap().into_inner();
+    assert_eq!((code(&late.status), late.offset), (Code::Ok, end.offset), "nothing is that late");
+    let beyond = PullMessageRequest {
+        group: resource("g"),
+        message_queue: queue(0),
+        offset: 99,
+        ..PullMessageRequest::default()
     };
-    assert_eq!(status.code(), Code::NotImplemented);
+    let mut items = client.pull_message(beyond).await.unwrap().into_inner();
+    let first = items.message().await.unwrap().unwrap().content.unwrap();
+    assert!(matches!(first, pull_message_response::Content::Status(status) if status.code() == Code::IllegalOffset));
+    let wrong = GetOffsetRequest { group: resource("g"), message_queue: queue(9) };
+    assert_eq!(code(&client.get_offset(wrong).await.unwrap().into_inner().status), Code::NotFound);
 }

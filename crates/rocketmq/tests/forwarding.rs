@@ -68,7 +68,11 @@ async fn what_another_node_leads_is_done_there() {
     let (status, other) = receive(&mut client, "t", -1, "node-1").await;
     assert_eq!((status, other.len()), (Code::Ok, 2));
     assert_eq!(other[0].system_properties.as_ref().unwrap().queue_id, 1);
-    assert_eq!(state.lock().received.last().unwrap().1.client_id, "c@1", "the client's name goes with the call");
+    assert_eq!(
+        state.lock().received.last().unwrap().1.consumer.client_id,
+        "c@1",
+        "the client's name goes with the call"
+    );
 
     let handle = |message: &Message| message.system_properties.clone().unwrap().receipt_handle.unwrap();
     let entries = [&own[0], &other[0], &other[1]];

@@ -154,6 +154,7 @@ fn settings(config: &NodeConfig) -> Settings {
         offsets_retention_check_interval_ms: config.broker.offsets_retention_check_interval_ms,
         producer_id_expiration_ms: config.broker.producer_id_expiration_ms,
         producer_id_expiration_check_interval_ms: config.broker.producer_id_expiration_check_interval_ms,
+        consumer_offset_interval_ms: config.broker.consumer_offset_interval_ms,
         write_buffer_bytes: config.memory.write_buffer_bytes,
         block_cache_bytes: config.memory.block_cache_bytes,
         group_initial_rebalance_delay_ms: u32::try_from(config.broker.group_initial_rebalance_delay_ms)

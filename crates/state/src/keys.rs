@@ -8,6 +8,7 @@
 //!                 't' topic id[16]          topic
 //!                 'n' name                  topic id
 //!                 'd' topic id[16]          deleted topic
+//!                 'g' group id              configs of a consumer group
 //! topics          't' topic id[16]          topic here
 //!                 'p' tp[20]                partition here
 //! consume_queue   tp[20] base offset u64    batch
@@ -68,6 +69,12 @@ pub fn catalog_name(name: &str) -> Vec<u8> {
 #[must_use]
 pub fn catalog_deleted(id: TopicId) -> Vec<u8> {
     tagged(b'd', &id.0)
+}
+
+/// Catalog: the configs of a consumer group.
+#[must_use]
+pub fn catalog_group(group: &GroupId) -> Vec<u8> {
+    tagged(b'g', group.0.as_bytes())
 }
 
 /// Topics: a topic that has partitions here.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use duolog_record::group::{CommittedOffset, GroupMetadata};
 use duolog_types::{
-    BrokerGroupId, Durability, LogIndex, Offset, ProducerEpoch, Term, TimestampMs, TopicConfig, TopicId,
+    BrokerGroupId, Durability, GroupConfig, LogIndex, Offset, ProducerEpoch, Term, TimestampMs, TopicConfig, TopicId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -70,6 +70,15 @@ pub struct CatalogTopic {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeletedTopic {
     /// Catalog version of the deletion.
+    pub version: u64,
+}
+
+/// Configs of a consumer group in the catalog.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CatalogGroup {
+    /// Its explicit configs.
+    pub config: GroupConfig,
+    /// Catalog version of their last change.
     pub version: u64,
 }
 
@@ -245,7 +254,12 @@ pub struct OffsetRow(pub CommittedOffset);
 
 /// How far a consumer group has taken single messages of a partition: every offset below was delivered or passed over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PopCursorRow(pub Offset);
+pub struct PopCursorRow {
+    /// The first offset that nobody was offered.
+    pub offset: Offset,
+    /// When the group was here last, by the leader's clock: moved on, set back, or known to be alive.
+    pub at: TimestampMs,
+}
 
 /// Messages that were delivered together and are not acknowledged yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -289,6 +303,7 @@ versioned!(
     GroupRow = 1,
     EmptyGroupRow = 2,
     OffsetRow = 1,
-    PopCursorRow = 1,
+    CatalogGroup = 1,
+    PopCursorRow = 2,
     DeliveryRow = 1,
 );

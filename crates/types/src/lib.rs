@@ -1,19 +1,24 @@
-//! Vocabulary of the whole workspace: ids, offsets, durability, topic configs, limits.
+//! Vocabulary of the whole workspace: ids, offsets, durability, configs of topics and groups, limits.
 //!
 //! Nothing here does IO, reads a clock or draws random numbers. The words are those of `docs/glossary.md`.
 
+mod config;
 mod durability;
+mod group_config;
 mod ids;
 pub mod limits;
 mod nearest;
 mod topic_config;
 
+pub use config::{ConfigError, ConfigKey, ConfigSource, ConfigValue};
 pub use durability::{AckPoint, Durability, FlushMode, FlushWish, ReplicationMode, VisibilityPoint};
+pub use group_config::{
+    AssignmentStrategy, ConsumptionMode, ConsumptionOrder, ConsumptionStart, GROUP_CONFIG_KEYS, GroupConfig,
+    RetryPolicy,
+};
 pub use ids::{
     BrokerGroupId, DeliveryId, Incarnation, LeaderEpoch, LogIndex, NodeId, Offset, ProducerEpoch, ProducerId, Term,
     TimestampMs, TopicId, TopicPartition,
 };
 pub use nearest::nearest;
-pub use topic_config::{
-    ConfigError, ConfigKey, ConfigSource, ConfigValue, MessageType, TOPIC_CONFIG_KEYS, TimestampType, TopicConfig,
-};
+pub use topic_config::{MessageType, TOPIC_CONFIG_KEYS, TimestampType, TopicConfig};

@@ -7,92 +7,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::{ANY_INTEGER, ConfigError, ConfigKey, ConfigKeys, ConfigSource, ConfigValue, Kind, NOT_NEGATIVE};
 use crate::{Durability, FlushMode, FlushWish, ReplicationMode};
-
-/// A config that was refused: which key, what was found, what was expected.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ConfigError {
-    /// The key is not one of [`TOPIC_CONFIG_KEYS`].
-    #[error("unknown topic config {key}{}", suggestion(.nearest))]
-    UnknownKey {
-        /// The key as given.
-        key: String,
-        /// A known key that looks alike.
-        nearest: Option<&'static str>,
-    },
-    /// The value is not one that the key takes.
-    #[error("invalid value {value:?} for {key}: expected {expected}")]
-    InvalidValue {
-        /// The key.
-        key: &'static str,
-        /// The value as given.
-        value: String,
-        /// What the key takes.
-        expected: &'static str,
-    },
-    /// Two configs select different durabilities.
-    #[error("{first} contradicts {second}: {first} asks for {first_mode}, {second} for {second_mode}")]
-    Contradiction {
-        /// One key and its value.
-        first: String,
-        /// What it asks for.
-        first_mode: String,
-        /// The other key and its value.
-        second: String,
-        /// What that asks for.
-        second_mode: String,
-    },
-}
-
-fn suggestion(nearest: &Option<&'static str>) -> String {
-    nearest.map(|key| format!("; did you mean {key}?")).unwrap_or_default()
-}
-
-/// What a value must look like.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    /// An integer in min..=max.
-    Integer { min: i64, max: i64 },
-    /// One of these words.
-    OneOf(&'static [&'static str]),
-    /// A number in 0..=1.
-    Ratio,
-    /// true or false.
-    Boolean,
-    /// A comma-separated list of these words.
-    ListOf(&'static [&'static str]),
-}
-
-/// A known topic config.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ConfigKey {
-    /// Kafka's name.
-    pub name: &'static str,
-    /// Value when it is not set.
-    pub default: &'static str,
-    /// One sentence for people.
-    pub doc: &'static str,
-    /// What an accepted value looks like, for error messages.
-    pub expected: &'static str,
-    kind: Kind,
-}
-
-impl ConfigKey {
-    /// Kafka's type code: 1 boolean, 2 string, 5 long, 6 double, 7 list.
-    #[must_use]
-    pub fn kafka_type(&self) -> i8 {
-        match self.kind {
-            Kind::Boolean => 1,
-            Kind::OneOf(_) => 2,
-            Kind::Integer { .. } => 5,
-            Kind::Ratio => 6,
-            Kind::ListOf(_) => 7,
-        }
-    }
-}
-
-const ANY_I64: Kind = Kind::Integer { min: -1, max: i64::MAX };
-const NOT_NEGATIVE: Kind = Kind::Integer { min: 0, max: i64::MAX };
 
 /// Every topic config that is accepted, in the order in which it is described.
 pub const TOPIC_CONFIG_KEYS: &[ConfigKey] = &[
@@ -234,14 +150,14 @@ pub const TOPIC_CONFIG_KEYS: &[ConfigKey] = &[
         default: "-1",
         doc: "Bytes that are kept per partition; −1 means without limit.",
         expected: "an integer of at least -1",
-        kind: ANY_I64,
+        kind: ANY_INTEGER,
     },
     ConfigKey {
         name: "retention.ms",
         default: "604800000",
         doc: "Milliseconds that records are kept; −1 means for ever.",
         expected: "an integer of at least -1",
-        kind: ANY_I64,
+        kind: ANY_INTEGER,
     },
     ConfigKey {
         name: "segment.bytes",
@@ -280,25 +196,7 @@ pub const TOPIC_CONFIG_KEYS: &[ConfigKey] = &[
     },
 ];
 
-/// Whether a value was set on the topic or is the default.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ConfigSource {
-    /// Set on the topic.
-    Topic,
-    /// The default, or derived from another config of the topic.
-    Default,
-}
-
-/// One config as it is described.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConfigValue {
-    /// The key and its documentation.
-    pub key: &'static ConfigKey,
-    /// The effective value.
-    pub value: String,
-    /// Where it comes from.
-    pub source: ConfigSource,
-}
+const KEYS: ConfigKeys = ConfigKeys { what: "topic", keys: TOPIC_CONFIG_KEYS };
 
 /// Whose clock stamps a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -344,7 +242,7 @@ impl TopicConfig {
         let mut explicit = BTreeMap::new();
         for (key, value) in configs {
             let (key, value) = (key.into(), value.into());
-            check(&key, &value)?;
+            KEYS.check(&key, &value)?;
             explicit.insert(key, value.trim().to_owned());
         }
         let config = Self { explicit };
@@ -362,7 +260,7 @@ impl TopicConfig {
     {
         let mut explicit = self.explicit.clone();
         for (key, value) in changes {
-            find(key)?;
+            KEYS.find(key)?;
             match value {
                 Some(value) => explicit.insert(key.to_owned(), value.to_owned()),
                 None => explicit.remove(key),
@@ -383,7 +281,7 @@ impl TopicConfig {
             .iter()
             .map(|key| {
                 let (value, source) = match self.explicit.get(key.name) {
-                    Some(value) => (value.clone(), ConfigSource::Topic),
+                    Some(value) => (value.clone(), ConfigSource::Explicit),
                     None => (self.default_of(key), ConfigSource::Default),
                 };
                 ConfigValue { key, value, source }
@@ -464,7 +362,7 @@ impl TopicConfig {
     }
 
     fn integer(&self, key: &'static str) -> i64 {
-        let value = self.explicit.get(key).map_or_else(|| find(key).expect("a known key").default, String::as_str);
+        let value = self.explicit.get(key).map_or_else(|| KEYS.find(key).expect("a known key").default, String::as_str);
         value.parse().expect("explicit values were checked and defaults are integers")
     }
 
@@ -537,35 +435,6 @@ impl TopicConfig {
         }
         Ok(())
     }
-}
-
-fn find(key: &str) -> Result<&'static ConfigKey, ConfigError> {
-    TOPIC_CONFIG_KEYS
-        .iter()
-        .find(|known| known.name == key)
-        .ok_or_else(|| ConfigError::UnknownKey { key: key.to_owned(), nearest: nearest(key) })
-}
-
-fn check(key: &str, value: &str) -> Result<(), ConfigError> {
-    let known = find(key)?;
-    let value = value.trim();
-    let accepted = match known.kind {
-        Kind::Integer { min, max } => value.parse::<i64>().is_ok_and(|n| (min..=max).contains(&n)),
-        Kind::OneOf(words) => words.contains(&value),
-        Kind::Ratio => value.parse::<f64>().is_ok_and(|r| (0.0..=1.0).contains(&r)),
-        Kind::Boolean => value == "true" || value == "false",
-        Kind::ListOf(words) => value.split(',').all(|word| words.contains(&word.trim())),
-    };
-    if accepted {
-        Ok(())
-    } else {
-        Err(ConfigError::InvalidValue { key: known.name, value: value.to_owned(), expected: known.expected })
-    }
-}
-
-/// A known key within two edits of `key`.
-fn nearest(key: &str) -> Option<&'static str> {
-    crate::nearest(key, TOPIC_CONFIG_KEYS.iter().map(|known| known.name), 2)
 }
 
 #[cfg(test)]

@@ -60,7 +60,7 @@ fn an_alteration_sets_and_deletes() {
 #[test]
 fn every_default_is_accepted_by_its_own_key() {
     for key in TOPIC_CONFIG_KEYS {
-        check(key.name, key.default).unwrap();
+        KEYS.check(key.name, key.default).unwrap();
     }
 }
 

@@ -32,6 +32,8 @@ const PROPOSALS_MAX: usize = 4_096;
 const COMMAND_BYTES_MAX: usize = 4 << 20;
 /// After this time a proposal's outcome counts as unknown; Kafka's `offsets.commit.timeout.ms`.
 const PROPOSAL_TIMEOUT: Duration = Duration::from_secs(5);
+/// Between two looks for groups that the machine does not know.
+const LEARN_INTERVAL: Duration = Duration::from_secs(2);
 /// When to wake up if the machine has no deadline.
 const NO_DEADLINE: Duration = Duration::from_secs(3_600);
 
@@ -68,6 +70,8 @@ struct Driver {
 /// Runs as long as the node does.
 pub(super) async fn run(runtime: Arc<GroupRuntime>, config: GroupConfig, mut requests: mpsc::Receiver<GroupRequest>) {
     let mut serving = runtime.subscribe_serving();
+    let mut ticks = tokio::time::interval(LEARN_INTERVAL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut driver = Driver {
         runtime,
         machine: GroupMachine::new(config.clone()),
@@ -87,6 +91,7 @@ pub(super) async fn run(runtime: Arc<GroupRuntime>, config: GroupConfig, mut req
             changed = serving.changed() => if changed.is_err() { return },
             Some(outcome) = driver.outcomes.next(), if !driver.outcomes.is_empty() => driver.on_outcome(outcome).await,
             () = tokio::time::sleep_until(deadline) => driver.on(Event::Tick).await,
+            _ = ticks.tick() => driver.learn(),
             request = requests.recv(), if driver.outcomes.len() < PROPOSALS_MAX => {
                 let Some(request) = request else { return };
                 // A request may overtake the news that its sender has waited for.
@@ -119,6 +124,17 @@ impl Driver {
                 self.on(Event::Lead).await;
             }
             // Tried again at the next wake-up; until then the machine refuses as one that does not lead.
+            Err(error) => tracing::error!(broker_group = %self.runtime.id(), %error, "cannot read the consumer groups"),
+        }
+    }
+
+    /// Groups of single messages commit offsets without the machine's doing.
+    fn learn(&mut self) {
+        if self.term.is_none() {
+            return;
+        }
+        match reader::groups_with_offsets(&*self.runtime.tables()) {
+            Ok(groups) => groups.into_iter().for_each(|group| self.machine.learn(group)),
             Err(error) => tracing::error!(broker_group = %self.runtime.id(), %error, "cannot read the consumer groups"),
         }
     }

@@ -10,6 +10,7 @@ use super::settle::{Led, led, settle};
 use super::{bad_receipt, place_of, records};
 use crate::api::{BrokerApi, ItemResult, NewTopic, ProducePartition, TopicRef};
 use crate::broker::Broker;
+use crate::consumers;
 use crate::error::BrokerError;
 use crate::message_api::{Receipt, dead_letter_topic};
 
@@ -43,7 +44,8 @@ pub(super) fn bury_later(broker: &Broker, group: GroupId, receipt: Receipt, reco
 
 async fn bury(broker: &Broker, group: &GroupId, receipt: Receipt, record: Record) -> ItemResult<()> {
     let (origin, _) = place_of(broker, receipt.partition)?;
-    let topic = dead_letter_topic(group);
+    let (name, _) = consumers::configured(&broker.catalog(), group);
+    let topic = dead_letter_topic(&name);
     let partition = partition_beside(broker, &topic, &origin.group).await?;
     let records = letter(&origin.topic.row.name, receipt, record)?;
     let produce = ProducePartition { topic: TopicRef::Name(topic), partition, records };

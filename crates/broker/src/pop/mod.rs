@@ -10,11 +10,14 @@
 
 mod dead_letters;
 mod filter;
+mod progress;
 mod proposer;
+mod pull;
 mod queues;
 mod receive;
 mod records;
 mod settle;
+mod start;
 mod undelivered;
 
 use std::sync::Arc;
@@ -29,7 +32,9 @@ use crate::produce::now;
 use crate::runtime::GroupRuntime;
 
 pub(crate) use dead_letters::dead_letter;
+pub(crate) use progress::publish;
 pub(crate) use proposer::run as propose;
+pub(crate) use pull::pull;
 pub(crate) use queues::{PopQueues, Submitted};
 pub(crate) use receive::receive;
 pub(crate) use settle::{acknowledge, change_invisible, renew};

@@ -5,15 +5,17 @@ use std::sync::Arc;
 
 use duolog_coordinator::pop::{PopQueue, PopUpdate};
 use duolog_record::group::GroupId;
-use duolog_state::reader;
-use duolog_types::{DeliveryId, Offset, Term, TopicPartition};
+use duolog_types::{DeliveryId, Term, TopicPartition};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
+use super::progress::Told;
+use super::start;
 use crate::api::ItemResult;
 use crate::broker::Broker;
 use crate::error::BrokerError;
-use crate::runtime::{GroupRuntime, storage};
+use crate::fetch::Served;
+use crate::runtime::GroupRuntime;
 
 /// Answers that are remembered for a retry with the same id, per queue.
 const ATTEMPTS_REMEMBERED: usize = 64;
@@ -37,9 +39,17 @@ pub(crate) struct Queue {
     pub(crate) pop: PopQueue,
     life: Life,
     answered: VecDeque<(String, DeliveryId)>,
+    /// What was told of its progress.
+    pub(super) told: Told,
+    /// Whether a consumer has asked since the queue was touched last.
+    pub(super) is_used: bool,
 }
 
 impl Queue {
+    fn new(pop: PopQueue, life: Life) -> Self {
+        Self { pop, life, answered: VecDeque::new(), told: Told::nothing(), is_used: false }
+    }
+
     /// The delivery that a request with this id was answered with.
     pub(crate) fn answered(&self, attempt_id: &str) -> Option<DeliveryId> {
         self.answered.iter().find(|(known, _)| known == attempt_id).map(|(_, delivery)| *delivery)
@@ -74,6 +84,20 @@ struct Inner {
     has_failed: bool,
 }
 
+impl Inner {
+    fn send(
+        &mut self,
+        submit: &mpsc::UnboundedSender<Submitted>,
+        life: Life,
+        update: PopUpdate,
+        reply: oneshot::Sender<ItemResult<()>>,
+    ) {
+        self.under_way += 1;
+        // A closed channel drops the reply, which the waiter sees: the node ends.
+        let _ = submit.send(Submitted { life, update, reply });
+    }
+}
+
 impl PopQueues {
     /// The queues, and where their changes come out.
     pub(crate) fn new() -> (Self, mpsc::UnboundedReceiver<Submitted>) {
@@ -86,10 +110,11 @@ impl PopQueues {
         &self,
         broker: &Broker,
         runtime: &GroupRuntime,
-        term: Term,
+        served: &Served,
         group: &GroupId,
         partition: TopicPartition,
     ) -> ItemResult<QueueHandle> {
+        let term = served.term;
         let mut inner = self.inner.lock();
         if inner.life.is_some_and(|life| life.term > term) {
             return Err(runtime.not_leader());
@@ -105,15 +130,13 @@ impl PopQueues {
         if let Some(queue) = inner.queues.get(&(group.clone(), partition)) {
             return Ok(queue.clone());
         }
-        let tables = runtime.tables();
-        let state = reader::pop_state(&*tables, partition, group).map_err(storage)?;
-        let start = match state.cursor {
-            Some(cursor) => cursor,
-            None => first_cursor(broker, runtime, group, partition)?,
-        };
-        let pop = PopQueue::load(group.clone(), partition, start, state);
-        let queue = Arc::new(tokio::sync::Mutex::new(Queue { pop, life, answered: VecDeque::new() }));
+        let (pop, first) = start::load(broker, runtime, served, group, partition)?;
+        let queue = Arc::new(tokio::sync::Mutex::new(Queue::new(pop, life)));
         inner.queues.insert((group.clone(), partition), queue.clone());
+        if let Some(update) = first {
+            // Nobody waits for it: when it fails, the life of the queue ends.
+            inner.send(&self.submit, life, update, oneshot::channel().0);
+        }
         Ok(queue)
     }
 
@@ -130,9 +153,7 @@ impl PopQueues {
         let (reply, answer) = oneshot::channel();
         let mut inner = self.inner.lock();
         if inner.life == Some(queue.life) {
-            inner.under_way += 1;
-            // A closed channel drops the reply, which the waiter sees: the node ends.
-            let _ = self.submit.send(Submitted { life: queue.life, update, reply });
+            inner.send(&self.submit, queue.life, update, reply);
         }
         answer
     }
@@ -159,31 +180,30 @@ impl PopQueues {
         }
     }
 
+    /// Forgets a group in a partition. Whoever has this queue yet is refused, and begins anew when he comes again.
+    pub(super) async fn forget(&self, queue: &mut Queue) -> ItemResult<()> {
+        let (group, partition) = (queue.pop.group().clone(), queue.pop.partition());
+        let mut update = PopUpdate::new(group.clone(), partition);
+        update.forget = true;
+        let applied = self.submit(queue, update);
+        applied.await.map_err(|_| BrokerError::LeaderNotAvailable)??;
+        let mut inner = self.inner.lock();
+        if inner.life == Some(queue.life) {
+            inner.queues.remove(&(group, partition));
+        }
+        queue.life.number = u64::MAX;
+        Ok(())
+    }
+
     pub(crate) fn forget_partition(&self, partition: TopicPartition) {
         self.inner.lock().queues.retain(|(_, known), _| *known != partition);
     }
 }
 
-/// Where a group begins that has taken nothing yet: at its committed offset, if Kafka clients committed one, else at the first
-/// record that is kept.
-fn first_cursor(
-    broker: &Broker,
-    runtime: &GroupRuntime,
-    group: &GroupId,
-    partition: TopicPartition,
-) -> ItemResult<Offset> {
-    let coordinator = broker.runtime(broker.coordinating_group(&group.0)?)?;
-    let committed = reader::committed_offset(&*coordinator.tables(), group, partition).map_err(storage)?;
-    if let Some(committed) = committed {
-        return Ok(committed.offset);
-    }
-    let row = reader::partition_row(&*runtime.tables(), partition).map_err(storage)?;
-    Ok(row.map_or(Offset(0), |row| row.log_start))
-}
-
 #[cfg(test)]
 mod tests {
-    use duolog_types::{TimestampMs, TopicId};
+    use duolog_state::reader;
+    use duolog_types::{Offset, TimestampMs, TopicId};
 
     use super::*;
 
@@ -196,7 +216,7 @@ mod tests {
         queues.inner.lock().life = Some(first);
         let group = GroupId("g".to_owned());
         let pop = PopQueue::load(group.clone(), PARTITION, Offset(0), reader::PopState::default());
-        let mut queue = Queue { pop, life: first, answered: VecDeque::new() };
+        let mut queue = Queue::new(pop, first);
         let take = |queue: &mut Queue, id| {
             let mut taking = queue.pop.take(TimestampMs(1), 1, 9);
             let cursor = queue.pop.cursor();

@@ -7,18 +7,21 @@ use std::time::Duration;
 
 use duolog_coordinator::pop::{Offer, Taken, Taking};
 use duolog_record::Record;
-use duolog_types::{DeliveryId, Offset, TimestampMs, TopicPartition};
+use duolog_record::group::GroupId;
+use duolog_types::{ConsumptionOrder, DeliveryId, Offset, TimestampMs, TopicPartition};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::dead_letters;
 use super::filter::Compiled;
 use super::queues::Queue;
+use super::records::{READ_BYTES, SCAN_BYTES_MAX};
 use super::undelivered::Undelivered;
 use super::{after, place_of, records};
 use crate::api::{EpochCheck, ItemResult};
 use crate::broker::Broker;
 use crate::catalog::Located;
+use crate::consumers;
 use crate::error::BrokerError;
 use crate::fetch::serve;
 use crate::message_api::{DeliveredMessage, Receipt, Receive};
@@ -28,10 +31,6 @@ use crate::wakeups::Registration;
 
 /// Messages of one answer, at most.
 const COUNT_MAX: usize = 1_024;
-/// Read at a time.
-const READ_BYTES: usize = 256 << 10;
-/// Read for one look at a partition, at most: a filter may want one message in a million.
-const SCAN_BYTES_MAX: usize = 8 << 20;
 /// A message that is on its way to the dead-letter topic is tried again after this time.
 const BURIAL_MS: u64 = 10_000;
 /// Longest sleep between two looks, so that nothing is missed for long.
@@ -45,17 +44,20 @@ type Place = (Located, Arc<GroupRuntime>);
 /// See [`crate::message_api::MessageApi::receive`].
 pub(crate) async fn receive(broker: &Broker, request: Receive) -> ItemResult<Vec<DeliveredMessage>> {
     let filter = Compiled::new(&request.filter)?;
+    let group = broker.group_of(&request.consumer);
+    let (_, config) = consumers::configured(&broker.catalog(), &group);
+    let consumer = Taker { group: &group, order: config.order(), request: &request, filter: &filter };
     let deadline = Instant::now() + Duration::from_millis(request.wait_ms_max);
     let poll = Arc::new(Notify::new());
     let mut registrations: Vec<Registration> = Vec::new();
-    let mut undelivered = Undelivered::new(broker, &request.group);
+    let mut undelivered = Undelivered::new(broker, &group);
     loop {
         let mut places = places(broker, &request)?;
         let turn = TURN.fetch_add(1, Ordering::Relaxed) % places.len();
         places.rotate_left(turn);
         let mut look = Look { delivered: Vec::new(), next_due: None, has_more: false };
         for place in &places {
-            look_at(broker, place, &request, &filter, &mut look, &mut undelivered).await?;
+            look_at(broker, place, &consumer, &mut look, &mut undelivered).await?;
             if look.delivered.len() >= count_max(&request) {
                 break;
             }
@@ -109,6 +111,15 @@ fn places(broker: &Broker, request: &Receive) -> ItemResult<Vec<Place>> {
     if led.is_empty() { Err(broker.runtime(first.group)?.not_leader()) } else { Ok(led) }
 }
 
+/// Who takes, and what.
+struct Taker<'a> {
+    /// The group whose state counts.
+    group: &'a GroupId,
+    order: ConsumptionOrder,
+    request: &'a Receive,
+    filter: &'a Compiled,
+}
+
 /// What a look at all partitions has found.
 struct Look {
     delivered: Vec<DeliveredMessage>,
@@ -121,15 +132,16 @@ struct Look {
 async fn look_at(
     broker: &Broker,
     (located, runtime): &Place,
-    request: &Receive,
-    filter: &Compiled,
+    taker: &Taker<'_>,
     look: &mut Look,
     undelivered: &mut Undelivered<'_>,
 ) -> ItemResult<()> {
+    let Taker { group, request, .. } = *taker;
     let served = serve(located, runtime, EpochCheck::default()).await?;
     let partition = located.partition;
-    let handle = runtime.pop().queue(broker, runtime, served.term, &request.group, partition)?;
+    let handle = runtime.pop().queue(broker, runtime, &served, group, partition)?;
     let mut queue = handle.lock().await;
+    queue.is_used = true;
     if let Some(again) = answered_before(&queue, request) {
         look.delivered.extend(read_again(runtime, &queue, partition, served.high_watermark, again)?);
         if !look.delivered.is_empty() {
@@ -138,7 +150,7 @@ async fn look_at(
     }
     let room = count_max(request) - look.delivered.len();
     let mut taking = queue.pop.take(now(), room, request.attempts_max.max(1));
-    let read = fill(located, runtime, filter, &mut queue, &mut taking, served.high_watermark);
+    let read = fill(located, runtime, taker, &mut queue, &mut taking, served.high_watermark);
     // Whatever could be read is delivered; an error that leaves nothing is told.
     let (mut found, has_more, error) = match read {
         Ok((found, has_more)) => (found, has_more, None),
@@ -158,7 +170,7 @@ async fn look_at(
     let taken: Vec<Taken> = taking.taken().filter(|taken| found.contains_key(&taken.offset)).collect();
     let exhausted: Vec<Offset> = taking.exhausted().collect();
     let (delivery, burial) = (DeliveryId(rand::random()), DeliveryId(rand::random()));
-    let keeper = request.auto_renew.then(|| request.client_id.clone());
+    let keeper = request.auto_renew.then(|| request.consumer.client_id.clone());
     let update = queue.pop.deliver(taking, (delivery, after(request.invisible_ms), keeper), (burial, after(BURIAL_MS)));
     look.next_due = look.next_due.into_iter().chain(queue.pop.next_due(now())).min();
     let Some(update) = update else {
@@ -174,7 +186,7 @@ async fn look_at(
     for offset in exhausted {
         if let Some(record) = found.remove(&offset) {
             let receipt = Receipt { partition, offset, delivery: burial };
-            dead_letters::bury_later(broker, request.group.clone(), receipt, record);
+            dead_letters::bury_later(broker, group.clone(), receipt, record);
         }
     }
     look.delivered.extend(taken.into_iter().filter_map(|taken| {
@@ -191,7 +203,7 @@ type Found = HashMap<Offset, Record>;
 fn fill(
     located: &Located,
     runtime: &GroupRuntime,
-    filter: &Compiled,
+    taker: &Taker<'_>,
     queue: &mut Queue,
     taking: &mut Taking,
     high_watermark: Offset,
@@ -209,8 +221,8 @@ fn fill(
         };
         scanned += READ_BYTES;
         for record in batch {
-            let (offset, is_wanted) = (record.offset, filter.wants(&record));
-            let order = records::order(&located.topic.row.config, &record);
+            let (offset, is_wanted) = (record.offset, taker.filter.wants(&record));
+            let order = records::order(&located.topic.row.config, taker.order, &record);
             if queue.pop.offer(taking, offset, order, is_wanted) == Offer::Full {
                 return Ok((found, false));
             }

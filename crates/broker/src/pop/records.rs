@@ -3,13 +3,17 @@
 use bytes::Bytes;
 use duolog_coordinator::pop::order_of;
 use duolog_record::{Record, RecordBatch};
-use duolog_types::{MessageType, Offset, TopicConfig, TopicPartition};
+use duolog_types::{ConsumptionOrder, MessageType, Offset, TopicConfig, TopicPartition};
 
 use crate::api::ItemResult;
 use crate::fetch::read_batches;
 use crate::message_api::FIFO_HEADER;
 use crate::runtime::{GroupRuntime, storage};
 
+/// Read at a time.
+pub(super) const READ_BYTES: usize = 256 << 10;
+/// Read for one look at a partition, at most: a filter may want one message in a million.
+pub(super) const SCAN_BYTES_MAX: usize = 8 << 20;
 /// Bytes of a batch after decompression, at most.
 const BATCH_BYTES_MAX: usize = 64 << 20;
 
@@ -53,12 +57,17 @@ fn decode(bytes: Bytes, from: Offset, records: &mut Vec<Record>) -> ItemResult<(
 }
 
 /// Hash of the message group in which a record is delivered in order; `None` when its order does not matter.
-pub(super) fn order(config: &TopicConfig, record: &Record) -> Option<u64> {
+pub(super) fn order(config: &TopicConfig, wanted: ConsumptionOrder, record: &Record) -> Option<u64> {
     let key = record.key.as_ref()?;
-    let is_fifo = match config.message_type() {
+    let by_topic = || match config.message_type() {
         MessageType::Fifo => true,
         MessageType::Mixed => record.headers.iter().any(|header| header.key == FIFO_HEADER.as_bytes()),
         MessageType::Normal | MessageType::Delay | MessageType::Transaction => false,
+    };
+    let is_fifo = match wanted {
+        ConsumptionOrder::Topic => by_topic(),
+        ConsumptionOrder::Fifo => true,
+        ConsumptionOrder::Concurrent => false,
     };
     is_fifo.then(|| order_of(key))
 }

@@ -111,7 +111,7 @@ pub(super) struct Led {
 
 pub(super) async fn led(broker: &Broker, group: &GroupId, partition: TopicPartition) -> ItemResult<Led> {
     let (located, runtime) = place_of(broker, partition)?;
-    let term = serve(&located, &runtime, EpochCheck::default()).await?.term;
-    let handle = runtime.pop().queue(broker, &runtime, term, group, partition)?;
+    let served = serve(&located, &runtime, EpochCheck::default()).await?;
+    let handle = runtime.pop().queue(broker, &runtime, &served, group, partition)?;
     Ok(Led { runtime, handle })
 }

@@ -10,6 +10,7 @@
 //!
 //! Deliberately absent: pipelining (one request per connection at a time), fetch sessions, TLS, older record formats.
 
+mod configs;
 mod connection;
 mod error;
 mod groups;
@@ -30,12 +31,12 @@ use parking_lot::Mutex;
 
 use connection::Connection;
 
+pub use configs::{ConfigChange, ConfigEntry, ConfigOrigin, Resource};
 pub use error::ClientError;
 pub use groups::{GroupMember, Joined, MemberState, OffsetToCommit};
 pub use metadata::TopicInfo;
 pub use offsets::Asked;
 pub use records::{FetchFrom, FetchedPartition};
-pub use topics::{ConfigChange, ConfigEntry, ConfigOrigin};
 
 const BACKOFF: Duration = Duration::from_millis(100);
 const ATTEMPT_MIN: Duration = Duration::from_secs(1);

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::DEAD;
 use crate::arguments::{ConnectionArgs, OutputArgs};
-use crate::client::{Asked, Client, GroupMember, TopicInfo};
+use crate::client::{Asked, Client, ConfigOrigin, GroupMember, Resource, TopicInfo};
 use crate::consume::assigned_partitions;
 use crate::output::{Out, OutputFormat, Table, count, or_dash};
 
@@ -30,6 +30,8 @@ struct Description {
     group: String,
     state: String,
     strategy: String,
+    /// What was set; everything else is at its default.
+    configs: BTreeMap<String, String>,
     members: Vec<MemberRow>,
     offsets: Vec<OffsetRow>,
 }
@@ -67,6 +69,10 @@ pub async fn run(command: DescribeCommand) -> anyhow::Result<()> {
         or_dash(strategy),
         count(description.members.len() as u64, "member")
     ))?;
+    if !description.configs.is_empty() {
+        let configs: Vec<String> = description.configs.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        out.line(&format!("configs {}", configs.join(", ")))?;
+    }
     out.line("")?;
     out.table(&offsets_table(&description.offsets))?;
     if description.members.is_empty() {
@@ -104,8 +110,9 @@ fn offsets_table(rows: &[OffsetRow]) -> Table {
 async fn describe(client: &Client, group: &str) -> anyhow::Result<Description> {
     let described = client.describe_group(group).await?;
     let committed = client.committed(group).await?;
+    let configs = explicit_configs(client, group).await?;
     ensure!(
-        described.state != DEAD || !committed.is_empty(),
+        described.state != DEAD || !committed.is_empty() || !configs.is_empty(),
         "consumer group {group:?}: there is none; `duolog group list` shows all groups"
     );
     let members: Vec<MemberRow> = described.members.iter().map(member_row).collect();
@@ -120,9 +127,16 @@ async fn describe(client: &Client, group: &str) -> anyhow::Result<Description> {
         group: group.to_owned(),
         state: described.state,
         strategy: described.strategy,
+        configs,
         members,
         offsets: keys.into_iter().map(|key| offset_row(key, &committed, &ends, &owners)).collect(),
     })
+}
+
+async fn explicit_configs(client: &Client, group: &str) -> anyhow::Result<BTreeMap<String, String>> {
+    let all = client.configs(Resource::Group, &[group], None).await?.remove(group).unwrap_or_default();
+    let explicit = all.into_iter().filter(|config| config.origin == ConfigOrigin::Explicit);
+    Ok(explicit.map(|config| (config.name, config.value)).collect())
 }
 
 fn offset_row(

@@ -1,5 +1,6 @@
-//! `duolog group`: list, describe, seek, delete.
+//! `duolog group`: list, describe, alter, seek, delete.
 
+mod alter;
 mod delete;
 mod describe;
 mod list;
@@ -17,6 +18,8 @@ pub enum GroupCommand {
     List(list::ListCommand),
     /// Shows a consumer group: its members, and per partition what is committed and how far behind it is.
     Describe(describe::DescribeCommand),
+    /// Changes configs of a consumer group: how RocketMQ clients share its messages, where it begins, what follows a failure.
+    Alter(alter::AlterCommand),
     /// Moves the committed offsets of a group without members. Shows what would be done; `--execute` does it.
     Seek(seek::SeekCommand),
     /// Deletes consumer groups without members, with their committed offsets.
@@ -32,6 +35,7 @@ impl GroupCommand {
         match self {
             Self::List(command) => run::block_on(list::run(command))?,
             Self::Describe(command) => run::block_on(describe::run(command))?,
+            Self::Alter(command) => run::block_on(alter::run(command))?,
             Self::Seek(command) => run::block_on(seek::run(command))?,
             Self::Delete(command) => run::block_on(delete::run(command))?,
         }

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{Mode, with_durability};
 use crate::arguments::{ConnectionArgs, OutputArgs, pairs};
-use crate::client::{Client, ConfigChange};
+use crate::client::{Client, ConfigChange, Resource};
 use crate::output::{Out, OutputFormat};
 
 #[derive(Debug, Args)]
@@ -53,8 +53,11 @@ pub async fn run(command: AlterCommand) -> anyhow::Result<()> {
     }
     if !changes.is_empty() {
         let so_far = if done.is_empty() { String::new() } else { format!("; {} were made", done.join(", ")) };
-        client.alter_topic_configs(name, &changes).await.with_context(|| format!("configs are as before{so_far}"))?;
-        done.extend(changes.iter().map(described));
+        client
+            .alter_configs(Resource::Topic, name, &changes)
+            .await
+            .with_context(|| format!("configs are as before{so_far}"))?;
+        done.extend(changes.iter().map(ToString::to_string));
     }
     let mut out = Out::default();
     match command.output.output {
@@ -70,11 +73,4 @@ async fn add_partitions(client: &Client, name: &str, partitions: i32) -> anyhow:
         "--partitions {partitions}: topic {name:?} has {now} partitions, expected more; partitions cannot be taken away"
     );
     Ok(client.create_partitions(name, partitions).await?)
-}
-
-fn described(change: &ConfigChange) -> String {
-    match change {
-        ConfigChange::Set(key, value) => format!("{key}={value}"),
-        ConfigChange::Delete(key) => format!("{key} at its default"),
-    }
 }

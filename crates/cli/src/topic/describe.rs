@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::durability_of;
 use crate::arguments::{ConnectionArgs, OutputArgs};
-use crate::client::{Asked, Client, ConfigOrigin};
+use crate::client::{Asked, Client, ConfigOrigin, Resource};
 use crate::output::{Out, OutputFormat, Table, list, or_dash};
 
 #[derive(Debug, Args)]
@@ -96,7 +96,7 @@ fn partitions(rows: &[PartitionRow]) -> Table {
 
 async fn describe(client: &Client, name: &str) -> anyhow::Result<Description> {
     let topic = client.topic(name).await?;
-    let configs = client.topic_configs(&[name], None).await?.remove(name).unwrap_or_default();
+    let configs = client.configs(Resource::Topic, &[name], None).await?.remove(name).unwrap_or_default();
     let topics = std::slice::from_ref(&topic);
     let earliest = client.try_offsets(topics, Asked::Earliest).await;
     let latest = client.try_offsets(topics, Asked::Latest).await;
@@ -113,7 +113,7 @@ async fn describe(client: &Client, name: &str) -> anyhow::Result<Description> {
         }
     });
     let source = |origin| match origin {
-        ConfigOrigin::Topic => "topic",
+        ConfigOrigin::Explicit => "topic",
         ConfigOrigin::Default => DEFAULT,
     };
     Ok(Description {

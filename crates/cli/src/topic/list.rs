@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::{FLUSH_KEY, REPLICATION_KEY, durability_of};
 use crate::arguments::{ConnectionArgs, OutputArgs};
-use crate::client::{Asked, Client, TopicInfo};
+use crate::client::{Asked, Client, Resource, TopicInfo};
 use crate::output::{Out, OutputFormat, Table, or_dash};
 
 #[derive(Debug, Args)]
@@ -52,7 +52,7 @@ pub async fn run(command: ListCommand) -> anyhow::Result<()> {
 async fn rows(client: &Client) -> anyhow::Result<Vec<Row>> {
     let topics = client.all_topics().await?;
     let names: Vec<&str> = topics.iter().map(|topic| topic.name.as_str()).collect();
-    let configs = client.topic_configs(&names, Some(&[REPLICATION_KEY, FLUSH_KEY])).await?;
+    let configs = client.configs(Resource::Topic, &names, Some(&[REPLICATION_KEY, FLUSH_KEY])).await?;
     let earliest = client.try_offsets(&topics, Asked::Earliest).await;
     let latest = client.try_offsets(&topics, Asked::Latest).await;
     let records = |topic: &TopicInfo| -> Option<i64> {

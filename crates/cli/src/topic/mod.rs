@@ -119,7 +119,7 @@ mod tests {
             Mode::value_variants().iter().filter_map(|m| Some(m.to_possible_value()?.get_name().to_owned())).collect();
         assert_eq!(words, Durability::ALL.map(|mode| mode.to_string()));
         for mode in Mode::value_variants() {
-            let entry = |(name, value): (String, String)| ConfigEntry { name, value, origin: ConfigOrigin::Topic };
+            let entry = |(name, value): (String, String)| ConfigEntry { name, value, origin: ConfigOrigin::Explicit };
             let entries = mode.configs().map(entry);
             let word = mode.to_possible_value().expect("no variant is hidden");
             assert_eq!(durability_of(&entries).as_deref(), Some(word.get_name()));

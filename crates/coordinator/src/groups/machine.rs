@@ -64,6 +64,14 @@ impl GroupMachine {
         }
     }
 
+    /// A group has committed offsets without this machine's doing: from now on it is known.
+    pub fn learn(&mut self, group: GroupId) {
+        if self.leads {
+            self.live.entry(group.clone()).or_insert_with(|| Group::new(group.clone()));
+        }
+        self.durable.entry(group).or_insert(None);
+    }
+
     /// What follows from an event. `now_ms` is the driver's monotonic clock.
     pub fn on(&mut self, event: Event, now_ms: u64) -> Output {
         let mut out = Output::default();

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use duolog_record::group::GroupId;
 use duolog_state::command::PopUpdate;
 use duolog_state::reader::PopState;
-use duolog_state::rows::{DeliveryRow, PendingMessage};
+use duolog_state::rows::{DeliveryRow, PendingMessage, PopCursorRow};
 use duolog_types::{DeliveryId, Offset, TimestampMs, TopicPartition};
 
 use super::order::Orders;
@@ -35,7 +35,7 @@ impl PopQueue {
         let mut queue = Self {
             group,
             partition,
-            cursor: state.cursor.unwrap_or(start),
+            cursor: state.cursor.map_or(start, |row| row.offset),
             deliveries: BTreeMap::new(),
             due: BTreeSet::new(),
             orders: Orders::default(),
@@ -47,10 +47,47 @@ impl PopQueue {
         queue
     }
 
+    /// The group.
+    #[must_use]
+    pub fn group(&self) -> &GroupId {
+        &self.group
+    }
+
+    /// The partition.
+    #[must_use]
+    pub fn partition(&self) -> TopicPartition {
+        self.partition
+    }
+
     /// The first offset that nobody was offered yet.
     #[must_use]
     pub fn cursor(&self) -> Offset {
         self.cursor
+    }
+
+    /// Every offset below is settled or was passed over.
+    #[must_use]
+    pub fn progress(&self) -> Offset {
+        let pending = self.deliveries.values().flat_map(|row| &row.messages);
+        pending.map(|message| message.offset).min().unwrap_or(self.cursor)
+    }
+
+    /// Goes on at another offset; what is out counts as consumed.
+    pub fn seek(&mut self, offset: Offset, now: TimestampMs) -> PopUpdate {
+        let mut update = PopUpdate::new(self.group.clone(), self.partition);
+        let out = self.deliveries.iter().map(|(id, row)| (*id, row.messages.iter().map(|m| m.offset).collect()));
+        update.removed = out.collect();
+        update.cursor = Some(PopCursorRow { offset, at: now });
+        *self = Self::load(self.group.clone(), self.partition, offset, PopState::default());
+        update
+    }
+
+    /// Says that the group is alive, though nothing moves.
+    #[must_use]
+    pub fn touch(&self, now: TimestampMs) -> PopUpdate {
+        let mut update = PopUpdate::new(self.group.clone(), self.partition);
+        update.cursor = Some(PopCursorRow { offset: self.cursor, at: now });
+        update
     }
 
     /// Messages that are delivered, or held, and not settled.

@@ -1,7 +1,7 @@
 //! One delivery in the making.
 
 use duolog_state::command::PopUpdate;
-use duolog_state::rows::{DeliveryRow, PendingMessage};
+use duolog_state::rows::{DeliveryRow, PendingMessage, PopCursorRow};
 use duolog_types::{DeliveryId, Offset, TimestampMs};
 
 use super::queue::{HELD, PopQueue};
@@ -14,6 +14,7 @@ const HELD_MAX: usize = 1_024;
 #[derive(Debug)]
 pub struct Taking {
     update: PopUpdate,
+    now: TimestampMs,
     messages: Vec<PendingMessage>,
     exhausted: Vec<PendingMessage>,
     held: Vec<PendingMessage>,
@@ -67,6 +68,7 @@ impl PopQueue {
     pub fn take(&mut self, now: TimestampMs, count_max: usize, attempts_max: u32) -> Taking {
         let mut taking = Taking {
             update: PopUpdate::new(self.group.clone(), self.partition),
+            now,
             messages: Vec::new(),
             exhausted: Vec::new(),
             held: Vec::new(),
@@ -151,7 +153,7 @@ impl PopQueue {
         (id, due, keeper): (DeliveryId, TimestampMs, Option<String>),
         (exhausted_id, exhausted_due): (DeliveryId, TimestampMs),
     ) -> Option<PopUpdate> {
-        let Taking { mut update, messages, exhausted, held, .. } = taking;
+        let Taking { mut update, now, messages, exhausted, held, .. } = taking;
         if !messages.is_empty() {
             update.added.push((id, DeliveryRow { due, keeper, messages }));
         }
@@ -173,7 +175,7 @@ impl PopQueue {
         if update.is_empty() {
             return None;
         }
-        update.cursor = Some(self.cursor);
+        update.cursor = Some(PopCursorRow { offset: self.cursor, at: now });
         Some(update)
     }
 }

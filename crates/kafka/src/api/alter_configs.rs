@@ -3,13 +3,13 @@
 
 use std::collections::BTreeSet;
 
-use duolog_broker::api::BrokerApi;
+use duolog_broker::api::{BrokerApi, ConfigEdit, GroupId};
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::alter_configs_request::{AlterConfigsRequest, AlterConfigsResource};
 use kafka_protocol::messages::alter_configs_response::{AlterConfigsResourceResponse, AlterConfigsResponse};
 
 use super::incremental_alter_configs::{Refused, refuse_broker_configs, refuse_resource_type};
-use super::{RESOURCE_BROKER, RESOURCE_TOPIC};
+use super::{RESOURCE_BROKER, RESOURCE_GROUP, RESOURCE_TOPIC};
 use crate::context::Context;
 use crate::shape::{BOOL, INT8, Kind, Shape, field};
 
@@ -57,10 +57,14 @@ async fn replace<B: BrokerApi>(
     }
     match resource.resource_type {
         RESOURCE_TOPIC => {
-            let configs = configs(&resource).map_err(refuse)?;
-            let replaced =
-                context.broker.replace_topic_config(resource.resource_name.to_string(), configs, validate_only).await;
-            replaced.map_err(|error| context.failure(&error))
+            let edit = ConfigEdit::Replacement(configs(&resource).map_err(refuse)?);
+            let name = resource.resource_name.to_string();
+            context.broker.alter_topic_config(name, edit, validate_only).await.map_err(|error| context.failure(&error))
+        }
+        RESOURCE_GROUP => {
+            let edit = ConfigEdit::Replacement(configs(&resource).map_err(refuse)?);
+            let group = GroupId(resource.resource_name.to_string());
+            context.broker.alter_group_config(group, edit, validate_only).await.map_err(|error| context.failure(&error))
         }
         RESOURCE_BROKER => {
             let names = resource.configs.iter().map(|config| config.name.as_str());

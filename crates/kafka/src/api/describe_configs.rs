@@ -1,6 +1,6 @@
-//! DescribeConfigs (32), versions 1–4: configs of topics and of this node. KIP-226, KIP-569.
+//! DescribeConfigs (32), versions 1–4: configs of topics, of consumer groups and of this node. KIP-226, KIP-569, KIP-848.
 
-use duolog_broker::api::{BrokerApi, BrokerConfigValue, TopicRef};
+use duolog_broker::api::{BrokerApi, BrokerConfigValue, GroupId, TopicRef};
 use duolog_types::{ConfigSource, ConfigValue};
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::describe_configs_request::{DescribeConfigsRequest, DescribeConfigsResource};
@@ -9,7 +9,7 @@ use kafka_protocol::messages::describe_configs_response::{
 };
 use kafka_protocol::protocol::StrBytes;
 
-use super::{RESOURCE_BROKER, RESOURCE_TOPIC};
+use super::{RESOURCE_BROKER, RESOURCE_GROUP, RESOURCE_TOPIC};
 use crate::context::Context;
 use crate::shape::{BOOL, INT8, Kind, Shape, field};
 use crate::translate::string;
@@ -26,6 +26,7 @@ pub(crate) const SHAPE: Shape = Shape {
 const SOURCE_TOPIC: i8 = 1;
 const SOURCE_STATIC_BROKER: i8 = 4;
 const SOURCE_DEFAULT: i8 = 5;
+const SOURCE_GROUP: i8 = 8;
 
 const TYPE_BOOLEAN: i8 = 1;
 const TYPE_STRING: i8 = 2;
@@ -44,7 +45,7 @@ type Described = Result<Vec<DescribeConfigsResourceResult>, (i16, Option<StrByte
 /// Kafka's ConfigSource of a topic config.
 pub(crate) fn topic_config_source(source: ConfigSource) -> i8 {
     match source {
-        ConfigSource::Topic => SOURCE_TOPIC,
+        ConfigSource::Explicit => SOURCE_TOPIC,
         ConfigSource::Default => SOURCE_DEFAULT,
     }
 }
@@ -79,13 +80,12 @@ fn describe<B: BrokerApi>(context: &Context<B>, wanted: Wanted, resource: &Descr
         RESOURCE_TOPIC => {
             let topic = context.broker.topic(&TopicRef::Name(resource.resource_name.to_string()));
             let topic = topic.map_err(|error| context.failure(&error))?;
-            Ok(topic
-                .config
-                .describe()
-                .iter()
-                .filter(|c| is_wanted(c.key.name))
-                .map(|c| topic_config(wanted, c))
-                .collect())
+            let configs = topic.config.describe();
+            Ok(configs.iter().filter(|c| is_wanted(c.key.name)).map(|c| config(wanted, c, SOURCE_TOPIC)).collect())
+        }
+        RESOURCE_GROUP => {
+            let configs = context.broker.group_config(&GroupId(resource.resource_name.to_string())).describe();
+            Ok(configs.iter().filter(|c| is_wanted(c.key.name)).map(|c| config(wanted, c, SOURCE_GROUP)).collect())
         }
         RESOURCE_BROKER => {
             let configs = broker_configs(context, &resource.resource_name)?;
@@ -93,7 +93,7 @@ fn describe<B: BrokerApi>(context: &Context<B>, wanted: Wanted, resource: &Descr
         }
         other => Err(context.refusal(
             ResponseError::InvalidRequest,
-            format!("resource type {other} is not supported: 2 (topic) and 4 (broker) are"),
+            format!("resource type {other} is not supported: 2 (topic), 4 (broker) and 32 (group) are"),
         )),
     }
 }
@@ -114,16 +114,20 @@ fn broker_configs<B: BrokerApi>(
     }
 }
 
-fn topic_config(wanted: Wanted, config: &ConfigValue) -> DescribeConfigsResourceResult {
+/// `explicit` is Kafka's ConfigSource of what was set.
+fn config(wanted: Wanted, config: &ConfigValue, explicit: i8) -> DescribeConfigsResourceResult {
     let name = StrBytes::from_static_str(config.key.name);
-    let source = topic_config_source(config.source);
+    let source = match config.source {
+        ConfigSource::Explicit => explicit,
+        ConfigSource::Default => SOURCE_DEFAULT,
+    };
     let answer = described(wanted, config.key.name, &config.value, source, config.key.kafka_type());
     let answer = match wanted.documentation {
         true => answer.with_documentation(Some(StrBytes::from_static_str(config.key.doc))),
         false => answer,
     };
     match (wanted.synonyms, config.source) {
-        (true, ConfigSource::Topic) => {
+        (true, ConfigSource::Explicit) => {
             let mut synonyms = answer.synonyms.clone();
             synonyms.push(synonym(&name, config.key.default, SOURCE_DEFAULT));
             answer.with_synonyms(synonyms)

@@ -4,8 +4,9 @@ use duolog_broker::api::{BrokerApi, HeartbeatRequest as Beat};
 use kafka_protocol::messages::{HeartbeatRequest, HeartbeatResponse};
 
 use crate::context::Context;
+use crate::head::Caller;
 use crate::shape::{INT32, Kind, Shape, field};
-use crate::translate::{group_id, instance_id, member_id};
+use crate::translate::{instance_id, member_id};
 
 pub(crate) const SHAPE: Shape = Shape {
     flexible_from: 4,
@@ -15,10 +16,11 @@ pub(crate) const SHAPE: Shape = Shape {
 pub(crate) async fn handle<B: BrokerApi>(
     context: Context<B>,
     _version: i16,
+    caller: Caller,
     request: HeartbeatRequest,
 ) -> HeartbeatResponse {
     let beat = Beat {
-        group: group_id(&request.group_id),
+        group: context.member_group(&request.group_id, &caller),
         member_id: member_id(&request.member_id).unwrap_or_default(),
         instance_id: instance_id(request.group_instance_id.as_ref()),
         generation: request.generation_id,

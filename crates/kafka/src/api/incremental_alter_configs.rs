@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use duolog_broker::api::{BrokerApi, ConfigChange};
+use duolog_broker::api::{BrokerApi, ConfigChange, ConfigEdit, GroupId};
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::incremental_alter_configs_request::{
     AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
@@ -12,7 +12,7 @@ use kafka_protocol::messages::incremental_alter_configs_response::{
 };
 use kafka_protocol::protocol::StrBytes;
 
-use super::{RESOURCE_BROKER, RESOURCE_TOPIC};
+use super::{RESOURCE_BROKER, RESOURCE_GROUP, RESOURCE_TOPIC};
 use crate::context::Context;
 use crate::shape::{BOOL, INT8, Kind, Shape, field};
 
@@ -65,9 +65,14 @@ async fn alter<B: BrokerApi>(
         RESOURCE_TOPIC => {
             let changes = changes(resource.configs)
                 .map_err(|sentence| context.refusal(ResponseError::InvalidRequest, sentence))?;
-            let altered =
-                context.broker.alter_topic_config(resource.resource_name.to_string(), changes, validate_only).await;
-            altered.map_err(|error| context.failure(&error))
+            let (name, edit) = (resource.resource_name.to_string(), ConfigEdit::Changes(changes));
+            context.broker.alter_topic_config(name, edit, validate_only).await.map_err(|error| context.failure(&error))
+        }
+        RESOURCE_GROUP => {
+            let changes = changes(resource.configs)
+                .map_err(|sentence| context.refusal(ResponseError::InvalidRequest, sentence))?;
+            let (group, edit) = (GroupId(resource.resource_name.to_string()), ConfigEdit::Changes(changes));
+            context.broker.alter_group_config(group, edit, validate_only).await.map_err(|error| context.failure(&error))
         }
         RESOURCE_BROKER => {
             let names = resource.configs.iter().map(|config| config.name.as_str());
@@ -101,7 +106,7 @@ pub(super) fn refuse_broker_configs<'a, B: BrokerApi>(
 }
 
 pub(super) fn refuse_resource_type<B: BrokerApi>(context: &Context<B>, found: i8) -> Result<(), Refused> {
-    let sentence = format!("configs of resource type {found} cannot be changed: those of 2 (topic) can");
+    let sentence = format!("configs of resource type {found} cannot be changed: those of 2 (topic) and 32 (group) can");
     Err(context.refusal(ResponseError::InvalidRequest, sentence))
 }
 

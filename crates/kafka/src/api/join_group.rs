@@ -8,7 +8,7 @@ use kafka_protocol::protocol::StrBytes;
 use crate::context::Context;
 use crate::head::Caller;
 use crate::shape::{INT32, Kind, Shape, field};
-use crate::translate::{group_id, instance_id, member_id, string};
+use crate::translate::{instance_id, member_id, string};
 
 pub(crate) const SHAPE: Shape = Shape {
     flexible_from: 6,
@@ -30,7 +30,7 @@ pub(crate) async fn handle<B: BrokerApi>(
     caller: Caller,
     request: JoinGroupRequest,
 ) -> JoinGroupResponse {
-    match context.broker.join_group(translated(version, &caller, request)).await {
+    match context.broker.join_group(translated(&context, version, &caller, request)).await {
         Ok(reply) => joined(version, reply),
         Err(refusal) => JoinGroupResponse::default()
             .with_error_code(context.failure(&refusal.error).0)
@@ -39,13 +39,18 @@ pub(crate) async fn handle<B: BrokerApi>(
     }
 }
 
-fn translated(version: i16, caller: &Caller, request: JoinGroupRequest) -> JoinRequest {
+fn translated<B: BrokerApi>(
+    context: &Context<B>,
+    version: i16,
+    caller: &Caller,
+    request: JoinGroupRequest,
+) -> JoinRequest {
     // A negative time is as good as none.
     let milliseconds = |ms: i32| u32::try_from(ms).unwrap_or(0);
     let rebalance_timeout_ms = if version >= 1 { request.rebalance_timeout_ms } else { request.session_timeout_ms };
     let protocols = request.protocols.into_iter();
     JoinRequest {
-        group: group_id(&request.group_id),
+        group: context.member_group(&request.group_id, caller),
         member_id: member_id(&request.member_id),
         instance_id: instance_id(request.group_instance_id.as_ref()),
         client_id: caller.client_id(),

@@ -6,8 +6,9 @@ use kafka_protocol::messages::leave_group_response::MemberResponse;
 use kafka_protocol::messages::{LeaveGroupRequest, LeaveGroupResponse};
 
 use crate::context::Context;
+use crate::head::Caller;
 use crate::shape::{Kind, Shape, field};
-use crate::translate::{group_id, instance_id, member_id};
+use crate::translate::{instance_id, member_id};
 
 pub(crate) const SHAPE: Shape = Shape {
     flexible_from: 4,
@@ -22,6 +23,7 @@ pub(crate) const SHAPE: Shape = Shape {
 pub(crate) async fn handle<B: BrokerApi>(
     context: Context<B>,
     version: i16,
+    caller: Caller,
     request: LeaveGroupRequest,
 ) -> LeaveGroupResponse {
     let members = if version >= 3 {
@@ -33,7 +35,7 @@ pub(crate) async fn handle<B: BrokerApi>(
         member_id: member_id(&member.member_id),
         instance_id: instance_id(member.group_instance_id.as_ref()),
     });
-    let leave = LeaveRequest { group: group_id(&request.group_id), members: leaving.collect() };
+    let leave = LeaveRequest { group: context.member_group(&request.group_id, &caller), members: leaving.collect() };
     let results = match context.broker.leave_group(leave).await {
         Ok(results) => results,
         Err(error) => return LeaveGroupResponse::default().with_error_code(context.failure(&error).0),

@@ -6,7 +6,7 @@ use kafka_protocol::ResponseError;
 use kafka_protocol::messages::list_config_resources_response::ConfigResource;
 use kafka_protocol::messages::{ListConfigResourcesRequest, ListConfigResourcesResponse};
 
-use super::{RESOURCE_BROKER, RESOURCE_TOPIC};
+use super::{RESOURCE_BROKER, RESOURCE_GROUP, RESOURCE_TOPIC};
 use crate::context::Context;
 use crate::shape::{INT8, Kind, Shape, field};
 use crate::translate::string;
@@ -15,8 +15,7 @@ pub(crate) const SHAPE: Shape = Shape { flexible_from: 0, fields: &[field(Kind::
 
 const RESOURCE_BROKER_LOGGER: i8 = 8;
 const RESOURCE_CLIENT_METRICS: i8 = 16;
-const RESOURCE_GROUP: i8 = 32;
-/// What Kafka can list. Loggers, client metrics and groups have no configs here, so there are none of them.
+/// What Kafka can list. Loggers and client metrics have no configs here, so there are none of them.
 const LISTED: [i8; 5] =
     [RESOURCE_TOPIC, RESOURCE_BROKER, RESOURCE_BROKER_LOGGER, RESOURCE_CLIENT_METRICS, RESOURCE_GROUP];
 
@@ -43,6 +42,9 @@ pub(crate) async fn handle<B: BrokerApi>(
     if is_wanted(RESOURCE_BROKER) {
         let nodes = context.broker.cluster().nodes;
         resources.extend(nodes.into_iter().map(|node| named(RESOURCE_BROKER, node.id.0.to_string())));
+    }
+    if is_wanted(RESOURCE_GROUP) {
+        resources.extend(context.broker.configured_groups().into_iter().map(|group| named(RESOURCE_GROUP, group.0)));
     }
     answer.with_config_resources(resources)
 }

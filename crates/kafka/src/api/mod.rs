@@ -40,3 +40,5 @@ pub(crate) mod sync_group;
 const RESOURCE_TOPIC: i8 = 2;
 /// Of a node.
 const RESOURCE_BROKER: i8 = 4;
+/// Of a consumer group.
+const RESOURCE_GROUP: i8 = 32;

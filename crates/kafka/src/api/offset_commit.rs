@@ -6,8 +6,9 @@ use kafka_protocol::messages::offset_commit_response::{OffsetCommitResponseParti
 use kafka_protocol::messages::{OffsetCommitRequest, OffsetCommitResponse};
 
 use crate::context::Context;
+use crate::head::Caller;
 use crate::shape::{INT32, INT64, Kind, Shape, field};
-use crate::translate::{group_id, instance_id, leader_epoch, member_id};
+use crate::translate::{instance_id, leader_epoch, member_id};
 
 pub(crate) const SHAPE: Shape = Shape {
     flexible_from: 8,
@@ -27,6 +28,7 @@ pub(crate) const SHAPE: Shape = Shape {
 pub(crate) async fn handle<B: BrokerApi>(
     context: Context<B>,
     _version: i16,
+    caller: Caller,
     request: OffsetCommitRequest,
 ) -> OffsetCommitResponse {
     let partitions = request.topics.iter().flat_map(|topic| {
@@ -39,7 +41,7 @@ pub(crate) async fn handle<B: BrokerApi>(
         })
     });
     let commits = OffsetCommits {
-        group: group_id(&request.group_id),
+        group: context.member_group(&request.group_id, &caller),
         member_id: member_id(&request.member_id),
         instance_id: instance_id(request.group_instance_id.as_ref()),
         generation: request.generation_id_or_member_epoch,

@@ -10,8 +10,9 @@ use kafka_protocol::messages::offset_fetch_response::{
 use kafka_protocol::messages::{GroupId, OffsetFetchRequest, OffsetFetchResponse, TopicName};
 
 use crate::context::Context;
+use crate::head::Caller;
 use crate::shape::{BOOL, INT32, Kind, Shape, field};
-use crate::translate::{group_id, string, topic_name};
+use crate::translate::{string, topic_name};
 
 /// A topic's name and its partitions.
 const TOPIC: Kind = Kind::Struct(&[field(Kind::String), field(Kind::Array(&INT32))]);
@@ -40,15 +41,16 @@ type Committed = Vec<(TopicName, Vec<OffsetFetchResponsePartitions>)>;
 pub(crate) async fn handle<B: BrokerApi>(
     context: Context<B>,
     version: i16,
+    caller: Caller,
     request: OffsetFetchRequest,
 ) -> OffsetFetchResponse {
     if version < 8 {
         let wanted = request.topics.map(|t| t.into_iter().map(|t| (t.name, t.partition_indexes)).collect());
-        return single(version, committed(&context, &request.group_id, wanted).await);
+        return single(version, committed(&context, &caller, &request.group_id, wanted).await);
     }
     let groups = request.groups.into_iter().map(async |group| {
         let wanted = group.topics.map(|t| t.into_iter().map(|t| (t.name, t.partition_indexes)).collect());
-        let (code, topics) = committed(&context, &group.group_id, wanted).await;
+        let (code, topics) = committed(&context, &caller, &group.group_id, wanted).await;
         let topics = if code == 0 { topics } else { Vec::new() };
         let topics = topics
             .into_iter()
@@ -79,12 +81,18 @@ fn single(version: i16, (code, topics): (i16, Committed)) -> OffsetFetchResponse
 }
 
 /// The group's error, and the offsets; with an error every partition that was asked for carries it.
-async fn committed<B: BrokerApi>(context: &Context<B>, group: &GroupId, wanted: Option<Wanted>) -> (i16, Committed) {
+async fn committed<B: BrokerApi>(
+    context: &Context<B>,
+    caller: &Caller,
+    group: &GroupId,
+    wanted: Option<Wanted>,
+) -> (i16, Committed) {
     let partitions = wanted.as_ref().map(|topics| {
         let named = |name: &TopicName, partition: &i32| (TopicRef::Name(name.to_string()), *partition);
         topics.iter().flat_map(|(name, partitions)| partitions.iter().map(move |p| named(name, p))).collect()
     });
-    let found: ItemResult<Vec<GroupOffset>> = context.broker.fetch_offsets(group_id(group), partitions).await;
+    let found: ItemResult<Vec<GroupOffset>> =
+        context.broker.fetch_offsets(context.member_group(group, caller), partitions).await;
     match (found, wanted) {
         (Ok(found), Some(wanted)) => {
             // One answer per partition, in the order of the request.

@@ -5,8 +5,9 @@ use duolog_broker::api::{BrokerApi, GroupError, SyncReply, SyncRequest};
 use kafka_protocol::messages::{SyncGroupRequest, SyncGroupResponse};
 
 use crate::context::Context;
+use crate::head::Caller;
 use crate::shape::{INT32, Kind, Shape, field};
-use crate::translate::{group_id, instance_id, member_id, string};
+use crate::translate::{instance_id, member_id, string};
 
 pub(crate) const SHAPE: Shape = Shape {
     flexible_from: 4,
@@ -24,9 +25,10 @@ pub(crate) const SHAPE: Shape = Shape {
 pub(crate) async fn handle<B: BrokerApi>(
     context: Context<B>,
     version: i16,
+    caller: Caller,
     request: SyncGroupRequest,
 ) -> SyncGroupResponse {
-    match synced(&context, version, request).await {
+    match synced(&context, version, &caller, request).await {
         Ok(reply) => SyncGroupResponse::default()
             .with_protocol_type(reply.protocol_type.map(string))
             .with_protocol_name(reply.protocol_name.map(string))
@@ -38,6 +40,7 @@ pub(crate) async fn handle<B: BrokerApi>(
 async fn synced<B: BrokerApi>(
     context: &Context<B>,
     version: i16,
+    caller: &Caller,
     request: SyncGroupRequest,
 ) -> Result<SyncReply, BrokerError> {
     // Nullable on the wire, and yet required (KIP-559).
@@ -47,7 +50,7 @@ async fn synced<B: BrokerApi>(
     let assignments =
         request.assignments.into_iter().map(|a| (member_id(&a.member_id).unwrap_or_default(), a.assignment));
     let sync = SyncRequest {
-        group: group_id(&request.group_id),
+        group: context.member_group(&request.group_id, caller),
         member_id: member_id(&request.member_id).unwrap_or_default(),
         instance_id: instance_id(request.group_instance_id.as_ref()),
         generation: request.generation_id,

@@ -13,16 +13,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use duolog_broker::BrokerError;
 use duolog_broker::api::{
-    AckLease, BrokerApi, BrokerConfigValue, ClusterView, CommittedOffset, ConfigChange, CreatedTopic, Elected,
-    Election, EpochCheck, EpochEnd, Fetch, Fetched, FoundOffset, GroupDescription, GroupError, GroupId, GroupListing,
-    GroupOffset, HeartbeatRequest, ItemResult, JoinRefusal, JoinReply, JoinRequest, JoinedMember, LeaveRequest,
-    LogDirView, MemberId, NewPartitions, NewTopic, NodeView, OffsetCommits, OffsetQuery, PartitionSize, PartitionView,
-    ProducePartition, Produced, ProducerIdentity, ProducerView, QuorumReplica, QuorumView, SyncReply, SyncRequest,
-    TopicRef, TopicView,
+    AckLease, BrokerApi, BrokerConfigValue, ClusterView, CommittedOffset, ConfigChange, ConfigEdit, CreatedTopic,
+    Elected, Election, EpochCheck, EpochEnd, Fetch, Fetched, FoundOffset, GroupDescription, GroupError, GroupId,
+    GroupListing, GroupOffset, HeartbeatRequest, ItemResult, JoinRefusal, JoinReply, JoinRequest, JoinedMember,
+    LeaveRequest, LogDirView, MemberId, NewPartitions, NewTopic, NodeView, OffsetCommits, OffsetQuery, PartitionSize,
+    PartitionView, ProducePartition, Produced, ProducerIdentity, ProducerView, QuorumReplica, QuorumView, SyncReply,
+    SyncRequest, TopicRef, TopicView,
 };
 use duolog_types::{
-    BrokerGroupId, Durability, LeaderEpoch, NodeId, Offset, ProducerEpoch, ProducerId, Term, TimestampMs, TopicConfig,
-    TopicId,
+    BrokerGroupId, Durability, GroupConfig, LeaderEpoch, NodeId, Offset, ProducerEpoch, ProducerId, Term, TimestampMs,
+    TopicConfig, TopicId,
 };
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
@@ -46,6 +46,7 @@ struct State {
     /// By group, topic and partition.
     committed: BTreeMap<(GroupId, String, i32), CommittedOffset>,
     joins: Vec<JoinRequest>,
+    group_configs: BTreeMap<GroupId, GroupConfig>,
 }
 
 /// Node 0 of three, all topics led here, except those whose name begins with "elsewhere": node 2 leads them.
@@ -232,26 +233,40 @@ impl BrokerApi for FakeBroker {
             .collect()
     }
 
-    async fn alter_topic_config(
-        &self,
-        topic: String,
-        changes: Vec<ConfigChange>,
-        validate_only: bool,
-    ) -> ItemResult<()> {
+    async fn alter_topic_config(&self, topic: String, edit: ConfigEdit, validate_only: bool) -> ItemResult<()> {
         let view = self.topic(&TopicRef::Name(topic.clone()))?;
-        let changes: Vec<_> = changes
-            .iter()
-            .map(|change| match change {
+        let config = match &edit {
+            ConfigEdit::Changes(changes) => view.config.altered(changes.iter().map(|change| match change {
                 ConfigChange::Set(key, value)
                 | ConfigChange::Append(key, value)
                 | ConfigChange::Subtract(key, value) => (key.as_str(), Some(value.as_str())),
                 ConfigChange::Delete(key) => (key.as_str(), None),
-            })
-            .collect();
-        let config = view.config.altered(changes).map_err(|e| BrokerError::InvalidConfig(e.to_string()))?;
+            })),
+            ConfigEdit::Replacement(configs) => TopicConfig::new(configs.clone()),
+        };
+        let config = config.map_err(|e| BrokerError::InvalidConfig(e.to_string()))?;
         if !validate_only {
             self.state.lock().topics.get_mut(&topic).unwrap().view.config = config;
         }
+        Ok(())
+    }
+
+    fn group_config(&self, group: &GroupId) -> GroupConfig {
+        self.state.lock().group_configs.get(group).cloned().unwrap_or_default()
+    }
+
+    fn member_group(&self, group: &GroupId, _: &str) -> GroupId {
+        group.clone()
+    }
+
+    fn configured_groups(&self) -> Vec<GroupId> {
+        self.state.lock().group_configs.keys().cloned().collect()
+    }
+
+    async fn alter_group_config(&self, group: GroupId, edit: ConfigEdit, _: bool) -> ItemResult<()> {
+        let ConfigEdit::Replacement(configs) = edit else { panic!("groups are only replaced here") };
+        let config = GroupConfig::new(configs).map_err(|e| BrokerError::InvalidConfig(e.to_string()))?;
+        self.state.lock().group_configs.insert(group, config);
         Ok(())
     }
 
@@ -428,20 +443,6 @@ impl BrokerApi for FakeBroker {
             GroupOffset { topic, partition, committed }
         });
         Ok(found.collect())
-    }
-
-    async fn replace_topic_config(
-        &self,
-        topic: String,
-        configs: Vec<(String, String)>,
-        validate_only: bool,
-    ) -> ItemResult<()> {
-        self.topic(&TopicRef::Name(topic.clone()))?;
-        let config = TopicConfig::new(configs).map_err(|e| BrokerError::InvalidConfig(e.to_string()))?;
-        if !validate_only {
-            self.state.lock().topics.get_mut(&topic).unwrap().view.config = config;
-        }
-        Ok(())
     }
 
     async fn create_partitions(&self, topics: Vec<NewPartitions>, _: i32, validate_only: bool) -> Vec<ItemResult<()>> {

@@ -17,7 +17,7 @@ pub(crate) async fn handle<B: MessageApi>(
     caller: Caller,
     request: AckMessageRequest,
 ) -> Result<AckMessageResponse, Refusal> {
-    let group = names::group(request.group.as_ref())?;
+    let consumer = names::consumer(request.group.as_ref(), &caller)?;
     if request.entries.is_empty() {
         return Err(Refusal::new(Code::BadRequest, "there are no entries"));
     }
@@ -35,7 +35,7 @@ pub(crate) async fn handle<B: MessageApi>(
     let deadline = caller.deadline(context.retry());
     let here = |items: Vec<(Receipt, AckMessageEntry)>| {
         let receipts = items.into_iter().map(|(receipt, _)| receipt).collect();
-        let acknowledged = context.broker.acknowledge(group.clone(), receipts);
+        let acknowledged = context.broker.acknowledge(consumer.clone(), receipts);
         async { acknowledged.await.into_iter().map(|result| result.map_err(Refusal::from)).collect() }
     };
     let there = |node, items: Vec<(Receipt, AckMessageEntry)>| {

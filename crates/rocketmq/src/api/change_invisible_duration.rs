@@ -15,11 +15,11 @@ pub(crate) async fn handle<B: MessageApi>(
     caller: Caller,
     request: ChangeInvisibleDurationRequest,
 ) -> Result<ChangeInvisibleDurationResponse, Refusal> {
-    let group = names::group(request.group.as_ref())?;
+    let consumer = names::consumer(request.group.as_ref(), &caller)?;
     let receipt = handles::read_receipt(&request.receipt_handle)?;
     let invisible_ms = invisible_ms(request.invisible_duration.as_ref(), 0)?;
     let here = || async {
-        let receipt = context.broker.change_invisible(group.clone(), receipt, invisible_ms).await?;
+        let receipt = context.broker.change_invisible(consumer.clone(), receipt, invisible_ms).await?;
         Ok(ChangeInvisibleDurationResponse { receipt_handle: handles::write_receipt(&receipt), status: None })
     };
     at_leader(&context, &caller, receipt.partition, request, here).await

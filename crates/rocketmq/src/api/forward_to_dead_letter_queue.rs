@@ -14,10 +14,10 @@ pub(crate) async fn handle<B: MessageApi>(
     caller: Caller,
     request: ForwardMessageToDeadLetterQueueRequest,
 ) -> Result<ForwardMessageToDeadLetterQueueResponse, Refusal> {
-    let group = names::group(request.group.as_ref())?;
+    let consumer = names::consumer(request.group.as_ref(), &caller)?;
     let receipt = handles::read_receipt(&request.receipt_handle)?;
     let here = || async {
-        context.broker.dead_letter(group.clone(), receipt).await?;
+        context.broker.dead_letter(consumer.clone(), receipt).await?;
         Ok(ForwardMessageToDeadLetterQueueResponse::default())
     };
     at_leader(&context, &caller, receipt.partition, request, here).await

@@ -4,14 +4,19 @@ pub(crate) mod ack_message;
 pub(crate) mod change_invisible_duration;
 pub(crate) mod end_transaction;
 pub(crate) mod forward_to_dead_letter_queue;
+pub(crate) mod get_offset;
 pub(crate) mod heartbeat;
 pub(crate) mod notify_client_termination;
+pub(crate) mod pull_message;
 pub(crate) mod query_assignment;
+pub(crate) mod query_offset;
 pub(crate) mod query_route;
+mod queue;
 pub(crate) mod recall_message;
 pub(crate) mod receive_message;
 pub(crate) mod send_message;
 pub(crate) mod telemetry;
+pub(crate) mod update_offset;
 
 use crate::errors::Refusal;
 use crate::proto::Code;
@@ -19,7 +24,7 @@ use crate::proto::Code;
 /// Longest time that a message may be invisible: RocketMQ's twelve hours.
 const INVISIBLE_MS_MAX: u64 = 12 * 3_600 * 1_000;
 
-/// The answer to a call that no published client makes, or that belongs to lite topics.
+/// The answer to a call that belongs to lite topics.
 pub(crate) fn not_implemented(call: &str) -> Refusal {
     Refusal::new(Code::NotImplemented, format!("{call} is not supported by this broker"))
 }

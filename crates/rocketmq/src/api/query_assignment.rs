@@ -1,37 +1,46 @@
-//! QueryAssignment: what a push consumer asks for messages. In FIFO topics each partition; else each node that leads one, as a
-//! queue with id −1, which means all that it leads: consumers share messages, not queues.
+//! QueryAssignment: what a push consumer asks for messages. By default each node that leads a partition, as a queue with id −1, which
+//! means all that it leads: consumers share messages, not queues. In order each partition by itself; with another strategy of the
+//! group the partitions that are this consumer's.
 
 use std::collections::BTreeSet;
 
 use duolog_broker::api::TopicRef;
 use duolog_broker::message_api::MessageApi;
-use duolog_types::MessageType;
+use duolog_types::AssignmentStrategy;
 
 use super::query_route::queue_of;
+use crate::assignment::assigned;
 use crate::caller::Caller;
 use crate::context::Context;
 use crate::errors::Refusal;
 use crate::names;
 use crate::proto::{Assignment, QueryAssignmentRequest, QueryAssignmentResponse};
+use crate::settings;
 
 /// Any queue of a broker.
 pub(super) const ANY_QUEUE: i32 = -1;
 
 pub(crate) async fn handle<B: MessageApi>(
     context: Context<B>,
-    _: Caller,
+    caller: Caller,
     request: QueryAssignmentRequest,
 ) -> Result<QueryAssignmentResponse, Refusal> {
-    names::group(request.group.as_ref())?;
+    let group = names::group(request.group.as_ref())?;
     let topic = context.broker.topic(&TopicRef::Name(names::topic(request.topic.as_ref())?))?;
     let resource = request.topic.unwrap_or_default();
-    let is_fifo = topic.config.message_type() == MessageType::Fifo;
+    let config = context.broker.group_config(&group);
+    let strategy = config.strategy();
+    let any = strategy == AssignmentStrategy::Shared && !settings::is_in_order(&config, &topic);
+    let consumers = context.clients.consumers(&group, &topic.name, &caller.client_id);
+    let own: BTreeSet<usize> =
+        assigned(strategy, topic.partitions.len(), &consumers, &caller.client_id).into_iter().collect();
     // A partition without a leader comes back with the next question, a few seconds later.
     let led = topic.partitions.iter().filter_map(|partition| Some((partition.leader?, partition.partition)));
     let queues: BTreeSet<_> = led
-        .map(|(leader, partition)| match is_fifo {
-            true => (leader, i32::try_from(partition).unwrap_or(i32::MAX)),
-            false => (leader, ANY_QUEUE),
+        .filter(|(_, partition)| own.contains(&(*partition as usize)))
+        .map(|(leader, partition)| match any {
+            true => (leader, ANY_QUEUE),
+            false => (leader, i32::try_from(partition).unwrap_or(i32::MAX)),
         })
         .collect();
     let assignment =

@@ -1,14 +1,14 @@
 //! ReceiveMessage: waits for messages at a node that leads some of the topic.
 //!
-//! Which partitions a request is about: of a FIFO topic the one that it names, when it comes from a consumer with an assignment; else all
-//! that the leader of the named queue leads, so that one long poll sees whatever comes there.
+//! Which partitions a request is about: the one that it names, when it comes from a consumer that was assigned queues; else all that the
+//! leader of the named queue leads, so that one long poll sees whatever comes there.
 
 use std::time::Duration;
 
 use duolog_broker::BrokerError;
 use duolog_broker::api::{TopicRef, TopicView};
 use duolog_broker::message_api::{DeliveredMessage, Filter, MessageApi, Receive};
-use duolog_types::{MessageType, NodeId};
+use duolog_types::{AssignmentStrategy, GroupConfig, MessageType, NodeId};
 use tokio::time::{Instant, sleep_until};
 
 use super::invisible_ms;
@@ -20,7 +20,7 @@ use crate::errors::Refusal;
 use crate::mapping::{Place, to_message};
 use crate::place::{Leader, Patience, node_of};
 use crate::proto::{Code, FilterExpression, FilterType, Message, ReceiveMessageRequest, Resource, Status};
-use crate::settings::{ATTEMPTS_MAX, POLL_MS, RECEIVE_BATCH_MAX};
+use crate::settings::{self, POLL_MS, RECEIVE_BATCH_MAX};
 use crate::time::{from_duration, to_duration};
 use crate::{handles, names};
 
@@ -47,16 +47,18 @@ pub(crate) async fn handle<B: MessageApi>(
     let name = names::topic(queue.topic.as_ref())?;
     let topic = context.broker.topic(&TopicRef::Name(name.clone()))?;
     let resource = queue.topic.clone().unwrap_or_default();
+    let config = context.broker.group_config(&names::group(request.group.as_ref())?);
+    let is_assigned = config.strategy() != AssignmentStrategy::Shared || settings::is_in_order(&config, &topic);
     let is_fifo = topic.config.message_type() == MessageType::Fifo;
     let named = queue.broker.as_ref().and_then(|broker| node_named(&broker.name));
     let wanted = queue.id;
-    if !is_fifo || context.clients.is_simple_consumer(&caller.client_id) {
+    if !is_assigned || context.clients.is_simple_consumer(&caller.client_id) {
         queue.id = ANY_QUEUE;
     }
     let partition = (queue.id >= 0).then_some(queue.id);
     request.message_queue = Some(queue);
     let until = caller.deadline(wait(&request));
-    let receive = receive_of(&context, &caller, &request, &topic, partition)?;
+    let receive = receive_of(&context, &caller, &request, &topic, partition, &config)?;
     if partition.is_none() && !caller.is_forwarded {
         let found = look_everywhere(&context, &caller, &request, &receive, (&topic, named), &resource, is_fifo).await;
         if !found.is_empty() {
@@ -143,14 +145,14 @@ fn receive_of<B: MessageApi>(
     request: &ReceiveMessageRequest,
     topic: &TopicView,
     partition: Option<i32>,
+    config: &GroupConfig,
 ) -> Result<Receive, Refusal> {
     let invisible_ms = match (&request.invisible_duration, request.auto_renew) {
         (None, true) => RENEWED_MS,
         (duration, _) => invisible_ms(duration.as_ref(), 1)?,
     };
     Ok(Receive {
-        group: names::group(request.group.as_ref())?,
-        client_id: caller.client_id.clone(),
+        consumer: names::consumer(request.group.as_ref(), caller)?,
         topic: TopicRef::Id(topic.id),
         partition,
         count_max: u32::try_from(request.batch_size).unwrap_or(0).clamp(1, RECEIVE_BATCH_MAX),
@@ -158,12 +160,12 @@ fn receive_of<B: MessageApi>(
         invisible_ms,
         auto_renew: request.auto_renew,
         attempt_id: request.attempt_id.clone().filter(|id| !id.is_empty()),
-        attempts_max: context.clients.attempts_max(&caller.client_id).unwrap_or(ATTEMPTS_MAX),
+        attempts_max: settings::attempts_max(config, context.clients.attempts_max(&caller.client_id)),
         wait_ms_max: 0,
     })
 }
 
-fn filter_of(expression: Option<&FilterExpression>) -> Filter {
+pub(super) fn filter_of(expression: Option<&FilterExpression>) -> Filter {
     let Some(expression) = expression else { return Filter::All };
     let text = expression.expression.trim();
     match expression.r#type() {

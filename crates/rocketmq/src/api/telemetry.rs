@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use duolog_broker::api::TopicRef;
 use duolog_broker::message_api::MessageApi;
-use duolog_types::MessageType;
+use duolog_record::group::GroupId;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
@@ -84,7 +84,8 @@ fn refused<B: MessageApi>(context: &Context<B>, refusal: &Refusal) -> TelemetryC
 
 /// Notes a client's settings and gives those that it is answered.
 fn describe<B: MessageApi>(context: &Context<B>, caller: &Caller, told: Settings) -> Result<Settings, Refusal> {
-    let (publishes, is_fifo) = match &told.pub_sub {
+    let mut group = None;
+    let (topics, is_fifo) = match &told.pub_sub {
         Some(PubSub::Publishing(publishing)) => {
             let topics: Result<Vec<String>, Refusal> =
                 publishing.topics.iter().map(|topic| names::topic(Some(topic))).collect();
@@ -94,18 +95,23 @@ fn describe<B: MessageApi>(context: &Context<B>, caller: &Caller, told: Settings
             let topics: Result<Vec<String>, Refusal> =
                 subscription.subscriptions.iter().map(|entry| names::topic(entry.topic.as_ref())).collect();
             let topics = topics?;
-            (Vec::new(), !topics.is_empty() && topics.iter().all(|topic| is_fifo(context, topic)))
+            let name = subscription.group.as_ref().map(|group| names::group(Some(group))).transpose()?;
+            let is_fifo = !topics.is_empty() && topics.iter().all(|topic| is_fifo(context, name.as_ref(), topic));
+            group = name;
+            (topics, is_fifo)
         }
         None => {
             let sentence = "the settings have neither `publishing` nor `subscription`";
             return Err(Refusal::new(Code::BadRequest, sentence));
         }
     };
-    context.clients.described(&caller.client_id, &told, publishes)?;
-    Ok(settings::answer(told, is_fifo))
+    let config = group.as_ref().map(|group| context.broker.group_config(group)).unwrap_or_default();
+    context.clients.described(&caller.client_id, &told, topics, group)?;
+    Ok(settings::answer(told, is_fifo, &config))
 }
 
-fn is_fifo<B: MessageApi>(context: &Context<B>, topic: &str) -> bool {
+fn is_fifo<B: MessageApi>(context: &Context<B>, group: Option<&GroupId>, topic: &str) -> bool {
+    let config = group.map(|group| context.broker.group_config(group)).unwrap_or_default();
     let view = context.broker.topic(&TopicRef::Name(topic.to_owned()));
-    view.is_ok_and(|view| view.config.message_type() == MessageType::Fifo)
+    view.is_ok_and(|view| settings::is_in_order(&config, &view))
 }

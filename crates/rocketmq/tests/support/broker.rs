@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use duolog_broker::BrokerError;
 use duolog_broker::api::*;
-use duolog_types::{Durability, LeaderEpoch, NodeId, Offset};
+use duolog_types::{Durability, GroupConfig, LeaderEpoch, NodeId, Offset, TimestampMs};
 
 use super::FakeBroker;
 
@@ -45,11 +45,23 @@ impl BrokerApi for FakeBroker {
         Vec::new()
     }
 
-    async fn alter_topic_config(&self, _: String, _: Vec<ConfigChange>, _: bool) -> ItemResult<()> {
+    async fn alter_topic_config(&self, _: String, _: ConfigEdit, _: bool) -> ItemResult<()> {
         no_business()
     }
 
-    async fn replace_topic_config(&self, _: String, _: Vec<(String, String)>, _: bool) -> ItemResult<()> {
+    fn group_config(&self, _: &GroupId) -> GroupConfig {
+        GroupConfig::default()
+    }
+
+    fn member_group(&self, group: &GroupId, _: &str) -> GroupId {
+        group.clone()
+    }
+
+    fn configured_groups(&self) -> Vec<GroupId> {
+        Vec::new()
+    }
+
+    async fn alter_group_config(&self, _: GroupId, _: ConfigEdit, _: bool) -> ItemResult<()> {
         no_business()
     }
 
@@ -94,8 +106,26 @@ impl BrokerApi for FakeBroker {
         Vec::new()
     }
 
-    async fn list_offset(&self, _: TopicRef, _: i32, _: OffsetQuery, _: EpochCheck) -> ItemResult<FoundOffset> {
-        no_business()
+    async fn list_offset(
+        &self,
+        topic: TopicRef,
+        partition: i32,
+        query: OffsetQuery,
+        _: EpochCheck,
+    ) -> ItemResult<FoundOffset> {
+        let at = self.led(&topic, partition)?;
+        let state = self.state.lock();
+        let stored = state.stored.get(&at).map(Vec::as_slice).unwrap_or_default();
+        let end = stored.last().map_or(0, |(record, _)| record.offset.0 + 1);
+        let offset = match query {
+            OffsetQuery::Earliest => 0,
+            OffsetQuery::Latest | OffsetQuery::MaxTimestamp => end,
+            OffsetQuery::AtOrAfter(time) => {
+                let found = stored.iter().find(|(record, _)| record.timestamp >= time);
+                found.map_or(-1, |(record, _)| record.offset.0)
+            }
+        };
+        Ok(FoundOffset { offset: Offset(offset), timestamp: TimestampMs(-1), leader_epoch: None })
     }
 
     async fn leader_epoch_end(
@@ -113,7 +143,7 @@ impl BrokerApi for FakeBroker {
     }
 
     fn find_group_coordinator(&self, _: &str) -> ItemResult<NodeView> {
-        no_business()
+        Ok(NodeView { id: self.coordinator, host: String::new(), kafka_port: 0 })
     }
 
     async fn join_group(&self, _: JoinRequest) -> Result<JoinReply, JoinRefusal> {
@@ -132,12 +162,40 @@ impl BrokerApi for FakeBroker {
         no_business()
     }
 
-    async fn commit_offsets(&self, _: OffsetCommits) -> Vec<ItemResult<()>> {
-        Vec::new()
+    async fn commit_offsets(&self, commits: OffsetCommits) -> Vec<ItemResult<()>> {
+        let commit = |at: PartitionOffset| {
+            if self.id != self.coordinator {
+                return Err(BrokerError::NotCoordinator);
+            }
+            let committed = &mut self.state.lock().committed;
+            let TopicRef::Id(topic) = at.topic else { panic!("topics are named by id") };
+            committed.insert((commits.group.clone(), topic, at.partition), at.offset);
+            Ok(())
+        };
+        commits.partitions.into_iter().map(commit).collect()
     }
 
-    async fn fetch_offsets(&self, _: GroupId, _: Option<Vec<(TopicRef, i32)>>) -> ItemResult<Vec<GroupOffset>> {
-        no_business()
+    async fn fetch_offsets(
+        &self,
+        group: GroupId,
+        wanted: Option<Vec<(TopicRef, i32)>>,
+    ) -> ItemResult<Vec<GroupOffset>> {
+        if self.id != self.coordinator {
+            return Err(BrokerError::NotCoordinator);
+        }
+        let state = self.state.lock();
+        let find = |(topic, partition): (TopicRef, i32)| {
+            let TopicRef::Id(id) = topic else { panic!("topics are named by id") };
+            let offset = state.committed.get(&(group.clone(), id, partition)).copied();
+            let committed = offset.map(|offset| CommittedOffset {
+                offset,
+                leader_epoch: None,
+                metadata: String::new(),
+                commit_timestamp: TimestampMs(1),
+            });
+            GroupOffset { topic, partition, committed }
+        };
+        Ok(wanted.unwrap_or_default().into_iter().map(find).collect())
     }
 
     async fn list_groups(&self) -> ItemResult<Vec<GroupListing>> {

@@ -6,11 +6,10 @@ use std::time::Duration;
 use duolog_broker::BrokerError;
 use duolog_broker::api::{AckLease, ItemResult};
 use duolog_broker::message_api::{
-    DeliveredMessage, Delivery, DeliveryId, Filter, HiddenHandle, MessageApi, Orphan, Receipt, Receive, Resolution,
-    SendMessage, Sent,
+    Consumer, DeliveredMessage, Delivery, DeliveryId, Filter, HiddenHandle, MessageApi, Orphan, Pull, Pulled, Receipt,
+    Receive, Resolution, SendMessage, Sent,
 };
-use duolog_record::group::GroupId;
-use duolog_types::{BrokerGroupId, Term, TopicPartition};
+use duolog_types::{BrokerGroupId, Offset, Term, TopicPartition};
 
 use super::{FakeBroker, record_of};
 
@@ -64,7 +63,21 @@ impl MessageApi for FakeBroker {
         tokio::time::timeout(limit, wait).await.unwrap_or_else(|_| Ok(Vec::new()))
     }
 
-    async fn acknowledge(&self, _: GroupId, receipts: Vec<Receipt>) -> Vec<ItemResult<()>> {
+    async fn pull(&self, request: Pull) -> ItemResult<Pulled> {
+        let partition = self.led(&request.topic, request.partition)?;
+        let state = self.state.lock();
+        let stored = state.stored.get(&partition).map(Vec::as_slice).unwrap_or_default();
+        let end = stored.last().map_or(0, |(record, _)| record.offset.0 + 1);
+        if request.offset.0 > end {
+            return Err(BrokerError::OffsetOutOfRange { found: request.offset.0, start: 0, end_inclusive: end });
+        }
+        let from = stored.iter().map(|(record, _)| record.clone()).filter(|record| record.offset >= request.offset);
+        let records: Vec<_> = from.take(request.count_max as usize).collect();
+        let next_offset = records.last().map_or(request.offset, |last| Offset(last.offset.0 + 1));
+        Ok(Pulled { partition, records, next_offset })
+    }
+
+    async fn acknowledge(&self, _: Consumer, receipts: Vec<Receipt>) -> Vec<ItemResult<()>> {
         let acknowledge = |receipt: Receipt| {
             self.take(receipt)?;
             self.state.lock().acknowledged.push(receipt);
@@ -73,7 +86,7 @@ impl MessageApi for FakeBroker {
         receipts.into_iter().map(acknowledge).collect()
     }
 
-    async fn change_invisible(&self, _: GroupId, receipt: Receipt, ms: u64) -> ItemResult<Receipt> {
+    async fn change_invisible(&self, _: Consumer, receipt: Receipt, ms: u64) -> ItemResult<Receipt> {
         let (_, record, attempt) = self.take(receipt)?;
         let mut state = self.state.lock();
         if ms == 0 {
@@ -87,7 +100,7 @@ impl MessageApi for FakeBroker {
         Ok(receipt)
     }
 
-    async fn dead_letter(&self, _: GroupId, receipt: Receipt) -> ItemResult<()> {
+    async fn dead_letter(&self, _: Consumer, receipt: Receipt) -> ItemResult<()> {
         self.take(receipt).map(|_| ())
     }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use duolog_broker::BrokerError;
-use duolog_broker::api::{PartitionView, TopicRef, TopicView};
+use duolog_broker::api::{GroupId, PartitionView, TopicRef, TopicView};
 use duolog_broker::message_api::{HiddenHandle, Orphan, Receipt, Receive, Resolution};
 use duolog_record::{Record, RecordBatch};
 use duolog_types::{BrokerGroupId, LeaderEpoch, LogIndex, NodeId, Offset, TopicConfig, TopicId, TopicPartition};
@@ -34,6 +34,8 @@ pub struct State {
     pub ended: Vec<(HiddenHandle, Resolution)>,
     pub renewed: Vec<(NodeId, String)>,
     pub received: Vec<(NodeId, Receive)>,
+    /// Committed offsets by group, topic and partition.
+    pub committed: BTreeMap<(GroupId, TopicId, i32), Offset>,
     /// The node that took each message.
     pub taken_by: Vec<NodeId>,
     next: i64,
@@ -47,6 +49,8 @@ pub struct FakeBroker {
     pub changed: Arc<Notify>,
     /// Whether acknowledgements that rest on a lease hold.
     pub leads: Arc<std::sync::atomic::AtomicBool>,
+    /// The node that coordinates consumer groups.
+    pub coordinator: NodeId,
 }
 
 impl FakeBroker {
@@ -56,6 +60,7 @@ impl FakeBroker {
             state: Arc::default(),
             changed: Arc::default(),
             leads: Arc::new(std::sync::atomic::AtomicBool::new(true)),
+            coordinator: NodeId(0),
         }
     }
 

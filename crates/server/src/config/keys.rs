@@ -224,6 +224,12 @@ pub const KEYS: &[Key] = &[
         doc: "Milliseconds between two looks at which producers have expired (Kafka's `producer.id.expiration.check.interval.ms`).",
     },
     Key {
+        name: "broker.consumer_offset_interval_ms",
+        kind: Kind::Integer,
+        default: "5000",
+        doc: "Milliseconds between two looks at how far groups of RocketMQ clients have come, which is committed then like the offsets of Kafka's consumers (RocketMQ's `flushConsumerOffsetInterval`).",
+    },
+    Key {
         name: "memory.write_buffer_bytes",
         kind: Kind::Integer,
         default: "50331648",

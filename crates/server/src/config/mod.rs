@@ -93,6 +93,7 @@ pub struct Broker {
     pub offsets_retention_check_interval_ms: u64,
     pub producer_id_expiration_ms: u64,
     pub producer_id_expiration_check_interval_ms: u64,
+    pub consumer_offset_interval_ms: u64,
 }
 
 /// Budgets of memory.
@@ -163,6 +164,7 @@ impl Default for Broker {
             offsets_retention_check_interval_ms: 600_000,
             producer_id_expiration_ms: 86_400_000,
             producer_id_expiration_check_interval_ms: 600_000,
+            consumer_offset_interval_ms: 5_000,
         }
     }
 }
@@ -289,6 +291,7 @@ grpc_port = 7070
                 "broker.producer_id_expiration_check_interval_ms" => {
                     config.broker.producer_id_expiration_check_interval_ms.to_string()
                 }
+                "broker.consumer_offset_interval_ms" => config.broker.consumer_offset_interval_ms.to_string(),
                 _ => return None,
             })
         };

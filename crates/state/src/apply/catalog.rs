@@ -1,11 +1,12 @@
 //! Commands to the catalog.
 
-use duolog_types::{BrokerGroupId, ProducerId, TimestampMs, TopicConfig, TopicId, limits};
+use duolog_record::group::GroupId;
+use duolog_types::{BrokerGroupId, GroupConfig, ProducerId, TimestampMs, TopicConfig, TopicId, limits};
 
 use super::context::Context;
 use crate::command::{CatalogCommand, ClusterNode, Response};
 use crate::event::StateEvent;
-use crate::rows::{CatalogTopic, ClusterRow, Counter, DeletedTopic, NameRow};
+use crate::rows::{CatalogGroup, CatalogTopic, ClusterRow, Counter, DeletedTopic, NameRow};
 use crate::tables::TableId;
 use crate::{StateError, keys, reader};
 
@@ -24,6 +25,9 @@ pub(super) fn apply(context: &mut Context<'_>, command: CatalogCommand) -> Resul
         CatalogCommand::AllocateProducerIds { node: _ } => allocate_producer_ids(context),
         CatalogCommand::AddPartitions { id, added, expected_version } => {
             add_partitions(context, id, &added, expected_version)
+        }
+        CatalogCommand::PutGroupConfig { group, config, expected_version } => {
+            put_group_config(context, &group, config, expected_version)
         }
     }
 }
@@ -159,6 +163,26 @@ fn add_partitions(
     let version = bump_version(context)?;
     context.put(TableId::Catalog, keys::catalog_topic(id), &CatalogTopic { partitions, version, ..topic });
     Ok(Response::TopicChanged { version })
+}
+
+fn put_group_config(
+    context: &mut Context<'_>,
+    group: &GroupId,
+    config: GroupConfig,
+    expected: u64,
+) -> Result<Response, StateError> {
+    let found = reader::group_config(&context.tables, group)?.map_or(0, |row| row.version);
+    if found != expected {
+        return Ok(Response::VersionConflict { found, expected });
+    }
+    let version = bump_version(context)?;
+    let key = keys::catalog_group(group);
+    if config.is_empty() {
+        context.tables.delete(TableId::Catalog, key);
+    } else {
+        context.put(TableId::Catalog, key, &CatalogGroup { config, version });
+    }
+    Ok(Response::GroupConfigChanged { version })
 }
 
 fn allocate_producer_ids(context: &mut Context<'_>) -> Result<Response, StateError> {

@@ -2,7 +2,7 @@
 
 use super::context::Context;
 use crate::command::{PopUpdate, Response};
-use crate::rows::{DeliveryRow, PopCursorRow};
+use crate::rows::DeliveryRow;
 use crate::tables::TableId;
 use crate::{StateError, keys, reader};
 
@@ -17,9 +17,16 @@ pub(super) fn apply(context: &mut Context<'_>, updates: Vec<PopUpdate>) -> Resul
 }
 
 fn apply_update(context: &mut Context<'_>, update: PopUpdate) -> Result<(), StateError> {
-    let PopUpdate { group, partition, cursor, removed, extended, added } = update;
+    let PopUpdate { group, partition, cursor, removed, extended, added, forget } = update;
+    if forget {
+        let prefix = keys::pop_group(partition, &group);
+        let end =
+            keys::prefix_end(&prefix).expect("the length before a group id is below 2^15, so the prefix has an end");
+        context.tables.delete_range(TableId::Pop, prefix, end);
+        return Ok(());
+    }
     if let Some(cursor) = cursor {
-        context.put(TableId::Pop, keys::pop_cursor(partition, &group), &PopCursorRow(cursor));
+        context.put(TableId::Pop, keys::pop_cursor(partition, &group), &cursor);
     }
     for (id, offsets) in removed {
         let key = keys::pop_delivery(partition, &group, id);

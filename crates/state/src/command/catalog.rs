@@ -1,6 +1,7 @@
 //! Commands to the catalog: the cluster, its topics by name, blocks of producer ids.
 
-use duolog_types::{BrokerGroupId, NodeId, TimestampMs, TopicConfig, TopicId};
+use duolog_record::group::GroupId;
+use duolog_types::{BrokerGroupId, GroupConfig, NodeId, TimestampMs, TopicConfig, TopicId};
 use serde::{Deserialize, Serialize};
 
 /// A node as the bootstrap names it.
@@ -68,6 +69,15 @@ pub enum CatalogCommand {
         /// The data group of each new partition.
         added: Vec<BrokerGroupId>,
         /// The topic's version that the placement was made from.
+        expected_version: u64,
+    },
+    /// Replaces the configs of a consumer group, which need not exist otherwise.
+    PutGroupConfig {
+        /// The group.
+        group: GroupId,
+        /// The new explicit configs, all of them; none forgets the row.
+        config: GroupConfig,
+        /// Version of the row that the new configs were made from; 0 when there was none.
         expected_version: u64,
     },
 }

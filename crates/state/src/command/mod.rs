@@ -101,9 +101,9 @@ pub enum Response {
         /// The catalog version.
         version: u64,
     },
-    /// The topic changed since the proposer looked.
+    /// The topic, or the group's configs, changed since the proposer looked.
     VersionConflict {
-        /// The topic's version.
+        /// The version that was found.
         found: u64,
         /// The version that the proposer expected.
         expected: u64,
@@ -124,6 +124,11 @@ pub enum Response {
     CheckBacks {
         /// Positions in the command, ascending.
         counted: Vec<u32>,
+    },
+    /// The consumer group's configs were changed, at this catalog version.
+    GroupConfigChanged {
+        /// The catalog version.
+        version: u64,
     },
 }
 

@@ -12,8 +12,8 @@ use duolog_record::BatchBuilder;
 use duolog_record::entry::{Address, BatchMeta, EntryBuilder, EntryHeader};
 use duolog_record::group::{CommittedOffset, GroupId, GroupMetadata, GroupRecord, GroupState, OffsetCommit};
 use duolog_types::{
-    BrokerGroupId, Durability, LogIndex, NodeId, Offset, ProducerEpoch, ProducerId, Term, TimestampMs, TopicConfig,
-    TopicId, TopicPartition,
+    BrokerGroupId, Durability, GroupConfig, LogIndex, NodeId, Offset, ProducerEpoch, ProducerId, Term, TimestampMs,
+    TopicConfig, TopicId, TopicPartition,
 };
 
 use crate::command::{CatalogCommand, ClusterNode, Command, GroupCommand, PartitionCommand, PullBack};
@@ -310,7 +310,7 @@ impl SampleLog {
 
     fn catalog_command(&mut self) -> Command {
         let topic = self.any_topic();
-        Command::Catalog(match self.below(7) {
+        Command::Catalog(match self.below(8) {
             0 => CatalogCommand::InitCluster {
                 cluster_id: format!("cluster-{}", self.next_index),
                 nodes: vec![ClusterNode { id: NodeId(1), host: "localhost".to_owned(), kafka_port: 9092 }],
@@ -327,6 +327,12 @@ impl SampleLog {
             4 => CatalogCommand::AddPartitions {
                 id: topic_id(topic),
                 added: vec![BrokerGroupId(1)],
+                expected_version: self.below(9),
+            },
+            5 => CatalogCommand::PutGroupConfig {
+                group: GroupId(format!("g{}", self.below(2))),
+                config: GroupConfig::new((self.below(2) == 0).then_some(("retry.max.times", "3")))
+                    .expect("a known config"),
                 expected_version: self.below(9),
             },
             _ => CatalogCommand::CreateTopic {

@@ -1,9 +1,10 @@
 //! The catalog: cluster, topics by name and by id. Only in the system group.
 
+use duolog_record::group::GroupId;
 use duolog_types::TopicId;
 
 use super::{for_each, get};
-use crate::rows::{CatalogTopic, ClusterRow, Counter, DeletedTopic, NameRow};
+use crate::rows::{CatalogGroup, CatalogTopic, ClusterRow, Counter, DeletedTopic, NameRow};
 use crate::tables::{TableId, TableReader};
 use crate::{StateError, codec, keys};
 
@@ -74,4 +75,30 @@ pub fn topics(tables: &dyn TableReader) -> Result<Vec<(TopicId, CatalogTopic)>, 
         Ok(())
     })?;
     Ok(topics)
+}
+
+/// The configs of a consumer group, if any were set.
+///
+/// # Errors
+/// See [`super::applied`].
+pub fn group_config(tables: &dyn TableReader, group: &GroupId) -> Result<Option<CatalogGroup>, StateError> {
+    get(tables, TableId::Catalog, &keys::catalog_group(group))
+}
+
+/// All consumer groups with configs, by name.
+///
+/// # Errors
+/// See [`super::applied`].
+pub fn group_configs(tables: &dyn TableReader) -> Result<Vec<(GroupId, CatalogGroup)>, StateError> {
+    let mut groups = Vec::new();
+    for_each(tables, TableId::Catalog, b"g".to_vec(), Some(b"h"), |key, value| {
+        let name = std::str::from_utf8(&key[1..]).map_err(|_| StateError::BadKey {
+            table: TableId::Catalog.name(),
+            found: key.len(),
+            expected: "a group id in UTF-8",
+        })?;
+        groups.push((GroupId(name.to_owned()), codec::decode(value)?));
+        Ok(())
+    })?;
+    Ok(groups)
 }

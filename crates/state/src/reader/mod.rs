@@ -11,7 +11,10 @@ mod pop;
 mod producers;
 mod times;
 
-pub use catalog::{catalog_version, cluster, deleted_topic, next_producer_id, topic_by_id, topic_by_name, topics};
+pub use catalog::{
+    catalog_version, cluster, deleted_topic, group_config, group_configs, next_producer_id, topic_by_id, topic_by_name,
+    topics,
+};
 pub(crate) use epochs::last_epoch;
 pub use epochs::{CurrentEpoch, EpochEnd, epoch_end_offset, epoch_of, leader_epochs};
 pub use groups::{committed_offset, committed_offsets, group, groups, groups_with_offsets, stored_group};
@@ -20,7 +23,7 @@ pub use partitions::{
     Batch, PartitionState, find_batch, find_batch_by_size, hosted_topic, hosted_topics, last_batch, log_end,
     partition_row, partition_size_bytes, partition_state, scan_batches, tail,
 };
-pub use pop::{PopState, pop_groups, pop_state};
+pub use pop::{PopState, pop_cursor, pop_groups, pop_state};
 pub use producers::{producer, producers};
 pub(crate) use times::last_time_row;
 pub use times::{find_batch_by_time, max_timestamp_batch};

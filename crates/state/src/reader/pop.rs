@@ -1,7 +1,7 @@
 //! What consumer groups have taken by single messages.
 
 use duolog_record::group::GroupId;
-use duolog_types::{DeliveryId, Offset, TopicPartition};
+use duolog_types::{DeliveryId, TopicPartition};
 
 use super::{for_each, get};
 use crate::codec;
@@ -13,9 +13,21 @@ use crate::{StateError, keys};
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PopState {
     /// Every offset below was delivered or passed over; `None` when the group has taken nothing yet.
-    pub cursor: Option<Offset>,
+    pub cursor: Option<PopCursorRow>,
     /// What is delivered and not acknowledged.
     pub deliveries: Vec<(DeliveryId, DeliveryRow)>,
+}
+
+/// How far a group has taken a partition.
+///
+/// # Errors
+/// See [`pop_state`].
+pub fn pop_cursor(
+    tables: &dyn TableReader,
+    tp: TopicPartition,
+    group: &GroupId,
+) -> Result<Option<PopCursorRow>, StateError> {
+    get(tables, TableId::Pop, &keys::pop_cursor(tp, group))
 }
 
 /// What a group has taken of a partition.
@@ -23,7 +35,7 @@ pub struct PopState {
 /// # Errors
 /// When the tables fail or hold what cannot be decoded.
 pub fn pop_state(tables: &dyn TableReader, tp: TopicPartition, group: &GroupId) -> Result<PopState, StateError> {
-    let cursor = get::<PopCursorRow>(tables, TableId::Pop, &keys::pop_cursor(tp, group))?.map(|row| row.0);
+    let cursor = pop_cursor(tables, tp, group)?;
     let prefix = keys::pop_deliveries(tp, group);
     let end = keys::prefix_end(&prefix);
     let mut deliveries = Vec::new();

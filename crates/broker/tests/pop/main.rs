@@ -1,79 +1,17 @@
 //! Single messages for consumer groups on a real node, over stops and starts.
 
+#[path = "../common/mod.rs"]
 mod common;
+mod consumer_groups;
+mod node;
 
 use std::time::{Duration, Instant};
 
 use common::{Node, PATIENCE, copy_dir};
 use duolog_broker::BrokerError;
 use duolog_broker::api::{BrokerApi, Fetch, FetchPartition, GroupId, OffsetQuery, TopicRef};
-use duolog_broker::message_api::{
-    DeliveredMessage, Delivery, Filter, MessageApi, Receipt, Receive, SendMessage, TAG_HEADER,
-};
-use duolog_record::{BatchBuilder, RecordHeader};
-use duolog_types::TimestampMs;
-
-/// Longer than any test.
-const HOUR_MS: u64 = 3_600_000;
-
-fn topic() -> TopicRef {
-    TopicRef::Name("t".to_owned())
-}
-
-fn group() -> GroupId {
-    GroupId("g".to_owned())
-}
-
-fn request() -> Receive {
-    Receive {
-        group: group(),
-        client_id: "c".to_owned(),
-        topic: topic(),
-        partition: None,
-        count_max: 16,
-        filter: Filter::All,
-        invisible_ms: HOUR_MS,
-        auto_renew: false,
-        attempt_id: None,
-        attempts_max: 17,
-        wait_ms_max: 0,
-    }
-}
-
-impl Node {
-    /// Sends a message to partition 0; the key is its message group.
-    fn send(&self, value: &str, key: Option<&str>, headers: &[(&str, &str)]) {
-        let headers: Vec<RecordHeader> = headers
-            .iter()
-            .map(|(key, value)| RecordHeader { key: key.to_string().into(), value: Some(value.to_string().into()) })
-            .collect();
-        let mut builder = BatchBuilder::new();
-        let key = key.map(str::as_bytes);
-        builder.push_with_headers(TimestampMs(1), key, Some(value.as_bytes()), &headers).unwrap();
-        let batch = builder.build().unwrap().into_bytes();
-        let message = SendMessage { topic: topic(), partition: 0, batch, delivery: Delivery::Now };
-        let sent = self.runtime.block_on(self.broker.send_messages(vec![message], 30_000));
-        assert!(sent[0].is_ok(), "{sent:?}");
-    }
-
-    fn receive_with(&self, change: impl FnOnce(&mut Receive)) -> Result<Vec<DeliveredMessage>, BrokerError> {
-        let mut request = request();
-        change(&mut request);
-        self.runtime.block_on(self.broker.receive(request))
-    }
-
-    fn receive(&self, count_max: u32, invisible_ms: u64) -> Vec<DeliveredMessage> {
-        self.receive_with(|request| (request.count_max, request.invisible_ms) = (count_max, invisible_ms)).unwrap()
-    }
-
-    fn acknowledge(&self, receipt: Receipt) -> Result<(), BrokerError> {
-        self.runtime.block_on(self.broker.acknowledge(group(), vec![receipt])).remove(0)
-    }
-}
-
-fn values(messages: &[DeliveredMessage]) -> Vec<&str> {
-    messages.iter().map(|message| std::str::from_utf8(message.record.value.as_deref().unwrap()).unwrap()).collect()
-}
+use duolog_broker::message_api::{Filter, MessageApi, Receive, TAG_HEADER};
+use node::{HOUR_MS, consumer, request, topic, values};
 
 fn is_bad_receipt(result: Result<(), BrokerError>) -> bool {
     matches!(result, Err(BrokerError::InvalidReceipt(_)))
@@ -112,7 +50,7 @@ fn a_message_is_out_until_its_time_is_over_or_it_is_acknowledged_over_a_restart(
     assert!(is_bad_receipt(node.acknowledge(first[0].receipt)), "it was acknowledged");
     assert!(node.receive(16, HOUR_MS).is_empty());
     // Another group has its own view.
-    let other = node.receive_with(|request| request.group = GroupId("other".to_owned())).unwrap();
+    let other = node.receive_with(|request| request.consumer.group = GroupId("other".to_owned())).unwrap();
     assert_eq!(values(&other), ["a", "b", "c"]);
     node.stop();
 }
@@ -130,7 +68,7 @@ fn a_consumer_that_waits_gets_what_comes_and_what_is_given_back() {
         assert_eq!(values(&got), ["a"]);
         let waiting = scope.spawn(|| node.receive_with(|request| request.wait_ms_max = 30_000).unwrap());
         std::thread::sleep(Duration::from_millis(100));
-        let given_back = node.broker.change_invisible(group(), got[0].receipt, 0);
+        let given_back = node.broker.change_invisible(consumer(), got[0].receipt, 0);
         let receipt = node.runtime.block_on(given_back).unwrap();
         let again = waiting.join().unwrap();
         assert_eq!((values(&again), again[0].attempt), (vec!["a"], 2));
@@ -206,10 +144,10 @@ fn what_was_tried_too_often_becomes_a_dead_letter() {
         std::thread::sleep(Duration::from_millis(5));
         node.receive(2, HOUR_MS)
     };
-    node.runtime.block_on(node.broker.dead_letter(group(), refused[1].receipt)).unwrap();
+    node.runtime.block_on(node.broker.dead_letter(consumer(), refused[1].receipt)).unwrap();
     // Its third delivery would be one too many.
     let receipt = refused[0].receipt;
-    node.runtime.block_on(node.broker.change_invisible(group(), receipt, 0)).unwrap();
+    node.runtime.block_on(node.broker.change_invisible(consumer(), receipt, 0)).unwrap();
     assert!(node.receive_with(|request| request.attempts_max = 2).unwrap().is_empty());
     let begun = Instant::now();
     let letters = loop {
@@ -239,7 +177,7 @@ fn a_filter_passes_over_what_it_does_not_want() {
     }
     let by = |name: &str, filter: Filter| {
         let name = name.to_owned();
-        node.receive_with(|request| (request.group, request.filter) = (GroupId(name), filter))
+        node.receive_with(|request| (request.consumer.group, request.filter) = (GroupId(name), filter))
     };
     let tags = by("tags", Filter::Tags(vec!["x".to_owned(), "z".to_owned()])).unwrap();
     assert_eq!(values(&tags), ["a", "c"]);

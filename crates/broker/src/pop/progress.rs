@@ -1,0 +1,185 @@
+//! How far groups have come, as committed offsets: so every tool for Kafka's groups shows the lag of RocketMQ's, and can set them to
+//! another offset.
+//!
+//! ```text
+//!              every few seconds
+//! queue ── first message that is not settled ──▶ coordinator: committed offset, marked as ours
+//!   ▲                                                 │
+//!   └──────── seek ◀── committed by somebody else ◀───┘
+//! ```
+//!
+//! While Kafka's consumers are members of the group, the committed offsets are theirs: nothing is published, nothing sought.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use duolog_record::group::{CommittedOffset, GroupId, OffsetCommit};
+use duolog_state::command::{Command, GroupCommand, PopUpdate};
+use duolog_state::reader;
+use duolog_types::{FlushWish, Offset, TimestampMs, TopicPartition};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use super::queues::{Queue, QueueHandle};
+use super::settle::{Led, led};
+use super::start::committed;
+use crate::api::ItemResult;
+use crate::broker::Broker;
+use crate::consumers;
+use crate::produce::now;
+use crate::runtime::{GroupRuntime, storage};
+
+const TIMEOUT: Duration = Duration::from_secs(4);
+/// A group that is used says so at least this often, so that it is not forgotten.
+const ALIVE_MS: i64 = 3_600_000;
+/// Between two looks for consumers of broadcasting groups that are gone for good.
+const EXPIRY_INTERVAL: Duration = Duration::from_secs(600);
+/// The metadata of what is committed here.
+const MARK: &str = "duolog.pop";
+
+/// Whether somebody else has committed an offset since the group was here last.
+pub(super) fn is_foreign(committed: &CommittedOffset, seen: TimestampMs) -> bool {
+    committed.metadata != MARK && committed.commit_timestamp > seen
+}
+
+/// Whether Kafka's consumers are members of a group.
+pub(super) fn has_members(broker: &Broker, group: &GroupId) -> ItemResult<bool> {
+    let coordinator = broker.runtime(broker.coordinating_group(&group.0)?)?;
+    let stored = reader::stored_group(&*coordinator.tables(), group).map_err(storage)?;
+    Ok(stored.is_some_and(|stored| !stored.metadata.members.is_empty()))
+}
+
+/// What a queue has told.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Told {
+    /// The progress that was published last, if any was.
+    offset: Option<Offset>,
+    /// Since when a commit of somebody else is news.
+    since: TimestampMs,
+    /// When the queue said last that it is alive.
+    alive: TimestampMs,
+}
+
+impl Told {
+    pub(super) fn nothing() -> Self {
+        let now = now();
+        Self { offset: None, since: now, alive: now }
+    }
+}
+
+/// Runs as long as the node does.
+pub(crate) async fn publish(broker: Broker, runtime: Arc<GroupRuntime>) {
+    let mut tick = interval(Duration::from_millis(broker.settings().consumer_offset_interval_ms.max(1)));
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut expiry = Instant::now() + EXPIRY_INTERVAL;
+    loop {
+        tick.tick().await;
+        let Some(term) = *runtime.subscribe_serving().borrow() else { continue };
+        let mut commits: BTreeMap<GroupId, Vec<Published>> = BTreeMap::new();
+        for handle in runtime.pop().all(term) {
+            let mut queue = handle.lock().await;
+            let (group, partition) = (queue.pop.group().clone(), queue.pop.partition());
+            match look(&broker, &runtime, &mut queue) {
+                Ok(Some(offset)) => {
+                    drop(queue);
+                    commits.entry(group).or_default().push(Published { partition, offset, handle });
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::debug!(consumer_group = %group, %partition, %error, "cannot publish how far a group is");
+                }
+            }
+        }
+        for (group, published) in commits {
+            commit(&broker, group, published).await;
+        }
+        if Instant::now() >= expiry {
+            expiry = Instant::now() + EXPIRY_INTERVAL;
+            if let Err(error) = forget_idle(&broker, &runtime).await {
+                tracing::error!(broker_group = %runtime.id(), %error, "cannot look for consumers that are gone");
+            }
+        }
+    }
+}
+
+struct Published {
+    partition: TopicPartition,
+    offset: Offset,
+    handle: QueueHandle,
+}
+
+/// Seeks where somebody else has committed an offset; gives the progress when it is news.
+fn look(broker: &Broker, runtime: &GroupRuntime, queue: &mut Queue) -> ItemResult<Option<Offset>> {
+    let (group, partition) = (queue.pop.group().clone(), queue.pop.partition());
+    if has_members(broker, &group)? {
+        return Ok(None);
+    }
+    if let Some(sought) = committed(broker, &group, partition)?.filter(|found| is_foreign(found, queue.told.since)) {
+        tracing::info!(consumer_group = %group, %partition, offset = %sought.offset, "a group is set to another offset");
+        let update = queue.pop.seek(sought.offset, now());
+        queue.told = Told { offset: None, ..Told::nothing() };
+        submit(runtime, queue, update);
+        return Ok(Some(sought.offset));
+    }
+    if queue.is_used && now().0 - queue.told.alive.0 >= ALIVE_MS {
+        queue.is_used = false;
+        queue.told.alive = now();
+        let update = queue.pop.touch(now());
+        submit(runtime, queue, update);
+    }
+    let progress = queue.pop.progress();
+    Ok((queue.told.offset != Some(progress)).then_some(progress))
+}
+
+/// Nobody waits: when it fails, the queue is loaded anew, and looked at again.
+fn submit(runtime: &GroupRuntime, queue: &Queue, update: PopUpdate) {
+    drop(runtime.pop().submit(queue, update));
+    runtime.wakeups().wake(&[queue.pop.partition()]);
+}
+
+async fn commit(broker: &Broker, group: GroupId, published: Vec<Published>) {
+    let commit_timestamp = now();
+    let offset = |at: &Published| {
+        let committed =
+            CommittedOffset { offset: at.offset, leader_epoch: None, metadata: MARK.to_owned(), commit_timestamp };
+        (at.partition, committed)
+    };
+    let offsets = published.iter().map(offset).collect();
+    let command = Command::Groups(GroupCommand::CommitOffsets(OffsetCommit { group: group.clone(), offsets }));
+    let Ok(coordinator) = broker.coordinating_group(&group.0) else { return };
+    match broker.propose(coordinator, &command, FlushWish::Now, Instant::now() + TIMEOUT).await {
+        Ok(_) => {
+            for at in published {
+                at.handle.lock().await.told.offset = Some(at.offset);
+            }
+        }
+        Err(error) => {
+            tracing::debug!(consumer_group = %group, %error, "how far a group is could not be published; again later");
+        }
+    }
+}
+
+/// Forgets the consumers of broadcasting groups that nobody has heard of for as long as committed offsets are kept.
+async fn forget_idle(broker: &Broker, runtime: &GroupRuntime) -> ItemResult<()> {
+    let before = now().0.saturating_sub(i64::try_from(broker.settings().offsets_retention_ms).unwrap_or(i64::MAX));
+    let catalog = broker.catalog();
+    let tables = runtime.tables();
+    let mut idle = Vec::new();
+    for (topic, partitions) in catalog.hosted_by(runtime.id()) {
+        for partition in partitions.into_iter().map(|partition| TopicPartition { topic: topic.id, partition }) {
+            for group in reader::pop_groups(&*tables, partition).map_err(storage)? {
+                let cursor = reader::pop_cursor(&*tables, partition, &group).map_err(storage)?;
+                let is_idle = cursor.is_none_or(|cursor| cursor.at.0 < before);
+                if is_idle && consumers::broadcasting(&catalog, &group).is_some() {
+                    idle.push((group, partition));
+                }
+            }
+        }
+    }
+    for (group, partition) in idle {
+        tracing::info!(consumer_group = %group, %partition, "a consumer of a broadcasting group is forgotten");
+        let Led { runtime, handle } = led(broker, &group, partition).await?;
+        runtime.pop().forget(&mut *handle.lock().await).await?;
+    }
+    Ok(())
+}

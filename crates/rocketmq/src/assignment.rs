@@ -1,0 +1,160 @@
+//! Which queues of a topic each consumer of a group asks, by the group's strategy. Pure: every node that knows the same consumers
+//! comes to the same result, so none has to remember anything.
+
+use duolog_types::AssignmentStrategy;
+
+/// Places of a consumer on the ring of hashes.
+const RING_PLACES: u32 = 16;
+
+/// The numbers of the queues, of `queues` in all, that `consumer` asks. `consumers` are ordered and each there once.
+///
+/// `Shared` gives all.
+pub(crate) fn assigned(
+    strategy: AssignmentStrategy,
+    queues: usize,
+    consumers: &[String],
+    consumer: &str,
+) -> Vec<usize> {
+    let Some(own) = consumers.iter().position(|other| other == consumer) else { return Vec::new() };
+    let is_own: Box<dyn FnMut(&usize) -> bool> = match strategy {
+        AssignmentStrategy::Shared => Box::new(|_| true),
+        AssignmentStrategy::Averaging => {
+            let (each, more) = (queues / consumers.len(), queues % consumers.len());
+            let first = own * each + own.min(more);
+            let count = each + usize::from(own < more);
+            Box::new(move |queue| (first..first + count).contains(queue))
+        }
+        AssignmentStrategy::AveragingByCircle => Box::new(move |queue| queue % consumers.len() == own),
+        AssignmentStrategy::ConsistentHashing => {
+            let ring = Ring::new(consumers);
+            Box::new(move |queue| ring.owner(*queue) == own)
+        }
+        AssignmentStrategy::Sticky => {
+            let owners = sticky(queues, consumers);
+            Box::new(move |queue| owners[*queue] == own)
+        }
+    };
+    (0..queues).filter(is_own).collect()
+}
+
+/// A ring on which each consumer has some places, and a queue belongs to the next one.
+struct Ring(Vec<(u64, usize)>);
+
+impl Ring {
+    fn new(consumers: &[String]) -> Self {
+        let place = |own: usize, number: u32| (hash(consumers[own].as_bytes(), u64::from(number)), own);
+        let mut ring: Vec<_> =
+            (0..consumers.len()).flat_map(|own| (0..RING_PLACES).map(move |number| place(own, number))).collect();
+        ring.sort_unstable();
+        Self(ring)
+    }
+
+    fn owner(&self, queue: usize) -> usize {
+        let at = (hash(b"queue", queue as u64), 0);
+        let next = self.0.partition_point(|place| *place < at);
+        self.0[next % self.0.len()].1
+    }
+}
+
+/// The owner of each queue: the consumer that ranks highest for it and has room. Each has as many as the others, give or take one, and
+/// when a consumer comes or goes few queues move that need not.
+fn sticky(queues: usize, consumers: &[String]) -> Vec<usize> {
+    let mut ranked: Vec<(u64, usize, usize)> = (0..queues)
+        .flat_map(|queue| {
+            (0..consumers.len()).map(move |own| (hash(consumers[own].as_bytes(), queue as u64), queue, own))
+        })
+        .collect();
+    ranked.sort_unstable_by(|one, other| other.cmp(one));
+    let (each, mut more) = (queues / consumers.len(), queues % consumers.len());
+    let mut counts = vec![0; consumers.len()];
+    let mut owners = vec![None; queues];
+    for (_, queue, own) in ranked {
+        let has_room = counts[own] < each || (counts[own] == each && more > 0);
+        if owners[queue].is_none() && has_room {
+            more -= usize::from(counts[own] == each);
+            counts[own] += 1;
+            owners[queue] = Some(own);
+        }
+    }
+    owners.into_iter().map(|owner| owner.expect("there is room for every queue")).collect()
+}
+
+/// FNV-1a, and then mixed: names that differ in their last letter must not lie side by side.
+fn hash(name: &[u8], number: u64) -> u64 {
+    let bytes = name.iter().chain(number.to_le_bytes().iter()).copied().collect::<Vec<u8>>();
+    let hash = bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3));
+    let hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    hash ^ (hash >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [AssignmentStrategy; 4] = [
+        AssignmentStrategy::Averaging,
+        AssignmentStrategy::AveragingByCircle,
+        AssignmentStrategy::ConsistentHashing,
+        AssignmentStrategy::Sticky,
+    ];
+
+    fn names(count: usize) -> Vec<String> {
+        (0..count).map(|number| format!("host-{number}@1@x")).collect()
+    }
+
+    fn owners(strategy: AssignmentStrategy, queues: usize, consumers: &[String]) -> Vec<String> {
+        let mut owners = vec![None; queues];
+        for consumer in consumers {
+            for queue in assigned(strategy, queues, consumers, consumer) {
+                assert_eq!(owners[queue].replace(consumer.clone()), None, "{strategy:?}: queue {queue} twice");
+            }
+        }
+        owners.into_iter().map(|owner| owner.expect("every queue has a consumer")).collect()
+    }
+
+    #[test]
+    fn every_queue_has_exactly_one_consumer() {
+        for strategy in ALL {
+            for (queues, consumers) in [(1, 1), (8, 3), (3, 8), (16, 4), (100, 7), (0, 2)] {
+                assert_eq!(owners(strategy, queues, &names(consumers)).len(), queues);
+            }
+        }
+    }
+
+    #[test]
+    fn rocketmqs_averaging_and_circle() {
+        let consumers = names(3);
+        let of = |strategy, at: usize| assigned(strategy, 8, &consumers, &consumers[at]);
+        assert_eq!(of(AssignmentStrategy::Averaging, 0), [0, 1, 2]);
+        assert_eq!(of(AssignmentStrategy::Averaging, 2), [6, 7]);
+        assert_eq!(of(AssignmentStrategy::AveragingByCircle, 1), [1, 4, 7]);
+    }
+
+    #[test]
+    fn all_but_consistent_hashing_are_even() {
+        for strategy in [ALL[0], ALL[1], ALL[3]] {
+            let consumers = names(5);
+            let counts = consumers.iter().map(|name| assigned(strategy, 52, &consumers, name).len());
+            assert!(counts.clone().all(|count| count == 10 || count == 11), "{strategy:?}: {counts:?}");
+        }
+    }
+
+    #[test]
+    fn few_queues_move_when_a_consumer_leaves() {
+        let (before, mut after) = (names(5), names(5));
+        let gone = after.remove(2);
+        for (strategy, moves_max) in [(AssignmentStrategy::Sticky, 12), (AssignmentStrategy::ConsistentHashing, 0)] {
+            let (old, new) = (owners(strategy, 100, &before), owners(strategy, 100, &after));
+            let moved = old.iter().zip(&new).filter(|(old, new)| **old != gone && old != new).count();
+            assert!(moved <= moves_max, "{strategy:?}: {moved} queues moved that need not");
+        }
+    }
+
+    #[test]
+    fn a_stranger_gets_nothing() {
+        assert!(assigned(AssignmentStrategy::Averaging, 8, &names(2), "nobody").is_empty());
+    }
+}
