@@ -49,6 +49,7 @@ pub struct Node {
 #[derive(Debug, Clone, Copy)]
 pub struct Ports {
     pub kafka: u16,
+    pub rocketmq: u16,
     pub http: u16,
     pub grpc: u16,
 }
@@ -86,6 +87,10 @@ impl Cluster {
     pub fn bootstrap(&self) -> String {
         let hosts: Vec<String> = self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.ports.kafka)).collect();
         hosts.join(",")
+    }
+
+    pub fn rocketmq_ports(&self) -> Vec<u16> {
+        self.nodes.iter().map(|node| node.ports.rocketmq).collect()
     }
 
     pub fn kill(&mut self, node: u32) -> Result<()> {
@@ -282,6 +287,7 @@ struct NodeConfig {
 #[derive(Serialize)]
 struct Listen {
     kafka: String,
+    rocketmq: String,
     http: String,
     grpc: String,
 }
@@ -296,6 +302,7 @@ struct Peer {
     id: u32,
     host: &'static str,
     kafka_port: u16,
+    rocketmq_port: u16,
     http_port: u16,
     grpc_port: u16,
 }
@@ -308,6 +315,7 @@ impl NodeConfig {
             id,
             host: "127.0.0.1",
             kafka_port: ports.kafka,
+            rocketmq_port: ports.rocketmq,
             http_port: ports.http,
             grpc_port: ports.grpc,
         };
@@ -316,7 +324,7 @@ impl NodeConfig {
             node_id,
             data_dir: data_dir.to_path_buf(),
             broker_groups: BROKER_GROUPS,
-            listen: Listen { kafka: at(own.kafka), http: at(own.http), grpc: at(own.grpc) },
+            listen: Listen { kafka: at(own.kafka), rocketmq: at(own.rocketmq), http: at(own.http), grpc: at(own.grpc) },
             log: Log { segment_size_bytes: SEGMENT_SIZE_BYTES },
             nodes: (0..).zip(ports).map(peer).collect(),
         }
@@ -328,9 +336,11 @@ fn free_ports(node_count: u32) -> Result<Vec<Ports>> {
     for block in 0..100 {
         let base = PORT_BASE + 100 * block;
         let ports: Vec<Ports> = (0..node_count as u16)
-            .map(|i| Ports { kafka: base + 3 * i, http: base + 3 * i + 1, grpc: base + 3 * i + 2 })
+            .map(|i| base + 4 * i)
+            .map(|first| Ports { kafka: first, http: first + 1, grpc: first + 2, rocketmq: first + 3 })
             .collect();
-        let all: Vec<u16> = ports.iter().flat_map(|ports| [ports.kafka, ports.http, ports.grpc]).collect();
+        let of_node = |ports: &Ports| [ports.kafka, ports.http, ports.grpc, ports.rocketmq];
+        let all: Vec<u16> = ports.iter().flat_map(of_node).collect();
         // All are held until the block is judged, so that one is not counted twice.
         let held: Vec<TcpListener> =
             all.iter().filter_map(|port| TcpListener::bind(("127.0.0.1", *port)).ok()).collect();

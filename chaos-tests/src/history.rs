@@ -8,12 +8,18 @@ use std::io::{self, BufRead, Write};
 
 use serde::{Deserialize, Serialize};
 
+pub mod messages;
+
+use messages::{MessageEvent, MessageTopic};
+
 /// A whole run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct History {
     pub run: Run,
     /// Indexed by [`Place::topic`].
     pub topics: Vec<Topic>,
+    /// Indexed by [`messages::Spot::topic`]. Empty in a run without RocketMQ clients.
+    pub message_topics: Vec<MessageTopic>,
     /// In the order of recording, which is nearly, not exactly, the order of time.
     pub events: Vec<Event>,
 }
@@ -253,12 +259,15 @@ pub enum Event {
         applied_index: u64,
         hash: String,
     },
+
+    /// Something about single messages; the object has a field `message` beside `kind`.
+    Message(MessageEvent),
 }
 
 impl History {
-    /// One JSON object per line: first run and topics, then an event per line.
+    /// One JSON object per line: first the run and its topics, then an event per line.
     pub fn write(&self, to: &mut impl Write) -> io::Result<()> {
-        serde_json::to_writer(&mut *to, &Head { run: self.run.clone(), topics: self.topics.clone() })?;
+        serde_json::to_writer(&mut *to, &self.head())?;
         writeln!(to)?;
         for event in &self.events {
             serde_json::to_writer(&mut *to, event)?;
@@ -272,9 +281,13 @@ impl History {
     pub fn read(from: impl BufRead) -> io::Result<History> {
         let mut lines = from.lines();
         let head = lines.next().ok_or(io::ErrorKind::UnexpectedEof)??;
-        let Head { run, topics } = serde_json::from_str(&head)?;
+        let Head { run, topics, message_topics } = serde_json::from_str(&head)?;
         let events = lines.map(|line| Ok(serde_json::from_str(&line?)?)).collect::<io::Result<_>>()?;
-        Ok(History { run, topics, events })
+        Ok(History { run, topics, message_topics, events })
+    }
+
+    fn head(&self) -> Head {
+        Head { run: self.run.clone(), topics: self.topics.clone(), message_topics: self.message_topics.clone() }
     }
 }
 
@@ -282,6 +295,8 @@ impl History {
 struct Head {
     run: Run,
     topics: Vec<Topic>,
+    #[serde(default)]
+    message_topics: Vec<MessageTopic>,
 }
 
 impl Value {
@@ -315,7 +330,8 @@ impl Value {
     }
 }
 
-fn fnv1a(bytes: &[u8]) -> u64 {
+/// FNV-1a with 64 bits.
+pub fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 

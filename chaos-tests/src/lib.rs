@@ -6,6 +6,8 @@
 //! observers─┘    (events)          └─ … one file per property
 //! ```
 //!
+//! The workload has Kafka clients and, on topics of their own, RocketMQ clients ([`workload::messages`], judged by [`check::messages`]).
+//!
 //! [`history`] and [`check`] are pure: no clock, no IO, no client. The simulation records the same `History` and uses the
 //! same checkers. Everything else drives a real cluster and is only used by the `duolog-chaos` binary.
 

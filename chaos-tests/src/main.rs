@@ -41,6 +41,9 @@ struct Options {
     /// No consumer groups.
     #[arg(long)]
     no_groups: bool,
+    /// No RocketMQ clients.
+    #[arg(long)]
+    no_messages: bool,
     /// Select the modes by Kafka's own topic configs instead of `duolog.*`.
     #[arg(long)]
     kafka_config_names: bool,
@@ -106,6 +109,7 @@ fn run_new(options: &Options) -> Result<Outcome> {
         seed,
         node_count: options.nodes,
         with_groups: !options.no_groups,
+        with_messages: !options.no_messages,
         config_names: if options.kafka_config_names { ConfigNames::Kafka } else { ConfigNames::Duolog },
         modes: options.mode.clone(),
         records_per_second: options.rate,

@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+mod messages;
+
+use crate::check::messages::MessageCounts;
 use crate::check::{Findings, TopicCounts, Verdict, Violation};
 use crate::history::{History, Sync};
 
@@ -37,6 +40,8 @@ struct Summary<'a> {
     duration_ms: u64,
     /// By mode, as `sync/async`.
     modes: BTreeMap<String, &'a TopicCounts>,
+    /// By topic.
+    messages: BTreeMap<&'a str, &'a MessageCounts>,
     error_lines: usize,
     notes: &'a [String],
     kept: Option<&'a Path>,
@@ -64,6 +69,7 @@ pub fn json(history: &History, findings: &Findings, remarks: &Remarks) -> String
         seed: history.run.seed,
         duration_ms: history.run.load_end_ms - history.run.load_begin_ms,
         modes: history.topics.iter().zip(&findings.topics).map(|(topic, counts)| (topic.mode(), counts)).collect(),
+        messages: history.message_topics.iter().map(|topic| topic.name.as_str()).zip(&findings.messages).collect(),
         error_lines: remarks.error_lines.len(),
         notes: &remarks.notes,
         kept: remarks.kept.as_deref(),
@@ -96,6 +102,7 @@ pub fn table(history: &History, findings: &Findings, remarks: &Remarks) -> Strin
             counts.longest_no_ack_ms
         );
     }
+    text += &messages::table(history, &findings.messages);
     let _ = writeln!(text, "\nlongest time without an acknowledgement: {} ms", longest_no_ack_ms(findings));
     for note in &remarks.notes {
         let _ = writeln!(text, "note: {note}");
@@ -177,6 +184,9 @@ mod tests {
         let last: serde_json::Value = serde_json::from_str(text.lines().last().expect("a line")).expect("JSON");
         for key in ["violations", "kills", "pauses", "acked", "longest_no_ack_ms", "seed", "verdict"] {
             assert!(!last[key].is_null(), "{key} is missing in {last}");
+        }
+        for key in ["acked", "open", "redelivered", "settled", "dead_letters"] {
+            assert!(!last["messages"]["letters"][key].is_null(), "{key} is missing in {last}");
         }
         for key in ["acked", "consumed", "lost_allowed", "lost_violation"] {
             assert!(!last["modes"]["sync/async"][key].is_null(), "{key} is missing in {last}");

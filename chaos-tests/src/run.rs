@@ -15,6 +15,7 @@ use crate::history::{Event, History, Run};
 use crate::observe::{self, Leaders};
 use crate::recorder::{Recorder, wait_until};
 use crate::report::Remarks;
+use crate::workload::messages::{self, Messages};
 use crate::workload::topics::ConfigNames;
 use crate::workload::{Shared, Threads, final_read, group, probe, producer, tail, topics};
 
@@ -40,6 +41,8 @@ pub struct Settings {
     pub seed: u64,
     pub node_count: u32,
     pub with_groups: bool,
+    /// RocketMQ clients, too.
+    pub with_messages: bool,
     pub config_names: ConfigNames,
     /// Modes to test, as `sync-async`; empty: all.
     pub modes: Vec<String>,
@@ -63,22 +66,25 @@ pub fn run(settings: &Settings, progress: &dyn Fn(&str), on_fault: &mut dyn FnMu
     let shared = Arc::new(Shared {
         bootstrap: cluster.bootstrap(),
         topics: topics::of_modes(&settings.modes, settings.with_groups),
+        message_topics: if settings.with_messages { messages::topics::all() } else { Vec::new() },
         recorder: Recorder::start(),
     });
-    topics::create(&shared.bootstrap, &shared.topics, settings.config_names)?;
+    topics::create(&shared.bootstrap, &shared.topics, settings.config_names, &shared.message_topics)?;
 
     progress(&format!("load and faults for {:?}", settings.duration));
     let readers = start_readers(&shared)?;
     let leaders = Arc::new(Leaders::default());
     let observers = start_observers(&shared, &leaders);
     let producers = start_producers(&shared, settings.records_per_second);
+    let messages = settings.with_messages.then(|| Messages::start(&shared, cluster.rocketmq_ports())).transpose()?;
     let load_begin_ms = shared.recorder.now_ms();
     Faults::new(&shared, &leaders, settings.seed, settings.only_pauses, on_fault)
         .run(&mut cluster, settings.duration)?;
     let load_end_ms = shared.recorder.now_ms();
 
     progress("the faults are over: recovery");
-    let recovered = recover(&shared, &mut cluster, producers);
+    messages.iter().for_each(Messages::end_load);
+    let recovered = recover(&shared, &mut cluster, producers, messages);
     readers.join()?;
     observers.join()?;
     recovered?;
@@ -95,6 +101,9 @@ pub fn run(settings: &Settings, progress: &dyn Fn(&str), on_fault: &mut dyn FnMu
             remarks.notes.push(format!("committed offsets of {} cannot be read: {error:#}", shared.name(topic)));
         }
     }
+    if let Err(error) = messages::read_back(&shared) {
+        remarks.notes.push(format!("topics of messages cannot be read: {error:#}"));
+    }
     if let Err(why) = observe::compare_replicas(&shared, cluster.nodes(), REPLICAS_LIMIT) {
         remarks.notes.push(format!("replicas are not compared: {why}"));
     }
@@ -106,7 +115,8 @@ pub fn run(settings: &Settings, progress: &dyn Fn(&str), on_fault: &mut dyn FnMu
 
     let Settings { seed, node_count, only_pauses, .. } = *settings;
     let run = Run { seed, node_count, only_pauses, load_begin_ms, load_end_ms };
-    let history = History { run, topics: shared.topics.clone(), events: shared.recorder.take() };
+    let (topics, message_topics) = (shared.topics.clone(), shared.message_topics.clone());
+    let history = History { run, topics, message_topics, events: shared.recorder.take() };
     let findings = check::check(&history);
     if settings.keep || findings.verdict() != Verdict::Passed {
         store(&history, &settings.dir.join("history.jsonl"))?;
@@ -117,8 +127,8 @@ pub fn run(settings: &Settings, progress: &dyn Fn(&str), on_fault: &mut dyn FnMu
     Ok(Outcome { history, findings, remarks })
 }
 
-/// All nodes up, the load's records settled, a probe per topic. What does not recover is recorded, not an error.
-fn recover(shared: &Arc<Shared>, cluster: &mut Cluster, producers: Threads) -> Result<()> {
+/// All nodes up, the load's records settled, a probe per topic, messages delivered. What does not recover is recorded, not an error.
+fn recover(shared: &Arc<Shared>, cluster: &mut Cluster, producers: Threads, messages: Option<Messages>) -> Result<()> {
     cluster.raise_all()?;
     wait_until(RECOVERY_LIMIT, || cluster.unhealthy().is_empty());
     for node in cluster.unhealthy() {
@@ -128,6 +138,7 @@ fn recover(shared: &Arc<Shared>, cluster: &mut Cluster, producers: Threads) -> R
     for topic in 0..shared.topics.len() as u16 {
         probe::run(shared, topic, PROBE_PRODUCER_BASE + u32::from(topic))?;
     }
+    messages.map_or(Ok(()), Messages::drain)?;
     std::thread::sleep(CATCH_UP);
     Ok(())
 }

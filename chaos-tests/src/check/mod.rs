@@ -12,6 +12,7 @@ pub mod equal_replicas;
 pub mod high_watermark;
 pub mod liveness;
 pub mod lost;
+pub mod messages;
 pub mod order;
 #[cfg(test)]
 pub mod planted;
@@ -25,6 +26,7 @@ pub use view::View;
 use serde::Serialize;
 
 use crate::history::{History, Place};
+use messages::MessageCounts;
 
 /// A promise that was not kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -57,6 +59,8 @@ pub struct Findings {
     pub inconclusive: Vec<String>,
     /// Indexed like [`History::topics`].
     pub topics: Vec<TopicCounts>,
+    /// Indexed like [`History::message_topics`].
+    pub messages: Vec<MessageCounts>,
     pub kills: u64,
     pub pauses: u64,
 }
@@ -109,5 +113,6 @@ pub fn check(history: &History) -> Findings {
     liveness::check(&view, &mut findings);
     processes::check(&view, &mut findings);
     enough::check(&view, &mut findings);
+    messages::check(history, &mut findings);
     findings
 }

@@ -1,7 +1,9 @@
 //! A clean history, and ways to spoil it: each checker's tests plant one violation and ask that it is found.
 //!
 //! Two topics of two partitions, 1,250 records each in ten seconds, alternating over the partitions; a tail reader and a
-//! group member saw all; a follower is killed twice.
+//! group member saw all; a follower is killed twice. And [`messages`] of RocketMQ clients.
+
+pub mod messages;
 
 use super::{Findings, Verdict, check};
 use crate::history::{Event, Fault, History, Place, Run, Sync, Topic, Value, WatermarkSource};
@@ -57,13 +59,15 @@ impl Plant {
         };
         let topics = vec![topic("sync", Sync::Sync), topic("async", Sync::Async)];
         let run = Run { seed: 1, node_count: 3, only_pauses: false, load_begin_ms: 0, load_end_ms: LOAD_MS };
-        let mut plant = Plant { history: History { run, topics, events: Vec::new() } };
+        let mut plant =
+            Plant { history: History { run, topics, message_topics: messages::topics(), events: Vec::new() } };
         for topic in [SYNC, ASYNC] {
             plant.fill(topic);
         }
         for (round, time_ms) in [(1, 2_000), (2, 7_000)] {
             plant.fault(round, FOLLOWER, time_ms, Fault::Kill);
         }
+        plant.fill_messages();
         plant
     }
 
@@ -288,4 +292,8 @@ fn a_clean_history_passes() {
     assert_eq!(findings.kills, 2);
     assert_eq!(findings.topics[0].acked, RECORD_COUNT);
     assert_eq!(findings.topics[0].consumed, RECORD_COUNT);
+    let letters = &findings.messages[usize::from(messages::LETTERS)];
+    assert_eq!((letters.delivered, letters.redelivered, letters.settled, letters.dead_letters), (64, 64, 32, 32));
+    let transactions = &findings.messages[usize::from(messages::TRANSACTION)];
+    assert_eq!((transactions.committed, transactions.rolled_back, transactions.asked), (48, 16, 22));
 }

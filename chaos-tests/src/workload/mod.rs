@@ -1,9 +1,11 @@
-//! The clients of a run: per topic two idempotent producers, a tail reader, and (where wanted) a group of two members.
+//! The clients of a run. Kafka's: per topic two idempotent producers, a tail reader, and (where wanted) a group of two members.
+//! RocketMQ's are in [`messages`].
 //!
 //! Each is a thread that works until it is told to stop and writes what it learns into the recorder.
 
 pub mod final_read;
 pub mod group;
+pub mod messages;
 pub mod probe;
 pub mod producer;
 pub mod tail;
@@ -15,6 +17,7 @@ use std::thread::JoinHandle;
 
 use anyhow::{Result, anyhow};
 
+use crate::history::messages::MessageTopic;
 use crate::history::{Place, Topic};
 use crate::recorder::Recorder;
 
@@ -22,6 +25,8 @@ use crate::recorder::Recorder;
 pub struct Shared {
     pub bootstrap: String,
     pub topics: Vec<Topic>,
+    /// Of RocketMQ clients; empty when there are none.
+    pub message_topics: Vec<MessageTopic>,
     pub recorder: Recorder,
 }
 

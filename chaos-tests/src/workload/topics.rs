@@ -1,4 +1,4 @@
-//! One topic per durability mode, made through the Kafka admin API.
+//! One topic per durability mode, and those of RocketMQ clients, made through the Kafka admin API.
 
 use std::time::Duration;
 
@@ -7,6 +7,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 
 use crate::client;
+use crate::history::messages::{Kind, MessageTopic};
 use crate::history::{Sync, Topic};
 
 pub const PARTITION_COUNT: i32 = 4;
@@ -36,9 +37,10 @@ pub fn of_modes(only: &[String], has_group: bool) -> Vec<Topic> {
     topics
 }
 
-pub fn create(bootstrap: &str, topics: &[Topic], names: ConfigNames) -> Result<()> {
+pub fn create(bootstrap: &str, topics: &[Topic], names: ConfigNames, message_topics: &[MessageTopic]) -> Result<()> {
     let admin: AdminClient<DefaultClientContext> = client::base(bootstrap).create()?;
-    let wanted: Vec<NewTopic> = topics.iter().map(|topic| new_topic(topic, names)).collect();
+    let of_kafka = topics.iter().map(|topic| new_topic(topic, names));
+    let wanted: Vec<NewTopic> = of_kafka.chain(message_topics.iter().map(new_message_topic)).collect();
     let options = AdminOptions::new().request_timeout(Some(CREATE_LIMIT)).operation_timeout(Some(CREATE_LIMIT));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let created = runtime
@@ -62,4 +64,17 @@ fn new_topic(topic: &Topic, names: ConfigNames) -> NewTopic<'_> {
             new.set("min.insync.replicas", min_insync_replicas).set("flush.messages", flush_messages)
         }
     }
+}
+
+fn new_message_topic(topic: &MessageTopic) -> NewTopic<'_> {
+    let message_type = match topic.kind {
+        Kind::Normal | Kind::Letters => "NORMAL",
+        Kind::Fifo => "FIFO",
+        Kind::Delay => "DELAY",
+        Kind::Transaction => "TRANSACTION",
+    };
+    NewTopic::new(&topic.name, topic.partition_count, TopicReplication::Fixed(-1))
+        .set("message.type", message_type)
+        .set("duolog.replication", topic.replication.as_str())
+        .set("duolog.flush", topic.flush.as_str())
 }

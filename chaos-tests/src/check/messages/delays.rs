@@ -1,0 +1,72 @@
+//! A delayed message is given to nobody before its time, and is there in the end unless its recall may have happened.
+
+use super::view::MessageView;
+use crate::check::Findings;
+use crate::history::messages::{Form, Outcome};
+
+const PROPERTY: &str = "message_delays";
+
+/// The broker counts in whole milliseconds, the history in others.
+const ROUNDING_MS: u64 = 2;
+
+pub fn check(view: &MessageView, findings: &mut Findings) {
+    for (time_ms, spot, value, by) in view.given() {
+        if let Some(Form::Delayed { due_ms }) = view.sends.get(&value).map(|sends| sends.form)
+            && time_ms + ROUNDING_MS < due_ms
+        {
+            let text = format!("{by} was given {value:?} at {time_ms} ms, {} ms too early", due_ms - time_ms);
+            findings.at_spot(PROPERTY, view, spot, text);
+        }
+    }
+    for (value, sends) in &view.sends {
+        let Form::Delayed { due_ms } = sends.form else { continue };
+        let Some(acked_ms) = sends.acked_ms() else { continue };
+        let recalls = view.recalls.get(value).map_or(&[][..], Vec::as_slice);
+        let may_be_recalled = recalls.iter().any(|recall| !matches!(recall.outcome, Outcome::Refused(_)));
+        if view.whole.contains(&sends.topic) && !may_be_recalled && !view.spots.contains_key(value) {
+            let text = format!("{value:?}, acknowledged at {acked_ms} ms and due at {due_ms} ms, never came");
+            findings.of_message(PROPERTY, view, sends.topic, text);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::check::planted::messages::{DELAY, spot_of};
+    use crate::check::planted::{Plant, finds};
+    use crate::history::messages::{Form, MessageEvent};
+
+    #[test]
+    fn a_message_before_its_time() {
+        for by_kafka in [true, false] {
+            let mut plant = Plant::clean();
+            let (of, value) = plant.first_final(DELAY);
+            let due_ms = plant.find_message(|event| match event {
+                MessageEvent::Sent { value: sent, form: Form::Delayed { due_ms }, .. } if *sent == value => {
+                    Some(*due_ms)
+                }
+                _ => None,
+            });
+            plant.change_first(|event| match event {
+                MessageEvent::Read { spot, time_ms, .. } if by_kafka && *spot == of => {
+                    *time_ms = due_ms - 10;
+                    true
+                }
+                MessageEvent::Delivered { spot, time_ms, .. } if !by_kafka && *spot == of => {
+                    *time_ms = due_ms - 10;
+                    true
+                }
+                _ => false,
+            });
+            finds(&plant, "message_delays");
+        }
+    }
+
+    #[test]
+    fn a_message_that_never_comes() {
+        let mut plant = Plant::clean();
+        let (spot, _) = plant.first_final(DELAY);
+        plant.retain_messages(|event| spot_of(event) != Some(spot));
+        finds(&plant, "message_delays");
+    }
+}

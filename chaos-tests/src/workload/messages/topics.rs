@@ -1,0 +1,33 @@
+//! The topics of RocketMQ clients: each kind of message in the modes that promise to survive kills.
+
+use crate::history::Sync;
+use crate::history::messages::{Kind, MessageTopic};
+use crate::workload::topics::PARTITION_COUNT;
+
+/// Both with synchronous replication; letters in one of them.
+pub fn all() -> Vec<MessageTopic> {
+    let mut topics = Vec::new();
+    for kind in [Kind::Normal, Kind::Fifo, Kind::Delay, Kind::Transaction] {
+        for flush in [Sync::Sync, Sync::Async] {
+            topics.push(topic(kind, flush));
+        }
+    }
+    topics.push(topic(Kind::Letters, Sync::Async));
+    topics
+}
+
+fn topic(kind: Kind, flush: Sync) -> MessageTopic {
+    let name = format!("messages-{}-{}", word(kind), flush.as_str());
+    let group = format!("group-of-{name}");
+    MessageTopic { name, kind, replication: Sync::Sync, flush, partition_count: PARTITION_COUNT, group }
+}
+
+fn word(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Normal => "normal",
+        Kind::Fifo => "fifo",
+        Kind::Delay => "delay",
+        Kind::Transaction => "transaction",
+        Kind::Letters => "letters",
+    }
+}
