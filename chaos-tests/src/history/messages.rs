@@ -80,11 +80,12 @@ pub enum Outcome {
 pub enum MessageEvent {
     /// One attempt to send. `offset`: the answer's, of messages that are visible at once.
     Sent { asked_ms: u64, time_ms: u64, topic: u16, value: Value, form: Form, outcome: Outcome, offset: Option<i64> },
-    /// A consumer was given a message by the receive call `call`. Of one call the order of recording is the order of the answer.
+    /// Consumer `reader` was given a message by its receive call `call`. Of one call the order of recording is the order of the answer.
     /// `receipt` is a digest of the receipt handle.
     Delivered {
         asked_ms: u64,
         time_ms: u64,
+        reader: u32,
         call: u64,
         spot: Spot,
         value: Value,

@@ -7,7 +7,7 @@ use crate::check::Findings;
 use crate::history::messages::Kind;
 
 /// Acknowledged sends per second in which the topic acknowledged any.
-const ACKED_PER_AVAILABLE_SECOND: u64 = 4;
+const ACKED_PER_AVAILABLE_SECOND: u64 = 2;
 
 pub fn check(view: &MessageView, findings: &mut Findings) {
     for topic in 0..view.topics.len() as u16 {

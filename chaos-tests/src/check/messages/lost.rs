@@ -16,10 +16,11 @@ pub fn check(view: &MessageView, findings: &mut Findings) {
             check_kept(view, findings, *value);
         }
     }
-    for (spot, value) in &view.finals {
+    // A dead letter may be one because the answers with all its deliveries were lost.
+    for (spot, value) in view.finals.iter().filter(|(spot, _)| !view.dead_letters.contains_key(spot)) {
         match view.deliveries_at.get(spot) {
             None => findings.at_spot(PROPERTY, view, *spot, format!("{value:?} was never delivered")),
-            Some(deliveries) if !view.may_be_settled(*spot) && !view.dead_letters.contains_key(spot) => {
+            Some(deliveries) if !view.may_be_settled(*spot) => {
                 let last = view.deliveries[*deliveries.last().expect("an index only of deliveries")];
                 let text = format!(
                     "{value:?} was delivered last at {} ms (attempt {}), is not acknowledged, and never came again",

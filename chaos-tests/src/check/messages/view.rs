@@ -149,7 +149,9 @@ impl<'a> MessageView<'a> {
                 let sends = self.sends.entry(value).or_insert(Sends { topic, form, attempts: Vec::new() });
                 sends.attempts.push(Attempt { time_ms, outcome, offset });
             }
-            &MessageEvent::Delivered { asked_ms, time_ms, call, spot, value, attempt, receipt, invisible_ms } => {
+            &MessageEvent::Delivered {
+                asked_ms, time_ms, call, spot, value, attempt, receipt, invisible_ms, ..
+            } => {
                 self.deliveries_at.entry(spot).or_default().push(self.deliveries.len());
                 self.deliveries.push(Delivery { asked_ms, time_ms, call, spot, value, attempt, receipt, invisible_ms });
             }

@@ -175,6 +175,7 @@ impl Plant {
         self.push_message(MessageEvent::Delivered {
             asked_ms,
             time_ms,
+            reader: 1,
             call,
             spot,
             value,
@@ -275,6 +276,7 @@ impl Plant {
         self.push_message(MessageEvent::Delivered {
             asked_ms,
             time_ms,
+            reader: 2,
             call: u64::MAX,
             spot,
             value,
@@ -328,7 +330,7 @@ impl Plant {
         }
     }
 
-    /// Two acknowledged sends per second.
+    /// An acknowledged send per second.
     pub fn slow_down_sends(&mut self, of: u16) {
         let mut next_ms = 0;
         for event in self.messages_mut() {
@@ -336,7 +338,7 @@ impl Plant {
                 && *topic == of
             {
                 *time_ms = next_ms;
-                next_ms += 500;
+                next_ms += 1_000;
             }
         }
     }

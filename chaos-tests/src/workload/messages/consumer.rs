@@ -51,6 +51,8 @@ struct Consumer {
     context: Arc<Context>,
     client: Client,
     topic: u16,
+    /// Unique in the run.
+    reader: u32,
 }
 
 pub async fn run(context: Arc<Context>, topic: u16, member: usize) {
@@ -59,7 +61,8 @@ pub async fn run(context: Arc<Context>, topic: u16, member: usize) {
     let is_push = member > 0;
     let (is_fifo, partition_count) = (of_topic.kind == Kind::Fifo, of_topic.partition_count);
     client.describe(&settings(of_topic, is_push), None);
-    let mut consumer = Consumer { context, client, topic };
+    let reader = 10 * u32::from(topic) + member as u32;
+    let mut consumer = Consumer { context, client, topic, reader };
     let mut queue = -1;
     let mut attempt_id = None;
     while consumer.context.phase() != Phase::Over {
@@ -78,7 +81,7 @@ pub async fn run(context: Arc<Context>, topic: u16, member: usize) {
 impl Consumer {
     /// What was given and is to be acknowledged, and whether the answer was lost.
     async fn receive(&mut self, queue: i32, attempt_id: Option<String>) -> (Vec<Held>, bool) {
-        let Self { context, client, topic, .. } = self;
+        let Self { context, client, topic, reader } = self;
         let of_topic = context.topic(*topic);
         let invisible = if of_topic.kind == Kind::Letters { INVISIBLE_LETTER } else { INVISIBLE };
         let request = ReceiveMessageRequest {
@@ -95,7 +98,8 @@ impl Consumer {
             long_polling_timeout: Some(codec::duration(if queue >= 0 { POLL_OF_ONE } else { POLL })),
             attempt_id,
         };
-        let given = Given { asked_ms: context.now_ms(), call: context.number(), topic: *topic, invisible };
+        let (asked_ms, call) = (context.now_ms(), context.number());
+        let given = Given { asked_ms, reader: *reader, call, topic: *topic, invisible };
         let mut held = Vec::new();
         let result = receive(client, request, |message| held.extend(take(context, &given, &message))).await;
         (held, matches!(result, Err(Failure::Lost(_))))
@@ -161,6 +165,7 @@ impl Consumer {
 /// What all messages of an answer have in common.
 struct Given {
     asked_ms: u64,
+    reader: u32,
     call: u64,
     topic: u16,
     invisible: Duration,
@@ -178,6 +183,7 @@ fn take(context: &Context, given: &Given, message: &Message) -> Option<Held> {
     context.record(MessageEvent::Delivered {
         asked_ms: given.asked_ms,
         time_ms: context.now_ms(),
+        reader: given.reader,
         call: given.call,
         spot,
         value,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::{Offset, TopicPartitionList};
@@ -12,12 +12,12 @@ use super::codec;
 use crate::client;
 use crate::history::messages::{MessageEvent, Spot};
 use crate::history::{Event, Value};
+use crate::recorder::wait_until;
 use crate::workload::{Shared, Stop};
 
 const POLL: Duration = Duration::from_millis(100);
 /// Without a record for so long, a topic counts as unreadable.
 const SILENCE_LIMIT: Duration = Duration::from_secs(20);
-const ASK_LIMIT: Duration = Duration::from_secs(5);
 
 /// Follows a topic from the start until told to stop.
 pub fn follow(shared: &Shared, topic: u16, stop: &Stop) -> Result<()> {
@@ -39,8 +39,8 @@ pub fn follow(shared: &Shared, topic: u16, stop: &Stop) -> Result<()> {
 /// Reads a topic from the start to the end.
 pub fn read_back(shared: &Shared, topic: u16) -> Result<()> {
     let record = |event| shared.recorder.record(Event::Message(event));
-    let name = &shared.message_topics[usize::from(topic)].name;
-    let ends = read_all(shared, name, |message| {
+    let of_topic = &shared.message_topics[usize::from(topic)];
+    let ends = read_all(shared, &of_topic.name, of_topic.partition_count, |message| {
         let spot = Spot { topic, partition: message.partition(), offset: message.offset() };
         record(MessageEvent::FinalRecord { spot, value: value(message) });
     })?;
@@ -51,13 +51,22 @@ pub fn read_back(shared: &Shared, topic: u16) -> Result<()> {
 }
 
 /// (partition, high watermark, whether it was reached) of each partition.
-fn read_all(shared: &Shared, topic: &str, mut each: impl FnMut(&BorrowedMessage<'_>)) -> Result<Vec<(i32, i64, bool)>> {
+fn read_all(
+    shared: &Shared,
+    topic: &str,
+    partition_count: i32,
+    mut each: impl FnMut(&BorrowedMessage<'_>),
+) -> Result<Vec<(i32, i64, bool)>> {
     let consumer: BaseConsumer = client::reader(&shared.bootstrap).create()?;
-    let metadata = consumer.fetch_metadata(Some(topic), ASK_LIMIT)?;
-    let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions()).map(|partition| partition.id());
     let (mut next, mut ends) = (BTreeMap::new(), BTreeMap::new());
-    for partition in partitions {
-        let (start, end) = consumer.fetch_watermarks(topic, partition, ASK_LIMIT)?;
+    for partition in 0..partition_count {
+        let mut answer = None;
+        wait_until(SILENCE_LIMIT, || {
+            answer = consumer.fetch_watermarks(topic, partition, client::ASK_LIMIT).ok();
+            answer.is_some()
+        });
+        let (start, end) =
+            answer.with_context(|| format!("nobody tells the offsets of {topic} partition {partition}"))?;
         next.insert(partition, start);
         ends.insert(partition, end);
     }
