@@ -130,8 +130,12 @@ pub fn run(settings: &Settings, progress: &dyn Fn(&str), on_fault: &mut dyn FnMu
 /// All nodes up, the load's records settled, a probe per topic, messages delivered. What does not recover is recorded, not an error.
 fn recover(shared: &Arc<Shared>, cluster: &mut Cluster, producers: Threads, messages: Option<Messages>) -> Result<()> {
     cluster.raise_all()?;
-    wait_until(RECOVERY_LIMIT, || cluster.unhealthy().is_empty());
-    for node in cluster.unhealthy() {
+    let mut unhealthy = Vec::new();
+    wait_until(RECOVERY_LIMIT, || {
+        unhealthy = cluster.unhealthy();
+        unhealthy.is_empty()
+    });
+    for node in unhealthy {
         shared.recorder.record(Event::NodeNotReady { node, waited_ms: RECOVERY_LIMIT.as_millis() as u64 });
     }
     producers.join()?;

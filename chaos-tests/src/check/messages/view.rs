@@ -144,37 +144,37 @@ impl<'a> MessageView<'a> {
     }
 
     fn take(&mut self, event: &'a MessageEvent, ends_read: &mut BTreeMap<(u16, i32), bool>) {
-        match event {
-            &MessageEvent::Sent { time_ms, topic, value, form, ref outcome, offset, .. } => {
+        match *event {
+            MessageEvent::Sent { time_ms, topic, value, form, ref outcome, offset, .. } => {
                 let sends = self.sends.entry(value).or_insert(Sends { topic, form, attempts: Vec::new() });
                 sends.attempts.push(Attempt { time_ms, outcome, offset });
             }
-            &MessageEvent::Delivered {
+            MessageEvent::Delivered {
                 asked_ms, time_ms, call, spot, value, attempt, receipt, invisible_ms, ..
             } => {
                 self.deliveries_at.entry(spot).or_default().push(self.deliveries.len());
                 self.deliveries.push(Delivery { asked_ms, time_ms, call, spot, value, attempt, receipt, invisible_ms });
             }
-            &MessageEvent::Settled { asked_ms, time_ms, spot, ref outcome, .. } => {
+            MessageEvent::Settled { asked_ms, time_ms, spot, ref outcome, .. } => {
                 self.settles.entry(spot).or_default().push(Settle { asked_ms, time_ms, outcome });
             }
-            &MessageEvent::Ended { asked_ms, value, transaction, end, asked, ref outcome, .. } => {
+            MessageEvent::Ended { asked_ms, value, transaction, end, asked, ref outcome, .. } => {
                 let ended = Ended { asked_ms, transaction, end, asked, outcome };
                 self.ends.entry(value).or_default().push(ended);
             }
-            &MessageEvent::Recalled { time_ms, value, ref outcome, .. } => {
+            MessageEvent::Recalled { time_ms, value, ref outcome, .. } => {
                 self.recalls.entry(value).or_default().push(Recall { time_ms, outcome });
             }
-            &MessageEvent::Read { time_ms, spot, value } => self.reads.push(Read { time_ms, spot, value }),
-            &MessageEvent::FinalRecord { spot, value } => {
+            MessageEvent::Read { time_ms, spot, value } => self.reads.push(Read { time_ms, spot, value }),
+            MessageEvent::FinalRecord { spot, value } => {
                 self.finals.insert(spot, value);
                 self.spots.entry(value).or_default().push(spot);
             }
-            &MessageEvent::FinalEnd { topic, partition, read_all, .. } => {
+            MessageEvent::FinalEnd { topic, partition, read_all, .. } => {
                 ends_read.insert((topic, partition), read_all);
             }
-            &MessageEvent::DeadLetter { origin, value } => drop(self.dead_letters.insert(origin, value)),
-            &MessageEvent::Drained { waited_ms, owed } => self.drained = Some((waited_ms, owed)),
+            MessageEvent::DeadLetter { origin, value } => drop(self.dead_letters.insert(origin, value)),
+            MessageEvent::Drained { waited_ms, owed } => self.drained = Some((waited_ms, owed)),
         }
     }
 }
