@@ -4,7 +4,7 @@
 # Exit code 0: every client passed. 1: one did not. 2: the run itself could not be done.
 set -uo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-for part in cluster install load judge; do . "$here/lib/$part.sh"; done
+for part in cluster install processes load judge; do . "$here/lib/$part.sh"; done
 
 usage="usage: run.sh [--binary PATH] [--only NAME,…] [--duration SECONDS]
 clients: ${all_clients[*]}"

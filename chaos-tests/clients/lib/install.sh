@@ -1,9 +1,10 @@
-# Installs clients at the versions of their manifests, sourced by run.sh.
+# Installs clients at the versions of their manifests, sourced by run.sh and run-rocketmq.sh.
 #
-# Wants: $here, $cache. Gives install_client NAME, which sets `version`, `command` (an array to which `produce …` or `consume …` is
+# Wants: $here, $cache. Gives install_client NAME, which sets `version`, `command` (an array to which a verb and its arguments are
 # added) and `stores_once` (whether the producer is idempotent by default), or says in a sentence what is missing.
 
 all_clients=(kafka-console kafka-verifiable kcat confluent-kafka aiokafka franz-go kafkajs java)
+all_rocketmq_clients=(rocketmq-java rocketmq-go rocketmq-python rocketmq-node)
 
 install_client() {
   stores_once=no
@@ -19,21 +20,35 @@ install_client() {
       command=(bash "$here/kcat/client.sh") ;;
     confluent-kafka | aiokafka)
       version=$(sed -n "s/^$1==//p" "$here/python/requirements.txt")
-      install_python && command=("$cache/python/bin/python" "$here/python/${1%-kafka}_client.py") ;;
+      install_python python && command=("$cache/python/bin/python" "$here/python/${1%-kafka}_client.py") ;;
     franz-go)
       stores_once=yes
-      install_franz && command=("$cache/franz/client") ;;
+      install_go franz franz-go && command=("$cache/franz/client") ;;
     kafkajs)
-      install_kafkajs && command=(env "NODE_PATH=$cache/kafkajs/node_modules" KAFKAJS_NO_PARTITIONER_WARNING=1
+      install_npm kafkajs && command=(env "NODE_PATH=$cache/kafkajs/node_modules" KAFKAJS_NO_PARTITIONER_WARNING=1
         node "$here/kafkajs/client.js") ;;
     java)
       stores_once=yes
       install_maven java && javac -cp "$cache/java/lib/*" -d "$cache/java/classes" "$here/java/Client.java" &&
         command=(java -cp "$cache/java/classes:$cache/java/lib/*" Client) ;;
+    rocketmq-java)
+      install_maven rocketmq/java &&
+        javac -cp "$cache/rocketmq/java/lib/*" -d "$cache/rocketmq/java/classes" "$here"/rocketmq/java/*.java &&
+        command=(java -Xmx192m -XX:TieredStopAtLevel=1 -Drocketmq.log.root=. -cp "$cache/rocketmq/java/classes:$cache/rocketmq/java/lib/*"
+          Client) ;;
+    rocketmq-go)
+      install_go rocketmq/go golang/v5 && command=("$cache/rocketmq/go/client") ;;
+    rocketmq-python)
+      version=$(sed -n "s/^rocketmq-python-client==//p" "$here/rocketmq/python/requirements.txt")
+      install_python rocketmq/python && command=("$cache/rocketmq/python/bin/python" "$here/rocketmq/python/client.py") ;;
+    rocketmq-node)
+      install_npm rocketmq/node && command=(env "NODE_PATH=$cache/rocketmq/node/node_modules" node "$here/rocketmq/node/client.js") ;;
   esac
 }
 
-# Kafka's jars, with what they need.
+# Each takes the directory of the manifest, which is also that in the cache.
+#
+# The jars of a pom.xml, with what they need.
 install_maven() {
   version=$(sed -n 's:.*<client.version>\(.*\)</client.version>.*:\1:p' "$here/$1/pom.xml")
   needs javac "a JDK, version 17 or newer," && needs mvn "Maven" || return
@@ -48,25 +63,25 @@ install_python() {
     echo "Python must be version 3.11 or newer, and is $(python3 -V)." >&2
     return 1
   fi
-  is_current python "$here/python/requirements.txt" && return
-  fresh python && python3 -m venv "$cache/python" &&
-    "$cache/python/bin/pip" install -q --cache-dir "$cache/pip" -r "$here/python/requirements.txt" &&
-    set_current python "$here/python/requirements.txt"
+  is_current "$1" "$here/$1/requirements.txt" && return
+  fresh "$1" && python3 -m venv "$cache/$1" &&
+    "$cache/$1/bin/pip" install -q --cache-dir "$cache/pip" -r "$here/$1/requirements.txt" &&
+    set_current "$1" "$here/$1/requirements.txt"
 }
 
-# Go itself knows what is up to date.
-install_franz() {
-  version=$(sed -n 's:.*franz-go v\([^ ]*\)$:\1:p' "$here/franz/go.mod")
-  needs go "Go" && mkdir -p "$cache/franz" && (cd "$here/franz" &&
-    GOMODCACHE=$cache/go/mod GOCACHE=$cache/go/build GOFLAGS="-modcacherw ${GOFLAGS:-}" go build -o "$cache/franz/client" .)
+# install_go DIRECTORY MODULE: Go itself knows what is up to date; the module's name ends with MODULE.
+install_go() {
+  version=$(sed -n "s:.*$2 v\\([^ ]*\\)\$:\\1:p" "$here/$1/go.mod")
+  needs go "Go" && mkdir -p "$cache/$1" && (cd "$here/$1" &&
+    GOMODCACHE=$cache/go/mod GOCACHE=$cache/go/build GOFLAGS="-modcacherw ${GOFLAGS:-}" go build -o "$cache/$1/client" .)
 }
 
-install_kafkajs() {
-  version=$(sed -n 's/.*"kafkajs": "\(.*\)"$/\1/p' "$here/kafkajs/package.json")
+install_npm() {
+  version=$(sed -n '/"dependencies"/,/}/s/.*": "\(.*\)"$/\1/p' "$here/$1/package.json")
   needs node "Node.js" && needs npm "npm" || return
-  is_current kafkajs "$here/kafkajs/package.json" && return
-  fresh kafkajs && cp "$here/kafkajs/package.json" "$cache/kafkajs" && (cd "$cache/kafkajs" &&
-    npm install --silent --no-audit --no-fund --cache "$cache/npm") && set_current kafkajs "$here/kafkajs/package.json"
+  is_current "$1" "$here/$1/package.json" && return
+  fresh "$1" && cp "$here/$1/package.json" "$cache/$1" && (cd "$cache/$1" &&
+    npm install --silent --no-audit --no-fund --cache "$cache/npm") && set_current "$1" "$here/$1/package.json"
 }
 
 needs() { command -v "$1" > /dev/null || { echo "$2 is not installed: there is no \`$1\` on the PATH." >&2 && false; }; }
