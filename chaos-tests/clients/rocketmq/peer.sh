@@ -6,7 +6,7 @@
 # differences.
 
 peer_grpc_port=$((port_base + 5))
-probe_limit_s=300
+probe_limit_s=400
 probe_groups=(fields fifo delay tags sql ack late change short long receive-short receive-many attempts)
 
 # rocketmq.sh keeps what it installs in the cache, so that only the ports differ from its own.

@@ -37,8 +37,10 @@ func send(options map[string]string) {
 		lanes.Go(func() {
 			for number := lane; number < count; number += laneCount {
 				time.Sleep(time.Until(begin.Add(time.Duration(number) * time.Second / time.Duration(rate))))
+				// The same when it is sent again: what got no answer may be stored.
+				due := time.Unix(time.Now().Unix()+3+int64(number%5), 0)
 				for {
-					err := sendOne(producer, options["topic"], kind, number, laneCount)
+					err := sendOne(producer, options["topic"], kind, number, laneCount, due)
 					if err == nil {
 						break
 					}
@@ -54,7 +56,7 @@ func send(options map[string]string) {
 	check(producer.GracefulStop())
 }
 
-func sendOne(producer rmq.Producer, topic, kind string, number, laneCount int) error {
+func sendOne(producer rmq.Producer, topic, kind string, number, laneCount int, due time.Time) error {
 	id := fmt.Sprintf("%s-%d", kind, number)
 	message := &rmq.Message{Topic: topic, Body: []byte(id)}
 	message.SetTag(kind)
@@ -66,7 +68,6 @@ func sendOne(producer rmq.Producer, topic, kind string, number, laneCount int) e
 		message.SetMessageGroup(group)
 		detail = group
 	case "delay":
-		due := time.Unix(time.Now().Unix()+3+int64(number%5), 0)
 		message.SetDelayTimestamp(due)
 		detail = due.UnixMilli()
 	case "transaction":

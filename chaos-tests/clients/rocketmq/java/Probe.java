@@ -32,6 +32,7 @@ class Probe {
     final Map<String, String> options;
     final String prefix;
     final Map<String, Producer> producers = new TreeMap<>();
+    final TreeSet<String> begun = new TreeSet<>();
 
     Probe(Map<String, String> options) {
         this.options = options;
@@ -91,7 +92,7 @@ class Probe {
                         + new TreeMap<>(message.getProperties()) + ", group " + message.getMessageGroup().orElse("-") + ", due "
                         + message.getDeliveryTimestamp().isPresent() + ", born in time "
                         + (message.getBornTimestamp() >= before && message.getBornTimestamp() <= System.currentTimeMillis())
-                        + ", born host is ours " + message.getBornHost().equals(java.net.InetAddress.getLocalHost().getHostName())
+                        + ", born host " + message.getBornHost()
                         + ", attempt " + message.getDeliveryAttempt();
             }
         });
@@ -120,7 +121,7 @@ class Probe {
         FilterExpression tags = new FilterExpression("a || b", FilterExpressionType.TAG);
         probe("tag filter a || b", () -> filtered("tags", tags));
         for (String sql : List.of("color = 'red' AND n > 3", "color IS NULL", "n BETWEEN 2 AND 3 OR color IN ('red')", "color LIKE 'r%'",
-                "n = '4'", "missing > 3", "color ===", "TAGS = 'a'")) {
+                "color ===", "TAGS = 'a'")) {
             probe("SQL filter " + sql, () -> filtered("sql", new FilterExpression(sql, FilterExpressionType.SQL92)));
         }
     }
@@ -283,7 +284,10 @@ class Probe {
         SimpleConsumer consumer = Client.PROVIDER.newSimpleConsumerBuilder().setClientConfiguration(Client.configuration(options))
                 .setConsumerGroup(prefix + "-" + group).setAwaitDuration(Duration.ofSeconds(5))
                 .setSubscriptionExpressions(Map.of(prefix + "-" + topic, filter)).build();
-        takeFor(consumer, 2);
+        // A new group begins at the end of the topic, once it has received.
+        if (begun.add(group)) {
+            takeFor(consumer, 2);
+        }
         return consumer;
     }
 

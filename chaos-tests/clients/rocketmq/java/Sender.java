@@ -22,6 +22,7 @@ class Sender {
     final int rate;
     final int laneCount;
     Producer producer;
+    long begin;
 
     Sender(Map<String, String> options) {
         this.options = options;
@@ -39,7 +40,7 @@ class Sender {
                 .setTransactionChecker(this::check)
                 .build();
         Client.print("ready");
-        long begin = System.currentTimeMillis();
+        begin = System.currentTimeMillis();
         List<Thread> lanes = new ArrayList<>();
         for (int lane = 0; lane < laneCount; lane++) {
             int first = lane;
@@ -81,7 +82,8 @@ class Sender {
                 acknowledged(id, producer.send(builder.setMessageGroup(group).build()), group);
             }
             case "delay" -> {
-                long due = (System.currentTimeMillis() / 1000 + 3 + number % 5) * 1000;
+                // The same when it is sent again: what got no answer may be stored.
+                long due = ((begin + number * 1000L / rate) / 1000 + 3 + number % 5) * 1000;
                 acknowledged(id, producer.send(builder.setDeliveryTimestamp(due).build()), due);
             }
             case "transaction" -> sendInTransaction(id, builder.build(), PLANS[number % PLANS.length]);
@@ -108,6 +110,9 @@ class Sender {
         String id = Client.text(message);
         String plan = PLANS[Integer.parseInt(id.substring(id.indexOf('-') + 1)) % PLANS.length];
         boolean commit = plan.endsWith("commit");
+        // As long as a look-up takes. After a quick answer the library ends the transaction on the thread that brought the question, and
+        // waits there; its pool has one thread per core, and when all of them wait nothing is answered any more.
+        sleepUntil(System.currentTimeMillis() + 20);
         Client.print("decided", id, System.currentTimeMillis(), commit ? "commit" : "rollback", "check");
         return commit ? TransactionResolution.COMMIT : TransactionResolution.ROLLBACK;
     }

@@ -24,7 +24,9 @@ async function send(options, asked) {
   const lane = async (first) => {
     for (let number = first; number < count; number += laneCount) {
       await sleep(begin + (number * 1000) / rate - Date.now());
-      await sendUntilAcknowledged(producer, topic, type, number, laneCount);
+      // The same when it is sent again: what got no answer may be stored.
+      const due = 1000 * (Math.floor(Date.now() / 1000) + 3 + (number % 5));
+      await sendUntilAcknowledged(producer, topic, type, number, laneCount, due);
     }
   };
   await Promise.all([...Array(laneCount).keys()].map(lane));
@@ -33,10 +35,10 @@ async function send(options, asked) {
   await producer.shutdown();
 }
 
-async function sendUntilAcknowledged(producer, topic, type, number, laneCount) {
+async function sendUntilAcknowledged(producer, topic, type, number, laneCount, due) {
   for (;;) {
     try {
-      return await sendOne(producer, topic, type, number, laneCount);
+      return await sendOne(producer, topic, type, number, laneCount, due);
     } catch (error) {
       console.error(`${type}-${number} is not acknowledged: ${error}`);
       await sleep(500);
@@ -44,15 +46,15 @@ async function sendUntilAcknowledged(producer, topic, type, number, laneCount) {
   }
 }
 
-async function sendOne(producer, topic, type, number, laneCount) {
+async function sendOne(producer, topic, type, number, laneCount, due) {
   const id = `${type}-${number}`;
   const message = { topic, tag: type, keys: [id], body: Buffer.from(id) };
   let detail = "-";
   if (type === "fifo") {
     detail = message.messageGroup = `group-${number % laneCount}`;
   } else if (type === "delay") {
-    detail = 1000 * (Math.floor(Date.now() / 1000) + 3 + (number % 5));
-    message.deliveryTimestamp = new Date(detail);
+    detail = due;
+    message.deliveryTimestamp = new Date(due);
   } else if (type === "transaction") {
     return sendInTransaction(producer, message, id, PLANS[number % PLANS.length]);
   }

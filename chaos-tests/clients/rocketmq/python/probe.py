@@ -1,6 +1,5 @@
 """The verb probe: what the client sees of good and bad calls, a line each."""
 
-import os
 import re
 import time
 
@@ -68,7 +67,7 @@ class Probe:
                 age_s = time.time() - message.born_timestamp / 1000
                 return (
                     f"body {message.body.decode()}, tag {message.tag}, keys {message.keys}, properties {message.properties}, "
-                    f"born in time {-1 < age_s < 30}, born host is ours {message.born_host == os.uname().nodename}, "
+                    f"born in time {-1 < age_s < 30}, born host {message.born_host}, "
                     f"attempt {message.delivery_attempt}"
                 )
 

@@ -29,7 +29,9 @@ def run(options, asked):
     def lane(first):
         for number in range(first, count, lane_count):
             time.sleep(max(0, begin + number / rate - time.monotonic()))
-            send_until_acknowledged(producer, options["topic"], options["type"], number, lane_count)
+            # The same when it is sent again: what got no answer may be stored. The library takes seconds.
+            due_s = int(time.time()) + 3 + number % 5
+            send_until_acknowledged(producer, options["topic"], options["type"], number, lane_count, due_s)
 
     lanes = [threading.Thread(target=lane, args=(first,), daemon=True) for first in range(lane_count)]
     for thread in lanes:
@@ -41,16 +43,16 @@ def run(options, asked):
     producer.shutdown()
 
 
-def send_until_acknowledged(producer, topic, type, number, lane_count):
+def send_until_acknowledged(producer, topic, type, number, lane_count, due_s):
     while True:
         try:
-            return send(producer, topic, type, number, lane_count)
+            return send(producer, topic, type, number, lane_count, due_s)
         except Exception as error:
             err(f"{type}-{number} is not acknowledged: {error!r}")
             time.sleep(0.5)
 
 
-def send(producer, topic, type, number, lane_count):
+def send(producer, topic, type, number, lane_count, due_s):
     id = f"{type}-{number}"
     message = Message()
     message.topic, message.body, message.tag, message.keys = topic, id.encode(), type, id
@@ -58,9 +60,8 @@ def send(producer, topic, type, number, lane_count):
     if type == "fifo":
         detail = message.message_group = f"group-{number % lane_count}"
     elif type == "delay":
-        # The library takes seconds.
-        message.delivery_timestamp = int(time.time()) + 3 + number % 5
-        detail = 1000 * message.delivery_timestamp
+        message.delivery_timestamp = due_s
+        detail = 1000 * due_s
     elif type == "transaction":
         return send_in_transaction(producer, message, id, PLANS[number % len(PLANS)])
     receipt = producer.send(message)
