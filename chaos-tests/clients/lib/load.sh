@@ -1,6 +1,7 @@
 # One client's load while nodes are killed, sourced by run.sh.
 #
-# Wants: $binary, $work, $bootstrap, $duration_s, $command and the functions of cluster.sh and processes.sh. A producer writes `acked` (lines NUMBER TIME_MS), a group member `read` (lines NUMBER PARTITION OFFSET).
+# Wants: $binary, $work, $bootstrap, $duration_s, $command and the functions of cluster.sh and processes.sh. A producer writes `acked`
+# (lines NUMBER TIME_MS), a group member `read` (lines NUMBER PARTITION OFFSET).
 #
 #   members 1 and 2 ─────────── member 2 stops and starts ───────────────── all read ── SIGTERM
 #        producer  ──── kill ──── kill ──── kill ──── kill ──── … ── last acknowledgement

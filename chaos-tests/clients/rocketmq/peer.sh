@@ -16,7 +16,8 @@ peer() {
 }
 
 start_peer() {
-  { peer install && peer start 1; } > "$work/peer.log" 2>&1 && return
+  local installed=${PEERS_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/broker-peers}/rocketmq/lib/.complete
+  { [ -e "$installed" ] || peer install; } > "$work/peer.log" 2>&1 && peer start 1 >> "$work/peer.log" 2>&1 && return
   echo "the real RocketMQ does not start; the end of $work/peer.log:" >&2
   tail -n 5 "$work/peer.log" >&2
   return 1

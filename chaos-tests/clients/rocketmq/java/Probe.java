@@ -26,7 +26,7 @@ class Probe {
         Object run() throws Exception;
     }
 
-    static final Pattern VARYING = Pattern.compile("request-id=[^,\\]]*, |\\b01[0-9A-F]{32}\\b|\\d{10,}|127\\.0\\.0\\.1:\\d+");
+    static final Pattern VARYING = Pattern.compile("request-id=[^,\\]]*, |\\b01[0-9A-F]{32}\\b|\\d{10,}|127\\.0\\.0\\.1:\\d+|\"[\\w-]{30,}\"");
     static final int MIB = 1 << 20;
 
     final Map<String, String> options;

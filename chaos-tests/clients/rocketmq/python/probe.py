@@ -18,7 +18,7 @@ from rocketmq import (
     TransactionResolution,
 )
 
-VARYING = re.compile(r"\b01[0-9A-F]{32}\b|\d{10,}|127\.0\.0\.1:\d+|client_id:\S+")
+VARYING = re.compile(r"\b01[0-9A-F]{32}\b|\d{10,}|127\.0\.0\.1:\d+|client_id:\S+|\"[\w-]{30,}\"")
 MIB = 1 << 20
 
 
@@ -174,6 +174,8 @@ class Receiving:
 
     def __enter__(self):
         self.consumer.startup()
+        # The real RocketMQ fails when it does not know the client's settings yet.
+        time.sleep(3)
         # A new group begins at the end of the topic, once it has received.
         self.receive(2)
         return self
