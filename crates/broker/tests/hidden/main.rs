@@ -108,7 +108,7 @@ fn what_is_hidden_outlives_a_restart() {
     node.hide("late", Delivery::At(late));
     assert_eq!(node.recall(recalled), Ok(()));
     // Until the first recall is applied, another one is the same once more.
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     while !is_invalid(node.recall(recalled)) {
         assert!(begun.elapsed() < PATIENCE, "it can be recalled again and again");
     }
