@@ -210,7 +210,10 @@ async fn configs_are_replaced_as_a_whole_and_those_of_brokers_are_read_only() {
             (resource(4, "0", vec![config("num.partitions", Some("7"))]), invalid),
             (resource(4, "0", vec![]), 0),
             (resource(4, "1", vec![]), invalid),
-            (resource(32, "g", vec![]), invalid),
+            (resource(32, "g", vec![config("retry.max.times", Some("3"))]), 0),
+            (resource(32, "g", vec![config("retry.max.times", Some("x"))]), code(ResponseError::InvalidConfig)),
+            (resource(32, "g", vec![config("flush.ms", Some("7"))]), code(ResponseError::InvalidConfig)),
+            (resource(16, "metrics", vec![]), invalid),
         ] {
             let response = client.call(version, AlterConfigsRequest::default().with_resources(vec![wanted])).await;
             let answer = &response.responses[0];

@@ -429,7 +429,7 @@ async fn configs_are_described_and_altered() {
             resource(2, "no").with_configuration_keys(None),
             resource(4, "0").with_configuration_keys(None),
             resource(4, "9").with_configuration_keys(None),
-            resource(32, "g").with_configuration_keys(None),
+            resource(16, "m").with_configuration_keys(None),
         ]);
         let request = if version >= 3 { request.with_include_documentation(true) } else { request };
         let results = client.call(version, request).await.results;
