@@ -42,4 +42,5 @@ mod wakeups;
 pub use broker::{Broker, Settings};
 pub use durability::{LedExposure, TopicDurability};
 pub use error::BrokerError;
+pub use hidden::{Transaction, TransactionState};
 pub use leader_log::Exposure;

@@ -2,7 +2,7 @@
 //!
 //! - `topic`, `produce`, `consume`, `group`: over the Kafka protocol, as any other client, with the client in `client`;
 //! - `cluster`: over the calls between nodes;
-//! - `durability`: over HTTP, `/durability` of every node; [`report`] is its form.
+//! - `durability`, `transaction`: over HTTP, of every node; [`report`] and [`transaction_report`] are the forms.
 //!
 //! Each command is a clap type with a `run` that blocks until it is done. What people and scripts rely on (tables, JSON,
 //! exit codes) is described in `docs/cli.md`.
@@ -17,11 +17,13 @@ mod consume;
 mod durability;
 mod exit;
 mod group;
+mod http;
 mod output;
 mod produce;
 mod run;
 mod time;
 mod topic;
+mod transaction;
 
 pub use cluster::ClusterCommand;
 pub use consume::ConsumeCommand;
@@ -31,3 +33,4 @@ pub use group::GroupCommand;
 pub use output::{Out, OutputClosed, OutputFormat, Table};
 pub use produce::ProduceCommand;
 pub use topic::TopicCommand;
+pub use transaction::{TransactionCommand, report as transaction_report};

@@ -95,9 +95,39 @@ fn days_since_epoch(year: i64, month: i64, day: i64) -> i64 {
     days_before_year + days_before_month + day - 1 - 719_162
 }
 
+/// A time as people read it, in UTC: `2026-11-23T10:00:00.000Z`. What has no year of four digits stays a number.
+pub(crate) fn format_ms(ms: i64) -> String {
+    let (mut day, of_day_ms) = (ms.div_euclid(MS_PER_DAY), ms.rem_euclid(MS_PER_DAY));
+    let mut year = 1970 + day.div_euclid(366);
+    if !(1970..9_000).contains(&year) {
+        return ms.to_string();
+    }
+    while days_since_epoch(year + 1, 1, 1) <= day {
+        year += 1;
+    }
+    day -= days_since_epoch(year, 1, 1);
+    let mut month = 1;
+    while day >= days_in_month(year, month) {
+        day -= days_in_month(year, month);
+        month += 1;
+    }
+    let (hour, minute) = (of_day_ms / 3_600_000, of_day_ms / 60_000 % 60);
+    let (second, fraction) = (of_day_ms / 1_000 % 60, of_day_ms % 1_000);
+    format!("{year:04}-{month:02}-{:02}T{hour:02}:{minute:02}:{second:02}.{fraction:03}Z", day + 1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_is_written_as_it_is_read() {
+        for ms in [0, 951_782_400_000, 951_868_799_999, 1_795_428_000_500, 4_102_444_799_999, 1_704_067_200_000] {
+            assert_eq!(parse_ms(&format_ms(ms)).unwrap(), ms, "{}", format_ms(ms));
+        }
+        assert_eq!(format_ms(1_795_428_000_500), "2026-11-23T10:00:00.500Z");
+        assert_eq!((format_ms(-1), format_ms(i64::MAX)), ("-1".to_owned(), i64::MAX.to_string()));
+    }
 
     #[test]
     fn both_forms_are_understood() {

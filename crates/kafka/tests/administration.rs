@@ -231,6 +231,10 @@ async fn configs_are_replaced_as_a_whole_and_those_of_brokers_are_read_only() {
     let set: Vec<_> =
         topic.results[0].configs.iter().filter(|c| c.config_source == 1).map(|c| c.name.as_str()).collect();
     assert_eq!(set, ["flush.ms"], "retention.ms is back at its default");
+    let group = client.call(4, describe(32, "g")).await;
+    let set: Vec<_> =
+        group.results[0].configs.iter().filter(|c| c.config_source == 8).map(|c| c.name.as_str()).collect();
+    assert_eq!((group.results[0].error_code, set), (0, vec!["retry.max.times"]));
     let broker = client.call(4, describe(4, "0")).await;
     let described: Vec<_> = broker.results[0]
         .configs

@@ -12,10 +12,11 @@
 //! - `mapping`: messages and records. `handles`: receipts and names of hidden messages as text. `check`: what may be sent.
 //! - `delivery`: messages that a client does not take come back.
 //! - `clients`, `settings`, `orphans`: who is connected here, what clients are told, half messages whose producers are asked.
+//! - `assignment`: which queues each consumer asks. `describe`: messages for people.
 //! - `errors`: broker errors to the protocol's codes. [`metrics`]: counters.
 //!
 //! Deliberately absent: authorization (whoever reaches the port may do everything; the TLS certificate is self-signed and proves
-//! nothing), lite topics, the calls of pull consumers, which no published client makes.
+//! nothing), lite topics.
 #![warn(missing_docs)]
 
 mod answer;
@@ -26,6 +27,7 @@ mod check;
 mod clients;
 mod context;
 mod delivery;
+mod describe;
 mod digest;
 mod errors;
 mod handles;
@@ -47,5 +49,6 @@ pub mod proto;
 pub mod server;
 
 pub use config::{RocketmqConfig, RocketmqNode};
+pub use describe::{MessageParts, parts_of, read_transaction_id, transaction_id};
 pub use metrics::RocketmqMetrics;
 pub use server::RocketmqServer;

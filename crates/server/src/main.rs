@@ -16,7 +16,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use duolog_cli::{
     ClusterCommand, ConsumeCommand, DurabilityCommand, Exit, GroupCommand, Out, OutputClosed, ProduceCommand,
-    TopicCommand,
+    TopicCommand, TransactionCommand,
 };
 
 /// A message broker for Kafka and RocketMQ clients, with a durability per topic.
@@ -69,6 +69,9 @@ Every key may come from the environment, which goes before the file: docs/config
     Cluster(ClusterCommand),
     /// What each topic promises, and what could be lost right now.
     Durability(DurabilityCommand),
+    /// Half messages whose transactions are stuck: list, describe, commit, rollback.
+    #[command(subcommand)]
+    Transaction(TransactionCommand),
     /// The config file.
     #[command(subcommand)]
     Config(config_command::ConfigCommand),
@@ -108,6 +111,7 @@ fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Group(command) => command.run(),
         Command::Cluster(command) => command.run(),
         Command::Durability(command) => command.run(),
+        Command::Transaction(command) => command.run(),
         Command::Config(command) => command.run(),
         Command::Completion { shell } => completion(shell),
     }

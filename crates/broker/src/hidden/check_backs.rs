@@ -5,24 +5,22 @@
 use std::sync::Arc;
 
 use duolog_coordinator::sequencer::HiddenEnd;
-use duolog_record::entry::NO_OFFSET;
-use duolog_record::{Record, RecordBatch};
 use duolog_replication::CommandResponse;
 use duolog_state::command::{CheckBack, Command, HiddenCommand};
 use duolog_state::keys::TimerKind;
 use duolog_state::rows::{HiddenRow, HiddenState};
 use duolog_state::{Response, reader};
-use duolog_types::{FlushWish, TimestampMs, TopicPartition};
+use duolog_types::{FlushWish, TimestampMs};
 use futures_util::future::join_all;
 
 use super::ending::end_hidden;
+use super::record;
 use crate::api::ItemResult;
 use crate::broker::Broker;
 use crate::error::BrokerError;
 use crate::message_api::{HiddenHandle, Orphan};
 use crate::produce::now;
 use crate::runtime::{GroupRuntime, storage};
-use crate::stored::{self, StoredBatch};
 
 /// Between two questions about a message.
 const CHECK_INTERVAL_MS: i64 = 30_000;
@@ -32,8 +30,6 @@ const CHECKS_MAX: u32 = 15;
 const ORPHANS_MAX: usize = 128;
 /// Their bytes, roughly.
 const ORPHAN_BYTES_MAX: usize = 8 << 20;
-/// A record may take so many bytes once it is decompressed.
-const RECORD_BYTES_MAX: usize = 64 << 20;
 
 /// A half message that is due.
 struct Due {
@@ -122,20 +118,11 @@ async fn count(runtime: &GroupRuntime, due: &[Due], next: TimestampMs) -> ItemRe
 fn orphan(broker: &Broker, runtime: &GroupRuntime, due: &Due) -> Option<Orphan> {
     let partition = due.handle.partition;
     let topic = broker.catalog().by_id(partition.topic)?.row.name.clone();
-    match record(runtime, partition, due) {
+    match record(runtime, due.handle, &due.row) {
         Ok(record) => Some(Orphan { handle: due.handle, topic, record, checks: due.checks }),
         Err(error) => {
             tracing::error!(%partition, log_index = %due.handle.index, %error, "cannot read a half message");
             None
         }
     }
-}
-
-fn record(runtime: &GroupRuntime, partition: TopicPartition, due: &Due) -> ItemResult<Record> {
-    let HiddenRow { start, size_bytes, .. } = due.row;
-    let range = start..start + size_bytes;
-    let batch = StoredBatch { index: due.handle.index, range, base_offset: NO_OFFSET, reference: None };
-    let batch = RecordBatch::parse(stored::read(runtime, partition, &batch)?).map_err(storage)?;
-    let first = batch.records(RECORD_BYTES_MAX).map_err(storage)?.next();
-    first.ok_or_else(|| storage("a half message without a record"))?.map_err(storage)
 }

@@ -1,27 +1,25 @@
 //! `duolog durability`: per topic its mode, what an acknowledgement means, and what could be lost right now.
 //!
-//! - `report.rs`: what a node answers; `http.rs`: asking it;
+//! - `report.rs`: what a node answers;
 //! - `view.rs`: the nodes' answers put together; `promise.rs`: the contract in words.
 
-mod http;
 mod promise;
 pub mod report;
 mod view;
 
-use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Args;
-use futures_util::future::join_all;
 
 use crate::arguments::{OutputArgs, addresses};
 use crate::client::Address;
 use crate::exit::Exit;
+use crate::http::{NodeAnswer, ask_all};
 use crate::output::{Out, OutputFormat};
 use crate::run;
-use report::NodeReport;
+use report::{NodeHttp, NodeReport};
 use view::View;
 
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
@@ -85,41 +83,17 @@ async fn show(command: DurabilityCommand) -> anyhow::Result<()> {
     }
 }
 
-/// Asks the given nodes, then those that they know.
 async fn look(http: &[Address], topics: &[String]) -> anyhow::Result<View> {
-    let mut reports: BTreeMap<u64, NodeReport> = BTreeMap::new();
-    let mut silent = Vec::new();
-    for answer in join_all(http.iter().map(ask)).await {
-        match answer {
-            Ok(report) => {
-                reports.insert(report.node_id, report);
-            }
-            Err(error) => silent.push(format!("{error:#}")),
-        }
-    }
-    let known: BTreeMap<u64, String> =
-        reports.values().flat_map(|report| report.nodes.iter().map(|node| (node.node_id, node.http.clone()))).collect();
-    let rest = known.into_iter().filter(|(node, _)| !reports.contains_key(node)).collect::<Vec<_>>();
-    let answers = join_all(rest.iter().map(async |(node, address)| (*node, ask_text(address).await))).await;
-    for (node, answer) in answers {
-        match answer {
-            Ok(report) => {
-                reports.insert(report.node_id, report);
-            }
-            Err(error) => silent.push(format!("node {node}: {error:#}")),
-        }
-    }
-    if reports.is_empty() {
-        bail!("no node answers: {}", silent.join("; "));
-    }
+    let (reports, silent) = ask_all::<NodeReport>(http, "/durability").await?;
     View::new(reports.into_values().collect(), silent, topics)
 }
 
-async fn ask_text(address: &str) -> anyhow::Result<NodeReport> {
-    ask(&address.parse()?).await
-}
+impl NodeAnswer for NodeReport {
+    fn node_id(&self) -> u64 {
+        self.node_id
+    }
 
-async fn ask(address: &Address) -> anyhow::Result<NodeReport> {
-    let body = http::get(address, "/durability").await?;
-    serde_json::from_str(&body).with_context(|| format!("the answer of {address} to GET /durability"))
+    fn nodes(&self) -> &[NodeHttp] {
+        &self.nodes
+    }
 }

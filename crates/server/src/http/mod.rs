@@ -1,11 +1,13 @@
-//! HTTP for people and machines: `/health`, `/metrics`, `/durability`, `/debug/state-hash`.
+//! HTTP for people and machines: `/health`, `/metrics`, `/durability`, `/transactions`, `/debug/state-hash`.
+
+mod transactions;
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::routing::get;
+use axum::routing::{get, post};
 use duolog_broker::{Broker, Exposure, TopicDurability};
 use duolog_cli::report::{self, NodeHttp, NodeReport, TopicReport};
 use duolog_kafka::KafkaMetrics;
@@ -38,6 +40,10 @@ pub async fn serve(listener: LimitedListener, config: &NodeConfig, broker: Broke
         .route("/health", get(health))
         .route("/metrics", get(metrics))
         .route("/durability", get(durability))
+        .route("/transactions", get(transactions::list))
+        .route("/transactions/{id}", get(transactions::describe))
+        .route("/transactions/{id}/commit", post(transactions::commit))
+        .route("/transactions/{id}/rollback", post(transactions::rollback))
         .route("/debug/state-hash", get(state_hash))
         .with_state(Parts { broker, front_ends, node_id, nodes });
     if let Err(error) = axum::serve(listener, router).await {
