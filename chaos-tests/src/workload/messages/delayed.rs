@@ -15,7 +15,8 @@ use super::send::{Attempt, goes_on, pace, send};
 use crate::history::Value;
 use crate::history::messages::{Form, Kind, MessageEvent, Outcome};
 
-const PER_SECOND: u64 = 20;
+const PRODUCERS_PER_TOPIC: u32 = 3;
+const PER_SECOND: u64 = 7;
 const DELAY_MS_MIN: u64 = 1_000;
 const DELAY_MS_PER_PERCENT: u64 = 50;
 const RECALLED_PERCENT: u64 = 20;
@@ -33,12 +34,14 @@ struct Recall {
 
 pub fn spawn(context: &Arc<Context>, topic: u16, producers: &mut JoinSet<()>) {
     let (recalls, wanted) = mpsc::unbounded_channel();
-    producers.spawn(produce(Arc::clone(context), topic, recalls));
+    for i in 0..PRODUCERS_PER_TOPIC {
+        let producer = 40_000 + u32::from(topic) * PRODUCERS_PER_TOPIC + i;
+        producers.spawn(produce(Arc::clone(context), topic, producer, recalls.clone()));
+    }
     producers.spawn(recall_all(Arc::clone(context), topic, wanted));
 }
 
-async fn produce(context: Arc<Context>, topic: u16, recalls: mpsc::UnboundedSender<Recall>) {
-    let producer = 40_000 + u32::from(topic);
+async fn produce(context: Arc<Context>, topic: u16, producer: u32, recalls: mpsc::UnboundedSender<Recall>) {
     let mut client = Client::new(format!("producer-{producer}"), &context.ports, producer as usize);
     let mut pace = pace(PER_SECOND);
     let mut sequence = 0;
@@ -60,14 +63,14 @@ async fn produce(context: Arc<Context>, topic: u16, recalls: mpsc::UnboundedSend
             if codec::percent(value, "recall") < RECALLED_PERCENT && !entry.recall_handle.is_empty() {
                 let is_late = codec::percent(value, "late") < LATE_PERCENT;
                 let at = now + if is_late { delay } else { delay * codec::percent(value, "when") as u32 / 100 };
-                // The other task lives as long as this one.
+                // The other task lives longer than this one.
                 let _ = recalls.send(Recall { at, handle: entry.recall_handle, value });
             }
         }
     }
 }
 
-/// Ends when the producer has ended and nothing is left.
+/// Ends when the producers have ended and nothing is left.
 async fn recall_all(context: Arc<Context>, topic: u16, mut wanted: mpsc::UnboundedReceiver<Recall>) {
     let mut client = Client::new(format!("recaller-{topic}"), &context.ports, usize::from(topic) + 1);
     let mut waiting: Vec<Recall> = Vec::new();

@@ -22,8 +22,8 @@ use super::{Context, Phase};
 use crate::history::messages::{End, Form, Kind, MessageEvent, Outcome};
 use crate::history::{Value, fnv1a};
 
-const PRODUCERS_PER_TOPIC: u32 = 2;
-const PER_SECOND: u64 = 10;
+const PRODUCERS_PER_TOPIC: u32 = 4;
+const PER_SECOND: u64 = 5;
 const LIFE: Duration = Duration::from_secs(5);
 /// When the broker asks first.
 const ASK_AFTER: Duration = Duration::from_millis(1_500);
