@@ -108,8 +108,10 @@ pub(crate) fn instance_id(id: Option<&StrBytes>) -> Option<InstanceId> {
     id.map(|id| InstanceId(id.to_string()))
 }
 
-/// Kafka's rule for topic names: 1 to 249 of letters, digits, dot, underscore and hyphen, but neither `.` nor `..`.
+/// Kafka's rule for topic names: 1 to 249 of letters, digits, dot, underscore and hyphen, but neither `.` nor `..`. The topics of
+/// dead letters have RocketMQ's prefix before that.
 pub(crate) fn is_topic_name(name: &str) -> bool {
+    let name = name.strip_prefix(limits::DEAD_LETTER_TOPIC_PREFIX).unwrap_or(name);
     (1..=limits::TOPIC_NAME_BYTES_MAX).contains(&name.len())
         && !matches!(name, "." | "..")
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
@@ -150,9 +152,18 @@ mod tests {
 
     #[test]
     fn topic_names_follow_kafkas_rule() {
-        for (name, expected) in
-            [("a", true), ("A.b_c-9", true), ("", false), (".", false), ("..", false), ("a b", false), ("ä", false)]
-        {
+        for (name, expected) in [
+            ("a", true),
+            ("A.b_c-9", true),
+            ("%DLQ%g", true),
+            ("%DLQ%", false),
+            ("a%b", false),
+            ("", false),
+            (".", false),
+            ("..", false),
+            ("a b", false),
+            ("ä", false),
+        ] {
             assert_eq!(is_topic_name(name), expected, "{name:?}");
         }
         assert!(is_topic_name(&"x".repeat(249)) && !is_topic_name(&"x".repeat(250)));

@@ -55,6 +55,11 @@ impl Queue {
         self.answered.iter().find(|(known, _)| known == attempt_id).map(|(_, delivery)| *delivery)
     }
 
+    /// The consumer does not want a delivery, or a part of it: no retry gets it.
+    pub(super) fn forget_answer(&mut self, delivery: DeliveryId) {
+        self.answered.retain(|(_, known)| *known != delivery);
+    }
+
     pub(crate) fn remember(&mut self, attempt_id: String, delivery: DeliveryId) {
         if self.answered.len() == ATTEMPTS_REMEMBERED {
             self.answered.pop_front();

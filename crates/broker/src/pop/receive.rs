@@ -57,7 +57,13 @@ pub(crate) async fn receive(broker: &Broker, request: Receive) -> ItemResult<Vec
         places.rotate_left(turn);
         let mut look = Look { delivered: Vec::new(), next_due: None, has_more: false };
         for place in &places {
-            look_at(broker, place, &consumer, &mut look, &mut undelivered).await?;
+            if let Err(error) = look_at(broker, place, &consumer, &mut look, &mut undelivered).await {
+                // What was taken elsewhere is delivered all the same.
+                if look.delivered.is_empty() {
+                    return Err(error);
+                }
+                break;
+            }
             if look.delivered.len() >= count_max(&request) {
                 break;
             }
@@ -143,8 +149,16 @@ async fn look_at(
     let mut queue = handle.lock().await;
     queue.is_used = true;
     if let Some(again) = answered_before(&queue, request) {
-        look.delivered.extend(read_again(runtime, &queue, partition, served.high_watermark, again)?);
-        if !look.delivered.is_empty() {
+        let messages = read_again(runtime, &queue, partition, served.high_watermark, again)?;
+        if let Some((delivery, messages)) = messages {
+            let update = queue.pop.rename(again, delivery);
+            queue.forget_answer(again);
+            queue.remember(request.attempt_id.clone().unwrap_or_default(), delivery);
+            let applied = runtime.pop().submit(&queue, update);
+            drop(queue);
+            undelivered.extend(messages.iter().map(|message| message.receipt));
+            applied.await.map_err(|_| runtime.not_leader())??;
+            look.delivered.extend(messages);
             return Ok(());
         }
     }
@@ -244,19 +258,22 @@ fn answered_before(queue: &Queue, request: &Receive) -> Option<DeliveryId> {
     (!queue.pop.delivery(delivery).is_empty()).then_some(delivery)
 }
 
+/// The messages of an answer that was lost, in a delivery of another name: the lost answer's receipts must be worth nothing, for
+/// whoever finds that it was not taken gives its messages back. `None` when nothing of it is kept.
 fn read_again(
     runtime: &GroupRuntime,
     queue: &Queue,
     partition: TopicPartition,
     high_watermark: Offset,
-    delivery: DeliveryId,
-) -> ItemResult<Vec<DeliveredMessage>> {
+    before: DeliveryId,
+) -> ItemResult<Option<(DeliveryId, Vec<DeliveredMessage>)>> {
+    let delivery = DeliveryId(rand::random());
     let mut again = Vec::new();
-    for message in queue.pop.delivery(delivery) {
+    for message in queue.pop.delivery(before) {
         if let Some(record) = records::at(runtime, partition, message.offset, high_watermark)? {
             let receipt = Receipt { partition, offset: message.offset, delivery };
             again.push(DeliveredMessage { partition, record, attempt: message.attempts, receipt });
         }
     }
-    Ok(again)
+    Ok((!again.is_empty()).then_some((delivery, again)))
 }

@@ -75,6 +75,7 @@ pub(crate) async fn change_invisible(
     if !queue.pop.is_out(receipt.delivery, receipt.offset) {
         return Err(bad_receipt());
     }
+    queue.forget_answer(receipt.delivery);
     let update = queue.pop.move_message((receipt.delivery, receipt.offset), delivery, after(invisible_ms));
     let applied = runtime.pop().submit(&queue, update.ok_or_else(bad_receipt)?);
     drop(queue);

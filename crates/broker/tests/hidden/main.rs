@@ -18,6 +18,14 @@ fn is_invalid(result: Result<(), BrokerError>) -> bool {
     matches!(result, Err(BrokerError::InvalidReceipt(_)))
 }
 
+/// Until an end is applied, another one of its kind counts as the same, and one of another kind may be tried again.
+fn wait_invalid(end: impl Fn() -> Result<(), BrokerError>) {
+    let begun = Instant::now();
+    while !is_invalid(end()) {
+        assert!(begun.elapsed() < PATIENCE, "it can end again and again");
+    }
+}
+
 fn seen(values: &[&str]) -> Vec<(i64, String)> {
     values.iter().zip(0..).map(|(value, offset)| (offset, (*value).to_owned())).collect()
 }
@@ -107,17 +115,14 @@ fn what_is_hidden_outlives_a_restart() {
     let recalled = node.hide("recalled", Delivery::At(recalled));
     node.hide("late", Delivery::At(late));
     assert_eq!(node.recall(recalled), Ok(()));
-    // Until the first recall is applied, another one is the same once more.
-    let begun = Instant::now();
-    while !is_invalid(node.recall(recalled)) {
-        assert!(begun.elapsed() < PATIENCE, "it can be recalled again and again");
-    }
+    wait_invalid(|| node.recall(recalled));
     assert_eq!(node.end(third, Resolution::Rollback), Ok(()));
     assert_eq!(node.seen(), seen(&["first"]));
 
     let node = node.restart(dir.path(), copy.path());
     node.wait_seen(2);
-    assert!(is_invalid(node.recall(overdue)), "it is visible");
+    // It is visible.
+    wait_invalid(|| node.recall(overdue));
     assert_eq!(node.end(first, Resolution::Commit), Ok(()));
     assert_eq!(node.end(third, Resolution::Rollback), Ok(()));
     assert!(is_invalid(node.end(third, Resolution::Commit)));

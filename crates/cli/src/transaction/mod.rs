@@ -60,7 +60,7 @@ pub struct ListCommand {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Example:
+#[command(after_help = "Examples:
   duolog transaction describe SAcHBwcHBwcHBwcHBwcHBwcAAAAD...")]
 pub struct DescribeCommand {
     #[command(flatten)]

@@ -149,6 +149,18 @@ impl PopQueue {
         Some(update)
     }
 
+    /// Gives a delivery another id, and nothing else: the receipts of the old one are worth nothing from then on.
+    pub fn rename(&mut self, old: DeliveryId, new: DeliveryId) -> PopUpdate {
+        let mut update = PopUpdate::new(self.group.clone(), self.partition);
+        let Some(row) = self.deliveries.get(&old).cloned().filter(|_| old != HELD) else { return update };
+        for message in &row.messages {
+            self.remove(old, message.offset, &mut update);
+        }
+        self.insert(new, row.clone());
+        update.added.push((new, row));
+        update
+    }
+
     /// A consumer lives: its deliveries that would be due before `before` are due at `due` instead.
     pub fn keep(&mut self, keeper: &str, before: TimestampMs, due: TimestampMs) -> PopUpdate {
         let mut update = PopUpdate::new(self.group.clone(), self.partition);

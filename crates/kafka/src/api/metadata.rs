@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use duolog_broker::BrokerError;
 use duolog_broker::api::{BrokerApi, ItemResult, NewTopic, TopicRef, TopicView};
+use duolog_types::limits;
 use kafka_protocol::messages::metadata_response::{
     MetadataResponse, MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
@@ -93,7 +94,10 @@ fn look_up<B: BrokerApi>(context: &Context<B>, topic: &TopicRef) -> ItemResult<T
 async fn create_missing<B: BrokerApi>(context: &Context<B>, found: &mut [Found]) {
     let mut missing = BTreeMap::new();
     for (index, (_, result)) in found.iter_mut().enumerate() {
-        if let Err(BrokerError::UnknownTopic(name)) = result {
+        if let Err(BrokerError::UnknownTopic(name)) = result
+            // These are made with the first dead letter, with a partition in every broker group.
+            && !name.starts_with(limits::DEAD_LETTER_TOPIC_PREFIX)
+        {
             let name = name.clone();
             *result = Err(BrokerError::LeaderNotAvailable);
             if missing.len() < CREATED_PER_REQUEST_MAX {

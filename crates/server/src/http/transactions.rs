@@ -1,9 +1,6 @@
 //! Half messages for `duolog transaction`: those of the partitions that this node leads.
 
-use std::collections::HashMap;
-
-use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
 use duolog_broker::message_api::{HiddenHandle, MessageApi, Resolution};
 use duolog_broker::{BrokerError, Transaction, TransactionState};
@@ -17,29 +14,26 @@ const LIMIT_MAX: usize = 10_000;
 
 type Refused = (StatusCode, String);
 
-pub(super) async fn list(
-    State(parts): State<Parts>,
-    Query(query): Query<HashMap<String, String>>,
-) -> Result<Json<TransactionReport>, Refused> {
-    let topic = query.get("topic").map(String::as_str);
-    let limit = match query.get("limit").map(|limit| limit.parse::<usize>()) {
+pub(super) async fn list(State(parts): State<Parts>, RawQuery(query): RawQuery) -> Result<String, Refused> {
+    let query = query.unwrap_or_default();
+    let find = |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+    // Of what must be escaped only this is in names of topics.
+    let topic = find("topic").map(|topic| topic.replace("%25", "%"));
+    let limit = match find("limit").map(str::parse::<usize>) {
         Some(Ok(limit)) => limit.min(LIMIT_MAX),
         Some(Err(_)) => return Err((StatusCode::BAD_REQUEST, "limit: expected a number\n".to_owned())),
         None => LIMIT_MAX,
     };
-    let found = parts.broker.transactions(topic, limit).map_err(refused)?;
+    let found = parts.broker.transactions(topic.as_deref(), limit).map_err(refused)?;
     let transactions = found.iter().map(row).collect();
-    Ok(Json(TransactionReport { node_id: parts.node_id, nodes: parts.nodes.to_vec(), transactions }))
+    Ok(json(&TransactionReport { node_id: parts.node_id, nodes: parts.nodes.to_vec(), transactions }))
 }
 
-pub(super) async fn describe(
-    State(parts): State<Parts>,
-    Path(id): Path<String>,
-) -> Result<Json<TransactionDetails>, Refused> {
+pub(super) async fn describe(State(parts): State<Parts>, Path(id): Path<String>) -> Result<String, Refused> {
     let found = parts.broker.transaction(handle(&id)?).map_err(refused)?.ok_or_else(|| unknown(&id))?;
     let value = found.record.value.as_deref().unwrap_or_default();
     let said = parts_of(&found.record, found.handle.partition, false);
-    Ok(Json(TransactionDetails {
+    Ok(json(&TransactionDetails {
         transaction: row(&found),
         keys: said.keys,
         tag: said.tag,
@@ -62,6 +56,10 @@ async fn end(parts: &Parts, id: &str, resolution: Resolution) -> Result<&'static
     parts.broker.end_transaction(handle(id)?, resolution).await.map_err(refused)?;
     tracing::info!(transaction = id, ?resolution, "an operator has ended a transaction");
     Ok("done\n")
+}
+
+fn json(report: &impl serde::Serialize) -> String {
+    serde_json::to_string(report).expect("a report is plain data")
 }
 
 fn row(transaction: &Transaction) -> TransactionRow {
