@@ -1,6 +1,6 @@
 //! The commands of `duolog` that talk to a running cluster.
 //!
-//! - `topic`, `produce`, `consume`, `group`: over the Kafka protocol, as any other client, with the client in `client`;
+//! - `topic`, `produce`, `consume`, `group`, `message`: over the Kafka protocol, as any other client, with the client in `client`;
 //! - `cluster`: over the calls between nodes;
 //! - `durability`, `transaction`: over HTTP, of every node; [`report`] and [`transaction_report`] are the forms.
 //!
@@ -18,6 +18,7 @@ mod durability;
 mod exit;
 mod group;
 mod http;
+mod message;
 mod output;
 mod produce;
 mod run;
@@ -30,6 +31,7 @@ pub use consume::ConsumeCommand;
 pub use durability::{DurabilityCommand, report};
 pub use exit::Exit;
 pub use group::GroupCommand;
+pub use message::MessageCommand;
 pub use output::{Out, OutputClosed, OutputFormat, Table};
 pub use produce::ProduceCommand;
 pub use topic::TopicCommand;

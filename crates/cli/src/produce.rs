@@ -327,7 +327,7 @@ fn next_sequence(sequence: i32, records: i32) -> i32 {
 }
 
 /// The partition that Kafka's Java producer chooses for a key.
-fn partition_of_key(key: &[u8], partition_count: i32) -> i32 {
+pub(crate) fn partition_of_key(key: &[u8], partition_count: i32) -> i32 {
     // The masked hash is not negative.
     ((murmur2(key) & 0x7fff_ffff) as i32) % partition_count.max(1)
 }

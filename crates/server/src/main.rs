@@ -15,7 +15,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use duolog_cli::{
-    ClusterCommand, ConsumeCommand, DurabilityCommand, Exit, GroupCommand, Out, OutputClosed, ProduceCommand,
+    ClusterCommand, ConsumeCommand, DurabilityCommand, Exit, GroupCommand, MessageCommand, Out, OutputClosed, ProduceCommand,
     TopicCommand, TransactionCommand,
 };
 
@@ -69,6 +69,9 @@ Every key may come from the environment, which goes before the file: docs/config
     Cluster(ClusterCommand),
     /// What each topic promises, and what could be lost right now.
     Durability(DurabilityCommand),
+    /// Single messages: query by id or key, trace, resend.
+    #[command(subcommand)]
+    Message(MessageCommand),
     /// Half messages whose transactions are stuck: list, describe, commit, rollback.
     #[command(subcommand)]
     Transaction(TransactionCommand),
@@ -111,6 +114,7 @@ fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Group(command) => command.run(),
         Command::Cluster(command) => command.run(),
         Command::Durability(command) => command.run(),
+        Command::Message(command) => command.run(),
         Command::Transaction(command) => command.run(),
         Command::Config(command) => command.run(),
         Command::Completion { shell } => completion(shell),

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use kafka_protocol::ResponseError;
 
 use super::printer::Printer;
-use super::reader::Reader;
+use super::reader::{Reader, Sink};
 use super::{assignor, known, protocol};
 use crate::client::{Asked, Client, ClientError, Joined, MemberState, OffsetToCommit};
 use crate::run;

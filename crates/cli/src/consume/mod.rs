@@ -22,9 +22,10 @@ use crate::exit::Exit;
 use crate::run;
 use format::Format;
 use printer::Printer;
-use reader::Reader;
 
+pub(crate) use printer::RECORDS_BYTES_MAX;
 pub(crate) use protocol::{STRATEGY, assigned_partitions};
+pub(crate) use reader::{Reader, Sink};
 
 /// Consumes a topic's records.
 #[derive(Debug, Args)]

@@ -3,10 +3,11 @@
 use duolog_record::RecordBatch;
 
 use super::format::Format;
+use super::reader::Sink;
 use crate::output::Out;
 
 /// What one batch of a fetch may grow to.
-const RECORDS_BYTES_MAX: usize = 128 << 20;
+pub(crate) const RECORDS_BYTES_MAX: usize = 128 << 20;
 
 /// Prints records of one topic.
 pub(super) struct Printer {
@@ -22,13 +23,16 @@ impl Printer {
         Self { out: Out::default(), topic: topic.to_owned(), format, left: max_records }
     }
 
+}
+
+impl Sink for Printer {
     /// Whether all that may be printed is.
-    pub(super) fn is_done(&self) -> bool {
+    fn is_done(&self) -> bool {
         self.left == Some(0)
     }
 
     /// Prints the records of a batch from `position` on; gives the position behind the last one.
-    pub(super) fn print(&mut self, partition: i32, batch: &RecordBatch, position: i64) -> anyhow::Result<i64> {
+    fn take(&mut self, partition: i32, batch: &RecordBatch, position: i64) -> anyhow::Result<i64> {
         // Markers of transactions are not for consumers.
         if batch.view().is_control() {
             return Ok(position.max(batch.end_offset().0));
@@ -51,7 +55,7 @@ impl Printer {
     }
 
     /// Makes what was printed seen. Fails when nobody reads any more, also if there was nothing to print.
-    pub(super) fn flush(&mut self) -> anyhow::Result<()> {
+    fn flush(&mut self) -> anyhow::Result<()> {
         self.out.flush()?;
         self.out.check_open()
     }

@@ -4,20 +4,32 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
+use duolog_record::RecordBatch;
 use kafka_protocol::ResponseError;
 
-use super::printer::Printer;
 use crate::client::{Asked, Client, ClientError, FetchFrom, FetchedPartition};
 
 /// How long a leader waits for records. With several leaders a record that is there waits as long for the others.
 const WAIT: Duration = Duration::from_millis(250);
 const BACKOFF: Duration = Duration::from_millis(100);
 
+/// What records are read for.
+pub(crate) trait Sink {
+    /// Whether it wants no more.
+    fn is_done(&self) -> bool;
+
+    /// Takes the records of a batch from an offset on; gives the next offset.
+    fn take(&mut self, partition: i32, batch: &RecordBatch, from: i64) -> anyhow::Result<i64>;
+
+    /// A round is over.
+    fn flush(&mut self) -> anyhow::Result<()>;
+}
+
 /// Reads from positions onwards.
-pub(super) struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     client: &'a Client,
     topic: &'a str,
-    /// The next offset to print, by partition.
+    /// The next offset to hand over, by partition.
     positions: BTreeMap<i32, i64>,
     /// By partition; empty when they must be looked up.
     leaders: BTreeMap<i32, i32>,
@@ -26,25 +38,25 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(client: &'a Client, topic: &'a str, positions: BTreeMap<i32, i64>) -> Self {
+    pub(crate) fn new(client: &'a Client, topic: &'a str, positions: BTreeMap<i32, i64>) -> Self {
         Self { client, topic, positions, leaders: BTreeMap::new(), failing_since: None }
     }
 
-    /// The next offset of each partition: everything before it was printed and flushed.
-    pub(super) fn positions(&self) -> &BTreeMap<i32, i64> {
+    /// The next offset of each partition: everything before it was taken and flushed.
+    pub(crate) fn positions(&self) -> &BTreeMap<i32, i64> {
         &self.positions
     }
 
-    /// One fetch from every leader; prints and flushes what came. Leaders that move are looked up again.
+    /// One fetch from every leader; hands over and flushes what came. Leaders that move are looked up again.
     ///
     /// # Errors
     /// The topic is gone, output fails, or there was no good answer for the client's time-out.
-    pub(super) async fn poll(&mut self, printer: &mut Printer) -> anyhow::Result<()> {
+    pub(crate) async fn poll(&mut self, sink: &mut impl Sink) -> anyhow::Result<()> {
         if self.positions.is_empty() {
             tokio::time::sleep(WAIT).await;
-            return printer.flush();
+            return sink.flush();
         }
-        if let Err(error) = self.round(printer).await {
+        if let Err(error) = self.round(sink).await {
             let passes = error.downcast_ref::<ClientError>().is_some_and(ClientError::is_retriable);
             let since = *self.failing_since.get_or_insert_with(Instant::now);
             if !passes || since.elapsed() > self.client.timeout() {
@@ -58,7 +70,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    async fn round(&mut self, printer: &mut Printer) -> anyhow::Result<()> {
+    async fn round(&mut self, sink: &mut impl Sink) -> anyhow::Result<()> {
         if self.leaders.is_empty() {
             self.leaders = self.client.leaders(self.topic).await?;
         }
@@ -76,12 +88,12 @@ impl<'a> Reader<'a> {
             }
         }
         let fetches = by_leader.iter().map(|(leader, from)| self.client.fetch(*leader, self.topic, from, WAIT));
-        let mut printed = self.positions.clone();
+        let mut taken = self.positions.clone();
         for fetched in join_all(fetches).await {
             match fetched {
                 Ok(partitions) => {
                     for partition in partitions {
-                        if let Err(error) = self.take(partition, &mut printed, printer).await? {
+                        if let Err(error) = self.take(partition, &mut taken, sink).await? {
                             result = Err(error);
                         }
                     }
@@ -89,26 +101,26 @@ impl<'a> Reader<'a> {
                 Err(error) => result = Err(error),
             }
         }
-        printer.flush()?;
-        self.positions = printed;
+        sink.flush()?;
+        self.positions = taken;
         Ok(result?)
     }
 
-    /// Prints what came of a partition. The inner error is the partition's own.
+    /// Hands over what came of a partition. The inner error is the partition's own.
     async fn take(
         &self,
         fetched: FetchedPartition,
         positions: &mut BTreeMap<i32, i64>,
-        printer: &mut Printer,
+        sink: &mut impl Sink,
     ) -> anyhow::Result<Result<(), ClientError>> {
         let Some(position) = positions.get_mut(&fetched.partition) else { return Ok(Ok(())) };
         match fetched.batches {
             Ok(batches) => {
                 for batch in batches {
-                    if printer.is_done() {
+                    if sink.is_done() {
                         break;
                     }
-                    *position = printer.print(fetched.partition, &batch, *position)?;
+                    *position = sink.take(fetched.partition, &batch, *position)?;
                 }
                 Ok(Ok(()))
             }

@@ -95,7 +95,7 @@ pub const KEYS: &[Key] = &[
         name: "listen.http",
         kind: Kind::Text,
         default: "required",
-        doc: "Address and port for `/health`, `/metrics`, `/durability` and `/debug/state-hash`.",
+        doc: "Address and port for `/health`, `/metrics`, `/durability`, `/transactions` and `/debug/state-hash`.",
     },
     Key {
         name: "listen.grpc",

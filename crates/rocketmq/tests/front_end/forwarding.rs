@@ -1,14 +1,12 @@
 //! Two nodes of one cluster: each takes every call, and the one that leads does it.
 
-mod support;
-
 use std::time::{Duration, Instant};
 
 use duolog_rocketmq::RocketmqConfig;
 use duolog_rocketmq::proto::receive_message_response::Content;
 use duolog_rocketmq::proto::*;
 use duolog_types::NodeId;
-use support::{Client, FakeBroker, Node, message, start, start_with};
+use crate::support::{Client, FakeBroker, Node, message, start, start_with};
 
 fn resource(name: &str) -> Option<Resource> {
     Some(Resource { resource_namespace: String::new(), name: name.to_owned() })

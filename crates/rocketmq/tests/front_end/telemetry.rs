@@ -1,7 +1,5 @@
 //! What clients and nodes tell each other over the telemetry stream.
 
-mod support;
-
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,7 +9,7 @@ use duolog_rocketmq::proto::settings::PubSub;
 use duolog_rocketmq::proto::telemetry_command::Command;
 use duolog_rocketmq::proto::*;
 use duolog_types::{LogIndex, Offset, TimestampMs, TopicId, TopicPartition};
-use support::{Client, FakeBroker, start};
+use crate::support::{Client, FakeBroker, start};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;

@@ -1,12 +1,10 @@
 //! The port itself: TLS and plaintext, what is no HTTP/2, limits, a clean stop.
 
-mod support;
-
 use std::time::Duration;
 
 use duolog_rocketmq::RocketmqConfig;
 use duolog_rocketmq::proto::{Code, HeartbeatRequest};
-use support::{Client, FakeBroker, Node, message, plain, start_with, tls};
+use crate::support::{Client, FakeBroker, Node, message, plain, start_with, tls};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 

@@ -1,7 +1,5 @@
 //! The calls of one node, as a client makes them.
 
-mod support;
-
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -9,7 +7,7 @@ use duolog_broker::message_api::{Filter, Resolution};
 use duolog_rocketmq::proto::receive_message_response::Content;
 use duolog_rocketmq::proto::*;
 use duolog_types::NodeId;
-use support::{Client, FakeBroker, Node, message, start};
+use crate::support::{Client, FakeBroker, Node, message, start};
 
 fn resource(name: &str) -> Option<Resource> {
     Some(Resource { resource_namespace: String::new(), name: name.to_owned() })

@@ -1,0 +1,271 @@
+//! `duolog message`: query by id or key, trace, resend. Over the Kafka protocol, so messages of every kind of client are found.
+//!
+//! There is no index of ids and keys: a search reads the topic from a time on. An id of a RocketMQ client says when it was made, which
+//! makes its search short.
+
+mod parts;
+mod search;
+
+use anyhow::{Context, ensure};
+use clap::{Args, Subcommand};
+use duolog_record::{BatchBuilder, Record, RecordHeader};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::arguments::{ConnectionArgs, OutputArgs};
+use crate::client::Client;
+use crate::exit::Exit;
+use crate::output::{Out, OutputFormat, Table, count, or_dash};
+use crate::produce::partition_of_key;
+use crate::run::block_on;
+use crate::time::{format_ms, parse_ms};
+use parts::{Message, Wanted, header, made_ms};
+use search::{Found, Range, record_at, search};
+
+/// A message may be stored some time before and after its id was made: clocks differ, and delayed and half messages become visible
+/// later, with the timestamp of that.
+const BEFORE_ID_MS: i64 = 600_000;
+const DEAD_LETTER_PREFIX: &str = "%DLQ%";
+const ORIGIN_PREFIX: &str = "DLQ_ORIGIN_";
+const ORIGIN_TOPIC: &str = "DLQ_ORIGIN_TOPIC";
+
+/// Commands about single messages.
+#[derive(Debug, Subcommand)]
+pub enum MessageCommand {
+    /// Finds messages of a topic by id or key.
+    Query(QueryCommand),
+    /// Shows one message: who sent it, where it lies, and which consumer groups are past it.
+    Trace(TraceCommand),
+    /// Sends a message once more, to its topic or another one; a dead letter goes back to where it came from.
+    Resend(ResendCommand),
+}
+
+#[derive(Debug, Args)]
+struct SearchArgs {
+    /// The topic.
+    topic: String,
+    /// The id that a RocketMQ client gave to the message.
+    #[arg(long, required_unless_present = "key")]
+    id: Option<String>,
+    /// A key of the message, its message group, or the key of a Kafka record.
+    #[arg(long, conflicts_with = "id")]
+    key: Option<String>,
+    /// Only what is stored from this time on: RFC 3339, or milliseconds since 1970. Default: ten minutes before the id was made, or an
+    /// hour ago when a key is looked for.
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Only what has a timestamp up to this time.
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  duolog message query orders --id 01A1B2C3D4E5F60007055A3B0000000001
+  duolog message query orders --key customer-7 --since 2026-11-23T10:00:00Z --max 100 --output json")]
+pub struct QueryCommand {
+    #[command(flatten)]
+    connection: ConnectionArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    search: SearchArgs,
+    /// Messages at most.
+    #[arg(long, default_value_t = 32)]
+    max: usize,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  duolog message trace orders --id 01A1B2C3D4E5F60007055A3B0000000001")]
+pub struct TraceCommand {
+    #[command(flatten)]
+    connection: ConnectionArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    search: SearchArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  duolog message resend %DLQ%billing --partition 1 --offset 42
+  duolog message resend orders --partition 0 --offset 7 --to orders-again")]
+pub struct ResendCommand {
+    #[command(flatten)]
+    connection: ConnectionArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+    /// The topic in which the message lies.
+    topic: String,
+    /// Its partition.
+    #[arg(long)]
+    partition: i32,
+    /// Its offset.
+    #[arg(long)]
+    offset: i64,
+    /// Where it goes. Default: a dead letter to the topic that it came from, everything else to its own.
+    #[arg(long)]
+    to: Option<String>,
+}
+
+impl MessageCommand {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// The topic is unknown or cannot be read, or there is no such message.
+    pub fn run(self) -> anyhow::Result<Exit> {
+        match self {
+            Self::Query(command) => block_on(query(command))?,
+            Self::Trace(command) => block_on(trace(command))?,
+            Self::Resend(command) => block_on(resend(command))?,
+        }
+        Ok(Exit::Success)
+    }
+}
+
+impl SearchArgs {
+    async fn search(&self, client: &Client, limit: usize) -> anyhow::Result<Found> {
+        let parse = |option: &str, time: &Option<String>| {
+            time.as_deref().map(parse_ms).transpose().with_context(|| option.to_owned())
+        };
+        let (since, until_ms) = (parse("--since", &self.since)?, parse("--until", &self.until)?);
+        let wanted = match (&self.id, &self.key) {
+            (Some(id), _) => Wanted::Id(id.clone()),
+            (None, Some(key)) => Wanted::Key(key.clone()),
+            (None, None) => anyhow::bail!("expected --id or --key"),
+        };
+        let default = match &wanted {
+            Wanted::Id(id) => made_ms(id).map(|made| made - BEFORE_ID_MS),
+            Wanted::Key(_) => Some(now_ms() - 3_600_000),
+        };
+        let range = Range { since_ms: since.or(default), until_ms };
+        search(client, &self.topic, wanted, range, limit).await
+    }
+}
+
+fn now_ms() -> i64 {
+    let since = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+async fn query(command: QueryCommand) -> anyhow::Result<()> {
+    let found = command.search.search(&command.connection.client()?, command.max).await?;
+    let mut out = Out::default();
+    if command.output.output == OutputFormat::Json {
+        return out.json(&found.messages);
+    }
+    let mut table = Table::new(&["PARTITION", ">OFFSET", "TIME", "KEY", "TAG", ">BYTES", "ID"]);
+    for message in &found.messages {
+        table.row(vec![
+            message.partition.to_string(),
+            message.offset.to_string(),
+            format_ms(message.timestamp_ms),
+            or_dash(message.key.as_ref()),
+            or_dash(message.tag.as_ref()),
+            message.body_bytes.to_string(),
+            or_dash(message.message_id.as_ref()),
+        ]);
+    }
+    out.table(&table)?;
+    let (messages, searched) = (count(found.messages.len() as u64, "message"), count(found.searched, "record"));
+    out.line(&format!("{messages} in {searched} of topic {}", command.search.topic))
+}
+
+/// A consumer group and the message.
+#[derive(Debug, Serialize)]
+struct GroupRow {
+    group: String,
+    committed: i64,
+    /// Whether the group has consumed everything up to and with the message.
+    is_past: bool,
+}
+
+async fn trace(command: TraceCommand) -> anyhow::Result<()> {
+    let client = command.connection.client()?;
+    let found = command.search.search(&client, 1).await?;
+    let searched = count(found.searched, "record");
+    let message = found.messages.into_iter().next();
+    let message = message.with_context(|| format!("no such message in {searched}; --since searches further back"))?;
+    let leader = client.leaders(&message.topic).await?.get(&message.partition).copied();
+    let groups = groups(&client, &message).await?;
+    let mut out = Out::default();
+    if command.output.output == OutputFormat::Json {
+        return out.json(&json!({ "message": message, "leader": leader, "groups": groups }));
+    }
+    let mut table = Table::new(&["WHAT", "VALUE"]);
+    let mut line = |what: &str, value: String| table.row(vec![what.to_owned(), value]);
+    let at = |time: Option<i64>| time.map(format_ms);
+    line("message id", or_dash(message.message_id.as_ref()));
+    line("lies in", format!("topic {}, partition {}, offset {}", message.topic, message.partition, message.offset));
+    line("led by node", or_dash(leader));
+    line("timestamp", format_ms(message.timestamp_ms));
+    line("sent by", or_dash(message.born_host.as_ref()));
+    line("taken by", format!("{} at {}", or_dash(message.store_host.as_ref()), or_dash(at(message.store_ms))));
+    line("key, keys, tag", {
+        let (key, tag) = (or_dash(message.key.as_ref()), or_dash(message.tag.as_ref()));
+        format!("{key}; {}; {tag}", message.keys.join(" "))
+    });
+    for (name, value) in &message.properties {
+        line(&format!("property {name}"), format!("{value:?}"));
+    }
+    for row in &groups {
+        let how = if row.is_past { "has consumed it" } else { "has not settled everything up to it" };
+        line(&format!("group {}", row.group), format!("{how}, is at offset {}", row.committed));
+    }
+    line("body", format!("{} bytes", message.body_bytes));
+    out.table(&table)?;
+    message.body.map_or(Ok(()), |body| out.line(&body))
+}
+
+/// All groups that have committed something for the message's partition.
+async fn groups(client: &Client, message: &Message) -> anyhow::Result<Vec<GroupRow>> {
+    let (listed, silent) = client.list_groups().await?;
+    if let Some(error) = silent.first() {
+        eprintln!("duolog: groups may be missing: {error}");
+    }
+    let mut rows = Vec::new();
+    for listing in listed {
+        let committed = client.committed(&listing.group).await?;
+        if let Some(committed) = committed.get(&(message.topic.clone(), message.partition)).copied() {
+            rows.push(GroupRow { group: listing.group, committed, is_past: committed > message.offset });
+        }
+    }
+    Ok(rows)
+}
+
+async fn resend(command: ResendCommand) -> anyhow::Result<()> {
+    let client = command.connection.client()?;
+    let ResendCommand { topic, partition, offset, .. } = &command;
+    let record = record_at(&client, topic, *partition, *offset).await?;
+    let record =
+        record.with_context(|| format!("partition {partition} of topic {topic:?} has no record at offset {offset}"))?;
+    let origin = header(&record, ORIGIN_TOPIC).filter(|_| topic.starts_with(DEAD_LETTER_PREFIX));
+    let to = command.to.clone().or(origin).unwrap_or_else(|| topic.clone());
+    let partitions = i32::try_from(client.topic(&to).await?.partitions.len()).unwrap_or(i32::MAX);
+    ensure!(partitions > 0, "topic {to:?} has no partitions");
+    let target = match &record.key {
+        Some(key) => partition_of_key(key, partitions),
+        None => partition % partitions,
+    };
+    let appended = client.append(&to, target, &again(&record)?).await?;
+    let mut out = Out::default();
+    match command.output.output {
+        OutputFormat::Json => {
+            out.json(&json!({ "topic": to, "partition": target, "offset": appended.base_offset }))
+        }
+        OutputFormat::Table => out.line(&format!(
+            "sent to topic {to}, partition {target}, offset {}; the message at offset {offset} of {topic} stays where it is",
+            appended.base_offset
+        )),
+    }
+}
+
+/// The same message, without what says where a dead letter came from.
+fn again(record: &Record) -> anyhow::Result<duolog_record::RecordBatch> {
+    let is_kept = |header: &&RecordHeader| !header.key.starts_with(ORIGIN_PREFIX.as_bytes());
+    let headers: Vec<RecordHeader> = record.headers.iter().filter(is_kept).cloned().collect();
+    let mut builder = BatchBuilder::new();
+    builder.push_with_headers(record.timestamp, record.key.as_deref(), record.value.as_deref(), &headers)?;
+    Ok(builder.build()?)
+}

@@ -1,0 +1,130 @@
+//! Searching a topic: all partitions from a time on, up to their ends of now.
+
+use std::collections::BTreeMap;
+
+use duolog_record::{Record, RecordBatch};
+
+use super::parts::{Message, Wanted};
+use crate::client::{Asked, Client};
+use crate::consume::{RECORDS_BYTES_MAX, Reader, Sink};
+
+/// Where is searched.
+pub(super) struct Range {
+    /// Milliseconds since the epoch; `None` begins at the first record that is kept.
+    pub(super) since_ms: Option<i64>,
+    /// Records with a later timestamp are left out.
+    pub(super) until_ms: Option<i64>,
+}
+
+/// What was found.
+pub(super) struct Found {
+    topic: String,
+    wanted: Wanted,
+    until_ms: Option<i64>,
+    limit: usize,
+    pub(super) messages: Vec<Message>,
+    /// Records that were looked at.
+    pub(super) searched: u64,
+}
+
+impl Sink for Found {
+    fn is_done(&self) -> bool {
+        self.messages.len() >= self.limit
+    }
+
+    fn take(&mut self, partition: i32, batch: &RecordBatch, from: i64) -> anyhow::Result<i64> {
+        if !batch.view().is_control() {
+            for record in batch.records(RECORDS_BYTES_MAX)? {
+                let record = record?;
+                if record.offset.0 >= from && !self.is_done() {
+                    self.look_at(partition, &record);
+                }
+            }
+        }
+        Ok(from.max(batch.end_offset().0))
+    }
+
+    fn flush(&mut self) -> anyhow::Result<()> {
+        Ok(())
+    }
+}
+
+impl Found {
+    fn look_at(&mut self, partition: i32, record: &Record) {
+        self.searched += 1;
+        let is_in_time = self.until_ms.is_none_or(|until| record.timestamp.0 <= until);
+        if is_in_time && self.wanted.is(record) {
+            self.messages.push(Message::of(&self.topic, partition, record));
+        }
+    }
+}
+
+/// At most `limit` messages of a topic.
+pub(super) async fn search(
+    client: &Client,
+    topic: &str,
+    wanted: Wanted,
+    range: Range,
+    limit: usize,
+) -> anyhow::Result<Found> {
+    let of = |found: BTreeMap<i32, Option<i64>>| -> BTreeMap<i32, i64> {
+        found.into_iter().map(|(partition, offset)| (partition, offset.unwrap_or(i64::MAX))).collect()
+    };
+    let ends = of(client.offsets(topic, Asked::Latest).await?);
+    let mut positions = of(client.offsets(topic, range.since_ms.map_or(Asked::Earliest, Asked::AtOrAfter)).await?);
+    let is_before_end = |partition: &i32, next: i64| ends.get(partition).is_some_and(|end| next < *end);
+    positions.retain(|partition, next| is_before_end(partition, *next));
+    let mut found =
+        Found { topic: topic.to_owned(), wanted, until_ms: range.until_ms, limit, messages: Vec::new(), searched: 0 };
+    let mut reader = Reader::new(client, topic, positions);
+    while !found.is_done() && reader.positions().iter().any(|(partition, next)| is_before_end(partition, *next)) {
+        reader.poll(&mut found).await?;
+    }
+    Ok(found)
+}
+
+/// The record at an offset.
+pub(super) async fn record_at(
+    client: &Client,
+    topic: &str,
+    partition: i32,
+    offset: i64,
+) -> anyhow::Result<Option<Record>> {
+    let within = |found: &BTreeMap<i32, Option<i64>>| found.get(&partition).copied().flatten();
+    let (first, end) = (client.offsets(topic, Asked::Earliest).await?, client.offsets(topic, Asked::Latest).await?);
+    let is_kept = within(&first).is_some_and(|first| first <= offset) && within(&end).is_some_and(|end| offset < end);
+    if !is_kept {
+        return Ok(None);
+    }
+    let mut reader = Reader::new(client, topic, BTreeMap::from([(partition, offset)]));
+    let mut one = One { offset, record: None };
+    while one.record.is_none() && reader.positions().values().all(|next| *next <= offset) {
+        reader.poll(&mut one).await?;
+    }
+    Ok(one.record)
+}
+
+struct One {
+    offset: i64,
+    record: Option<Record>,
+}
+
+impl Sink for One {
+    fn is_done(&self) -> bool {
+        self.record.is_some()
+    }
+
+    fn take(&mut self, _: i32, batch: &RecordBatch, from: i64) -> anyhow::Result<i64> {
+        for record in batch.records(RECORDS_BYTES_MAX)? {
+            let record = record?;
+            if record.offset.0 == self.offset {
+                self.record = Some(record);
+            }
+        }
+        Ok(from.max(batch.end_offset().0))
+    }
+
+    fn flush(&mut self) -> anyhow::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,7 @@
+//! The front end over brokers in memory, as clients see it.
+
+mod calls;
+mod forwarding;
+mod port;
+mod telemetry;
+mod support;
