@@ -44,7 +44,7 @@ enum Command {
     Chaos(chaos::Options),
     /// Search for inputs that break a parser or the recovery of the log.
     Fuzz(fuzz::Options),
-    /// Measure against the real Kafka on the same machine.
+    /// Measure against the real Kafka and the real RocketMQ on the same machine.
     Bench(bench::Options),
     /// Regenerate docs/config.md from the server.
     Docs,

@@ -14,6 +14,7 @@ pub struct Sample {
     tools_cpu_s: f64,
     machine_cpu_s: f64,
     rss_mib: f64,
+    rss_anon_mib: f64,
 }
 
 /// What was used between two samples.
@@ -21,6 +22,8 @@ pub struct Used {
     pub broker_cpu_s: f64,
     /// Of all brokers, at the end.
     pub rss_mib: f64,
+    /// The same without mapped files: some brokers map their logs.
+    pub rss_anon_mib: f64,
     /// Cores that neither the brokers nor the load tool used: a quiet machine has nearly none.
     pub other_cores: f64,
 }
@@ -32,7 +35,8 @@ impl Sample {
             brokers_cpu_s: pids.iter().map(|pid| cpu_s(*pid)).sum(),
             tools_cpu_s: children_cpu_s(),
             machine_cpu_s: machine_cpu_s(),
-            rss_mib: pids.iter().map(|pid| rss_mib(*pid)).sum(),
+            rss_mib: pids.iter().map(|pid| memory_mib(*pid, "VmRSS:")).sum(),
+            rss_anon_mib: pids.iter().map(|pid| memory_mib(*pid, "RssAnon:")).sum(),
         }
     }
 
@@ -41,7 +45,8 @@ impl Sample {
         let broker_cpu_s = self.brokers_cpu_s - before.brokers_cpu_s;
         let tools_cpu_s = self.tools_cpu_s - before.tools_cpu_s;
         let other_cpu_s = self.machine_cpu_s - before.machine_cpu_s - broker_cpu_s - tools_cpu_s;
-        Used { broker_cpu_s, rss_mib: self.rss_mib, other_cores: (other_cpu_s / seconds).max(0.0) }
+        let other_cores = (other_cpu_s / seconds).max(0.0);
+        Used { broker_cpu_s, rss_mib: self.rss_mib, rss_anon_mib: self.rss_anon_mib, other_cores }
     }
 }
 
@@ -113,10 +118,11 @@ fn children_cpu_s() -> f64 {
     seconds(usage.ru_utime) + seconds(usage.ru_stime)
 }
 
-fn rss_mib(pid: u32) -> f64 {
+/// A line of the process's status that gives KiB; 0 when it is gone.
+fn memory_mib(pid: u32, line: &str) -> f64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib: f64 = line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0.0);
+    let value = status.lines().find_map(|text| text.strip_prefix(line));
+    let kib: f64 = value.and_then(|value| value.split_whitespace().next()?.parse().ok()).unwrap_or(0.0);
     kib / 1024.0
 }
 

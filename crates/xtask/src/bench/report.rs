@@ -47,23 +47,28 @@ impl Report {
         self.runs.entry((case.to_string(), side)).or_default().push(figures);
     }
 
-    /// Medians and ratios of a case whose runs are all there.
-    pub fn case(&mut self, case: &str) {
-        let (duolog, kafka) = (self.medians(case, "duolog"), self.medians(case, "kafka"));
-        let ratios: Figures = duolog
+    /// Medians and their ratio, of a case whose runs are all there. Nothing when a side has none.
+    pub fn compare(&mut self, case: &str, ours: &'static str, theirs: &'static str) {
+        let (of_ours, of_theirs) = (self.medians(case, ours), self.medians(case, theirs));
+        if of_ours.is_empty() || of_theirs.is_empty() {
+            return;
+        }
+        let ratios: Figures = of_ours
             .iter()
-            .filter_map(|(name, value)| kafka.get(name).filter(|of_kafka| **of_kafka > 0.0).map(|k| (*name, value / k)))
+            .filter_map(|(name, value)| {
+                of_theirs.get(name).filter(|their| **their > 0.0).map(|their| (*name, value / their))
+            })
             .collect();
         if !self.json {
-            println!("\n{case:<28} {:>12} {:>12} {:>12}", "duolog", "kafka", "ratio");
-            for (name, value) in &duolog {
-                let of_kafka = kafka.get(name).copied().unwrap_or(f64::NAN);
+            println!("\n{case:<34} {ours:>20} {theirs:>20} {:>8}", "ratio");
+            for (name, value) in &of_ours {
+                let their = of_theirs.get(name).copied().unwrap_or(f64::NAN);
                 let ratio = ratios.get(name).copied().unwrap_or(f64::NAN);
-                println!("  {name:<26} {value:>12.2} {of_kafka:>12.2} {ratio:>12.2}");
+                println!("  {name:<32} {value:>20.2} {their:>20.2} {ratio:>8.2}");
             }
             println!();
         }
-        self.summary.push(json!({ "case": case, "duolog": duolog, "kafka": kafka, "ratio": ratios }));
+        self.summary.push(json!({ "case": case, ours: of_ours, theirs: of_theirs, "ratio": ratios }));
     }
 
     pub fn summary(&self) {

@@ -1,6 +1,7 @@
 //! What is measured: one row per case.
 
-use super::side::{Durability, KafkaFlush, Topic};
+use super::super::duolog::Durability;
+use super::side::{KafkaFlush, Topic};
 
 /// Records per second of the latency cases.
 pub const LATENCY_RECORDS_PER_SECOND: u32 = 3_000;

@@ -2,51 +2,28 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use super::peers_dir;
-use super::report::Figures;
+use super::super::report::Figures;
+use super::super::script::Script;
 
 const FAILOVER_RECORDS_PER_SECOND: u64 = 500;
 
 #[derive(Clone)]
 pub struct Tools {
-    script: PathBuf,
+    script: Script,
 }
 
 impl Tools {
-    /// Finds the script and installs Kafka where it is not there yet.
-    pub fn find() -> Result<Tools> {
-        let script = peers_dir().join("kafka/kafka.sh");
-        ensure!(
-            script.is_file(),
-            "the scripts that run the real Kafka are not at {}: set DUOLOG_PEERS to the directory that holds kafka/kafka.sh",
-            script.display()
-        );
-        let tools = Tools { script };
-        eprintln!("bench: installing Kafka where it is missing (Maven)");
-        tools.call(&["install"])?;
-        Ok(tools)
+    pub fn new(script: Script) -> Tools {
+        Tools { script }
     }
 
-    pub fn command(&self) -> Command {
-        let mut command = Command::new(&self.script);
-        // A cluster and ports of its own, apart from others on this machine.
-        command.env("KAFKA_CLUSTER", "duolog-bench").stdin(Stdio::null());
-        command
-    }
-
-    /// Runs a verb and returns what it printed.
-    pub fn call(&self, arguments: &[&str]) -> Result<String> {
-        let output = self.command().args(arguments).output().context("cannot run kafka.sh")?;
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let errors = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "kafka.sh {} failed ({}): {text}{errors}", arguments.join(" "), output.status);
-        Ok(text)
+    pub fn script(&self) -> &Script {
+        &self.script
     }
 
     /// The figures of ProducerPerformance without its first `warm_up` records: those of its own start and connects.
@@ -67,7 +44,7 @@ impl Tools {
         let record_bytes = record_bytes.to_string();
         let fixed = ["produce-perf", bootstrap, topic, &all, &record_bytes, &rate];
         let settings = ["acks=all", linger, "batch.size=65536", "--warmup-records", &warm_up];
-        let text = self.call(&[&fixed[..], &settings].concat())?;
+        let text = self.script.call(&[&fixed[..], &settings].concat())?;
         let last =
             text.lines().rev().find(|line| line.contains("99.9th")).with_context(|| format!("no result in {text}"))?;
         parse_result(last).with_context(|| format!("this result is not understood: {last}"))
@@ -75,7 +52,7 @@ impl Tools {
 
     /// The figures of ConsumerPerformance, without the time of the group's join.
     pub fn consume(&self, bootstrap: &str, topic: &str, records: u64) -> Result<Figures> {
-        let text = self.call(&["consume-perf", bootstrap, topic, &records.to_string(), "--hide-header"])?;
+        let text = self.script.call(&["consume-perf", bootstrap, topic, &records.to_string(), "--hide-header"])?;
         let last = text.lines().last().unwrap_or_default();
         let fields: Vec<&str> = last.split(',').map(str::trim).collect();
         let field = |at: usize| -> Option<f64> { fields.get(at)?.parse().ok() };
@@ -88,13 +65,13 @@ impl Tools {
     /// The figures of EndToEndLatency: one record at a time.
     pub fn end_to_end(&self, bootstrap: &str, topic: &str, records: u64, record_bytes: u64) -> Result<Figures> {
         let (records, record_bytes) = (records.to_string(), record_bytes.to_string());
-        let text = self.call(&["e2e-latency", bootstrap, topic, &records, "all", &record_bytes])?;
+        let text = self.script.call(&["e2e-latency", bootstrap, topic, &records, "all", &record_bytes])?;
         parse_end_to_end(&text).with_context(|| format!("no result in {text}"))
     }
 
     /// Node id of the leader of partition 0.
     pub fn leader(&self, bootstrap: &str, topic: &str) -> Result<u32> {
-        let text = self.call(&["topics", bootstrap, "--describe", "--topic", topic])?;
+        let text = self.script.call(&["topics", bootstrap, "--describe", "--topic", topic])?;
         let words: Vec<&str> = text.split_whitespace().collect();
         let leader = words.windows(2).find(|pair| pair[0] == "Leader:").and_then(|pair| pair[1].parse().ok());
         leader.with_context(|| format!("no leader in {text}"))
@@ -115,6 +92,7 @@ impl Tools {
         let rate = FAILOVER_RECORDS_PER_SECOND.to_string();
         let records = (FAILOVER_RECORDS_PER_SECOND * run.as_secs()).to_string();
         let mut child = self
+            .script
             .command()
             .args(["verifiable-producer", bootstrap, "--topic", topic, "--throughput", &rate])
             .args(["--max-messages", &records, "--acks", "-1", "--command-config"])
