@@ -18,7 +18,7 @@ use super::report::{Figures, Report};
 use super::round::{self, Bench, Run};
 use super::script::Script;
 use crate::process;
-use cases::{CLUSTERS, COMPARED, CONSUMED_MESSAGES, Case, Load, Mode, Suite};
+use cases::{CLUSTERS, COMPARED, Case, Load, Mode, Suite};
 use side::{MessageType, PROXY_PORT, Side, Topic};
 use tool::Tool;
 
@@ -147,8 +147,8 @@ impl Bench for RocketMqBench {
                 self.sampled(|| self.tool.send(&topic.name, topic.message_type, in_flight, self.seconds))
             }
             Load::Consume(consumer) => {
-                self.tool.fill(&topic.name, CONSUMED_MESSAGES)?;
-                self.sampled(|| self.tool.consume(consumer, &topic.name, CONSUMED_MESSAGES))
+                let messages = self.tool.fill(&topic.name)?;
+                self.sampled(|| self.tool.consume(consumer, &topic.name, messages))
             }
             Load::Delay { per_second } => self.sampled(|| self.tool.delay(&topic.name, per_second)),
             Load::LeaderKill => {
