@@ -18,7 +18,7 @@ use super::report::{Figures, Report};
 use super::round::{self, Bench, Run};
 use super::script::Script;
 use crate::process;
-use cases::{CLUSTERS, COMPARED, Case, Load, Mode, Suite};
+use cases::{CLUSTERS, COMPARED, Case, DELAY_SECONDS, FILL_SECONDS_MAX, Load, Mode, Suite};
 use side::{MessageType, PROXY_PORT, Side, Topic};
 use tool::Tool;
 
@@ -147,10 +147,15 @@ impl Bench for RocketMqBench {
                 self.sampled(|| self.tool.send(&topic.name, topic.message_type, in_flight, self.seconds))
             }
             Load::Consume(consumer) => {
-                let messages = self.tool.fill(&topic.name)?;
+                let discarded = self.tool.fill(&topic.name, self.seconds)?;
+                self.tool.consume(consumer, &topic.name, discarded)?;
+                let messages = self.tool.fill(&topic.name, FILL_SECONDS_MAX)?;
                 self.sampled(|| self.tool.consume(consumer, &topic.name, messages))
             }
-            Load::Delay { per_second } => self.sampled(|| self.tool.delay(&topic.name, per_second)),
+            Load::Delay { per_second } => {
+                self.tool.delay(&topic.name, per_second, self.seconds)?;
+                self.sampled(|| self.tool.delay(&topic.name, per_second, DELAY_SECONDS))
+            }
             Load::LeaderKill => {
                 let leader = self.side.leader_pid(&topic.name)?;
                 self.tool.send_through_kill(&topic.name, || process::signal(leader, libc::SIGKILL))

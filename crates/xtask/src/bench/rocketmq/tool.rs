@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::super::report::Figures;
 use super::super::script::Script;
-use super::cases::{CONSUMED_MESSAGES_MAX, Consumer, DELAY_SECONDS, FILL_SECONDS_MAX, MESSAGE_BYTES};
+use super::cases::{CONSUMED_MESSAGES_MAX, Consumer, MESSAGE_BYTES};
 use super::side::MessageType;
 
 /// A client that gets no answers gives up by itself long before.
@@ -67,7 +67,7 @@ impl Tool {
     }
 
     /// Sends what a consumer case receives, and returns how many messages that is.
-    pub fn fill(&self, topic: &str) -> Result<u64> {
+    pub fn fill(&self, topic: &str, seconds_max: u32) -> Result<u64> {
         let text = self.call(
             "produce",
             &[
@@ -75,7 +75,7 @@ impl Tool {
                 ("size", &MESSAGE_BYTES.to_string()),
                 ("inflight", "256"),
                 ("n", &CONSUMED_MESSAGES_MAX.to_string()),
-                ("seconds", &FILL_SECONDS_MAX.to_string()),
+                ("seconds", &seconds_max.to_string()),
             ],
         )?;
         let sent = results(&text).last().with_context(|| format!("no result in {text}"))?;
@@ -98,14 +98,15 @@ impl Tool {
         let mut figures =
             Figures::from([("messages_per_s", result.number(rate)?), ("again", (received - distinct) as f64)]);
         if consumer == Consumer::Simple {
-            figures.insert("failed", result.number::<f64>("ack_failed")? + result.number::<f64>("receive_failed")?);
+            figures.insert("ack_failed", result.number("ack_failed")?);
+            figures.insert("receive_failed", result.number("receive_failed")?);
         }
         Ok((received, figures))
     }
 
     /// How much later than asked for messages arrive.
-    pub fn delay(&self, topic: &str, per_second: u32) -> Result<(u64, Figures)> {
-        let (rate, messages) = (per_second.to_string(), (per_second * DELAY_SECONDS).to_string());
+    pub fn delay(&self, topic: &str, per_second: u32, seconds: u32) -> Result<(u64, Figures)> {
+        let (rate, messages) = (per_second.to_string(), (per_second * seconds).to_string());
         let settings = [("topic", topic), ("group", topic), ("rate", &rate), ("n", &messages), ("inflight", "256")];
         let text = self.call("delay", &settings)?;
         let result = results(&text).find(|result| result.line.contains("lateness"));
