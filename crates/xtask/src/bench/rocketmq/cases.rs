@@ -5,8 +5,8 @@ use super::side::{Flush, MessageType};
 
 pub const MESSAGE_BYTES: u32 = 1_024;
 /// What a consumer case sends first and then receives; fewer when the sending ends first.
-pub const CONSUMED_MESSAGES_MAX: u32 = 40_000;
-pub const FILL_SECONDS_MAX: u32 = 15;
+pub const CONSUMED_MESSAGES_MAX: u32 = 20_000;
+pub const FILL_SECONDS_MAX: u32 = 8;
 /// Of a case with delayed messages.
 pub const DELAY_SECONDS: u32 = 10;
 
