@@ -3,6 +3,7 @@ const { ConsumeResult, PushConsumer, SimpleConsumer } = require("rocketmq-client
 
 // A call of a simple consumer asks one queue of one topic, and waits when there is nothing in it.
 const LOOPS = 4;
+const START_LIMIT_MS = 15_000;
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 function received(message) {
@@ -12,21 +13,31 @@ function received(message) {
 async function receive(options, asked) {
   const subscriptions = new Map(options.topic.split(",").map((topic) => [topic, "*"]));
   const common = { endpoints: options.endpoints, namespace: "", consumerGroup: options.group, subscriptions };
-  let consumer;
-  if (options.kind === "push") {
-    const consume = (message) => {
-      received(message);
-      return ConsumeResult.SUCCESS;
-    };
-    consumer = new PushConsumer({ ...common, messageListener: { consume } });
-  } else {
-    consumer = new SimpleConsumer({ ...common, awaitDuration: 5000 });
-  }
-  await consumer.startup();
+  const consume = (message) => {
+    received(message);
+    return ConsumeResult.SUCCESS;
+  };
+  const consumer = await started(() =>
+    options.kind === "push"
+      ? new PushConsumer({ ...common, messageListener: { consume } })
+      : new SimpleConsumer({ ...common, awaitDuration: 5000 }),
+  );
   console.log("ready");
   if (options.kind === "push") await asked;
   else await Promise.all(Array.from({ length: LOOPS }, () => receiveAndAck(consumer, asked)));
   await consumer.shutdown();
+}
+
+// The library begins to wait for the server's settings only after it has the routes of all topics; when the settings come before, it
+// waits for the next ones, five minutes later. Then another consumer takes its place.
+async function started(make) {
+  for (;;) {
+    const consumer = make();
+    const late = sleep(START_LIMIT_MS).then(() => "late");
+    if ((await Promise.race([consumer.startup(), late])) !== "late") return consumer;
+    console.error("the consumer does not start: another one is made");
+    consumer.shutdown().catch((error) => console.error(`shutdown: ${error}`));
+  }
 }
 
 async function receiveAndAck(consumer, asked) {
