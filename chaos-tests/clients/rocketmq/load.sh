@@ -51,7 +51,7 @@ load() {
   end_all
 }
 
-# All libraries but Java's send several addresses as the name of the server, and that is refused.
+# All libraries but Java's send several addresses as the name of the server, and do not start.
 addresses_for() { if [ "$1" = rocketmq-java ]; then echo "$endpoints"; else echo "${endpoints%%;*}"; fi; }
 
 has_printed() { has_ended "${client_pids[$1]}" || grep -qx "$2" "$dir/$1/out"; }
