@@ -331,3 +331,23 @@ fn what_waits_behind_its_message_group_comes_when_the_first_is_settled() {
     world.receive(5, 100, None);
     assert_eq!(world.receipts.iter().map(|(_, offset)| offset.0).collect::<Vec<_>>(), [0, 2, 1, 3]);
 }
+
+/// The leader that took these messages out may have ended before its answer was written.
+#[test]
+fn after_a_fail_over_only_what_the_consumer_surely_has_is_kept_for_it() {
+    let mut world = World::new();
+    for _ in 0..3 {
+        world.run(Step::Append(0, true));
+    }
+    world.receive(2, 100, Some(1));
+    world.run(Step::FailOver);
+    world.run(Step::Keep(1));
+    assert!(world.due.values().all(|due| *due == 1_100), "nobody knows whether the answer came: {:?}", world.due);
+    world.acknowledge(world.receipts[0]);
+    world.run(Step::Keep(1));
+    assert_eq!(world.due.get(&Offset(1)), Some(&1_100), "it is not due soon enough to be prolonged");
+    world.run(Step::Pass(60));
+    world.run(Step::Keep(1));
+    assert_eq!(world.due.get(&Offset(1)), Some(&1_360), "the consumer has settled its neighbour, so it has this one");
+    world.check();
+}

@@ -15,8 +15,8 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use duolog_cli::{
-    ClusterCommand, ConsumeCommand, DurabilityCommand, Exit, GroupCommand, MessageCommand, Out, OutputClosed, ProduceCommand,
-    TopicCommand, TransactionCommand,
+    ClusterCommand, ConsumeCommand, DurabilityCommand, Exit, GroupCommand, MessageCommand, Out, OutputClosed,
+    ProduceCommand, TopicCommand, TransactionCommand,
 };
 
 /// A message broker for Kafka and RocketMQ clients, with a durability per topic.

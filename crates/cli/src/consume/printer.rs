@@ -22,7 +22,6 @@ impl Printer {
     pub(super) fn new(topic: &str, format: Format, max_records: Option<u64>) -> Self {
         Self { out: Out::default(), topic: topic.to_owned(), format, left: max_records }
     }
-
 }
 
 impl Sink for Printer {

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use futures_util::future::join_all;
 use duolog_record::RecordBatch;
+use futures_util::future::join_all;
 use kafka_protocol::ResponseError;
 
 use crate::client::{Asked, Client, ClientError, FetchFrom, FetchedPartition};

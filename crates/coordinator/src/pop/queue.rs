@@ -25,6 +25,10 @@ pub struct PopQueue {
     pub(super) deliveries: BTreeMap<DeliveryId, DeliveryRow>,
     pub(super) due: BTreeSet<(TimestampMs, DeliveryId)>,
     pub(super) orders: Orders,
+    /// Deliveries that a sign of life of their keeper prolongs.
+    ///
+    /// Those of an earlier leader are not among them: their answer may have been lost with it, and as long as its consumer lives nobody
+    /// would ever get the messages. Once the consumer settles one of a delivery it has the others, too.
     keepers: BTreeMap<String, BTreeSet<DeliveryId>>,
 }
 
@@ -44,6 +48,7 @@ impl PopQueue {
         for (id, row) in state.deliveries {
             queue.insert(id, row);
         }
+        queue.keepers.clear();
         queue
     }
 
@@ -130,8 +135,22 @@ impl PopQueue {
     /// Settles messages: which of the receipts were good, in order, and the change.
     pub fn settle(&mut self, receipts: &[(DeliveryId, Offset)]) -> (Vec<bool>, PopUpdate) {
         let mut update = PopUpdate::new(self.group.clone(), self.partition);
-        let good = receipts.iter().map(|(id, offset)| self.remove(*id, *offset, &mut update).is_some()).collect();
+        let mut settle = |(id, offset): &(DeliveryId, Offset)| {
+            let is_good = self.remove(*id, *offset, &mut update).is_some();
+            if is_good {
+                self.keep_from_now_on(*id);
+            }
+            is_good
+        };
+        let good = receipts.iter().map(&mut settle).collect();
         (good, update)
+    }
+
+    /// The consumer has the messages of a delivery.
+    fn keep_from_now_on(&mut self, id: DeliveryId) {
+        if let Some(keeper) = self.deliveries.get(&id).and_then(|row| row.keeper.clone()) {
+            self.keepers.entry(keeper).or_default().insert(id);
+        }
     }
 
     /// Gives one message of a delivery a delivery of its own that is due at another time. `None` for a bad receipt.

@@ -1,4 +1,4 @@
-//! QueryRoute: a queue per partition, at the node that leads it. A topic that does not exist is not made.
+//! QueryRoute: a queue per partition, at the node that leads it; for a topic that one node leads, one more at another node. A topic that does not exist is not made.
 
 use duolog_broker::api::{PartitionView, TopicRef, TopicView};
 use duolog_broker::message_api::MessageApi;
@@ -19,7 +19,19 @@ pub(crate) async fn handle<B: MessageApi>(
     let topic = context.broker.topic(&TopicRef::Name(names::topic(request.topic.as_ref())?))?;
     let resource = request.topic.unwrap_or_default();
     let queues = topic.partitions.iter().map(|partition| queue(&context, &resource, &topic, partition));
-    Ok(QueryRouteResponse { message_queues: queues.collect(), status: None })
+    let message_queues = queues.chain(way_round(&context, &resource, &topic)).collect();
+    Ok(QueryRouteResponse { message_queues, status: None })
+}
+
+/// When one node leads the whole topic, the first queue at another node as well: clients ask for the route again only every 30
+/// seconds, and would have nobody to turn to when that node ends.
+fn way_round<B: MessageApi>(context: &Context<B>, resource: &Resource, topic: &TopicView) -> Option<MessageQueue> {
+    let first = topic.partitions.first()?;
+    let leader = first.leader.filter(|leader| topic.partitions.iter().all(|one| one.leader == Some(*leader)))?;
+    let mut others = first.in_sync_replicas.iter().copied().filter(|node| *node != leader);
+    let other = others.find(|node| context.peers.endpoints(*node).is_some())?;
+    let id = i32::try_from(first.partition).unwrap_or(i32::MAX);
+    Some(queue_of(context, resource, topic, id, other))
 }
 
 fn queue<B: MessageApi>(

@@ -3,11 +3,11 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use crate::support::{Client, FakeBroker, Node, message, start};
 use duolog_broker::message_api::{Filter, Resolution};
 use duolog_rocketmq::proto::receive_message_response::Content;
 use duolog_rocketmq::proto::*;
 use duolog_types::NodeId;
-use crate::support::{Client, FakeBroker, Node, message, start};
 
 fn resource(name: &str) -> Option<Resource> {
     Some(Resource { resource_namespace: String::new(), name: name.to_owned() })

@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use crate::support::{Client, FakeBroker, Node, message, start, start_with};
 use duolog_rocketmq::RocketmqConfig;
 use duolog_rocketmq::proto::receive_message_response::Content;
 use duolog_rocketmq::proto::*;
 use duolog_types::NodeId;
-use crate::support::{Client, FakeBroker, Node, message, start, start_with};
 
 fn resource(name: &str) -> Option<Resource> {
     Some(Resource { resource_namespace: String::new(), name: name.to_owned() })

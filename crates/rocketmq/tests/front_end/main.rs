@@ -3,5 +3,5 @@
 mod calls;
 mod forwarding;
 mod port;
-mod telemetry;
 mod support;
+mod telemetry;

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use crate::support::{Client, FakeBroker, Node, message, plain, start_with, tls};
 use duolog_rocketmq::RocketmqConfig;
 use duolog_rocketmq::proto::{Code, HeartbeatRequest};
-use crate::support::{Client, FakeBroker, Node, message, plain, start_with, tls};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::support::{Client, FakeBroker, start};
 use bytes::Bytes;
 use duolog_broker::message_api::{HiddenHandle, Orphan};
 use duolog_record::Record;
@@ -9,7 +10,6 @@ use duolog_rocketmq::proto::settings::PubSub;
 use duolog_rocketmq::proto::telemetry_command::Command;
 use duolog_rocketmq::proto::*;
 use duolog_types::{LogIndex, Offset, TimestampMs, TopicId, TopicPartition};
-use crate::support::{Client, FakeBroker, start};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
