@@ -3,6 +3,8 @@
 //! Nothing here names a protocol's wire types. A front end translates a request into these types, calls the trait, and
 //! maps [`BrokerError`] to its own codes in one exhaustive `match`. The simulation drives the same trait.
 
+mod configs;
+
 use std::future::Future;
 
 use bytes::Bytes;
@@ -13,6 +15,7 @@ use duolog_types::{
 
 use crate::error::BrokerError;
 
+pub use configs::{BrokerConfigValue, ConfigChange, ConfigEdit};
 pub use duolog_coordinator::groups::{
     GroupDescription, GroupError, GroupListing, HeartbeatRequest, JoinReply, JoinRequest, JoinedMember, LeaveRequest,
     LeavingMember, MemberDescription, Phase, SyncReply, SyncRequest,
@@ -236,39 +239,6 @@ pub struct ProducerIdentity {
     pub id: ProducerId,
     /// Its epoch.
     pub epoch: ProducerEpoch,
-}
-
-/// A change of one config, as IncrementalAlterConfigs has it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ConfigChange {
-    /// Set to a value.
-    Set(String, String),
-    /// Back to the default.
-    Delete(String),
-    /// Add words to a list.
-    Append(String, String),
-    /// Take words out of a list.
-    Subtract(String, String),
-}
-
-/// What becomes of the explicit configs of a topic or a consumer group.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ConfigEdit {
-    /// Some are changed.
-    Changes(Vec<ConfigChange>),
-    /// These take the place of all.
-    Replacement(Vec<(String, String)>),
-}
-
-/// A config of this node as DescribeConfigs shows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BrokerConfigValue {
-    /// Kafka's name.
-    pub name: &'static str,
-    /// The value in force.
-    pub value: String,
-    /// The value when the configuration file says nothing; `None` when it has to.
-    pub default: Option<String>,
 }
 
 /// Partitions to add to a topic.
