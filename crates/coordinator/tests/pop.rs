@@ -33,8 +33,8 @@ enum Step {
         invisible_ms: i64,
     },
     Keep(u8),
-    /// The delivery of a receipt gets another id.
-    Rename(usize),
+    /// The answer with the delivery of a receipt is given once more.
+    AnswerAgain(usize),
     Pass(i64),
     Touch,
     /// Back or forth by this many messages.
@@ -51,7 +51,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (0_usize..64).prop_map(Step::Acknowledge),
         2 => (0_usize..64, 0_i64..100).prop_map(|(receipt, invisible_ms)| Step::Move { receipt, invisible_ms }),
         1 => (0_u8..2).prop_map(Step::Keep),
-        1 => (0_usize..64).prop_map(Step::Rename),
+        1 => (0_usize..64).prop_map(Step::AnswerAgain),
         3 => (1_i64..120).prop_map(Step::Pass),
         1 => Just(Step::Touch),
         1 => (-5_i64..3).prop_map(Step::Seek),
@@ -207,11 +207,12 @@ impl World {
                     assert!(!self.queue.is_out(receipt.0, receipt.1), "the old receipt is worth nothing");
                 }
             }
-            Step::Rename(receipt) if !self.receipts.is_empty() => {
+            Step::AnswerAgain(receipt) if !self.receipts.is_empty() => {
                 let (old, _) = self.receipts[receipt % self.receipts.len()];
                 let new = self.id();
                 let out: Vec<Offset> = self.queue.delivery(old).iter().map(|message| message.offset).collect();
-                let update = self.queue.rename(old, new);
+                let due = self.now + 70;
+                let update = self.queue.answer_again(old, new, TimestampMs(due));
                 assert_eq!(update.is_empty(), out.is_empty());
                 if !update.is_empty() {
                     self.propose(update);
@@ -219,10 +220,11 @@ impl World {
                 for offset in out {
                     assert!(!self.queue.is_out(old, offset) && self.queue.is_out(new, offset));
                     self.receipts.push((new, offset));
+                    self.due.insert(offset, due);
                     self.exhausted.iter_mut().filter(|at| **at == (old, offset)).for_each(|at| at.0 = new);
                 }
             }
-            Step::Acknowledge(_) | Step::Move { .. } | Step::Rename(_) => {}
+            Step::Acknowledge(_) | Step::Move { .. } | Step::AnswerAgain(_) => {}
             Step::Keep(keeper) => {
                 let (before, due) = (TimestampMs(self.now + 50), TimestampMs(self.now + 300));
                 let update = self.queue.keep(&keeper.to_string(), before, due);

@@ -151,7 +151,7 @@ async fn look_at(
     if let Some(again) = answered_before(&queue, request) {
         let messages = read_again(runtime, &queue, partition, served.high_watermark, again)?;
         if let Some((delivery, messages)) = messages {
-            let update = queue.pop.rename(again, delivery);
+            let update = queue.pop.answer_again(again, delivery, after(request.invisible_ms));
             queue.forget_answer(again);
             queue.remember(request.attempt_id.clone().unwrap_or_default(), delivery);
             let applied = runtime.pop().submit(&queue, update);

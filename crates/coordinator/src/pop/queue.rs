@@ -168,13 +168,15 @@ impl PopQueue {
         Some(update)
     }
 
-    /// Gives a delivery another id, and nothing else: the receipts of the old one are worth nothing from then on.
-    pub fn rename(&mut self, old: DeliveryId, new: DeliveryId) -> PopUpdate {
+    /// The answer with a delivery is given once more: under another id, so that the old one's receipts are worth nothing, and due as if it
+    /// were new.
+    pub fn answer_again(&mut self, old: DeliveryId, new: DeliveryId, due: TimestampMs) -> PopUpdate {
         let mut update = PopUpdate::new(self.group.clone(), self.partition);
         let Some(row) = self.deliveries.get(&old).cloned().filter(|_| old != HELD) else { return update };
         for message in &row.messages {
             self.remove(old, message.offset, &mut update);
         }
+        let row = DeliveryRow { due, ..row };
         self.insert(new, row.clone());
         update.added.push((new, row));
         update
