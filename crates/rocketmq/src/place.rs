@@ -158,25 +158,7 @@ where
     H: Fn() -> HF + Send + Sync,
     HF: Future<Output = Result<R::Answer, Refusal>> + Send,
 {
-    let deadline = caller.deadline(context.retry());
-    let mut results = scatter(
-        context,
-        caller,
-        deadline,
-        &[(partition, request)],
-        |_| async { vec![here().await] },
-        |node, mut requests| {
-            let request = requests.pop();
-            async move {
-                match request {
-                    Some(request) => vec![context.peers.forward(node, caller, request, deadline).await],
-                    None => Vec::new(),
-                }
-            }
-        },
-    )
-    .await;
-    results.pop().unwrap_or_else(|| Err(BrokerError::LeaderNotAvailable.into()))
+    at_node(context, caller, || leader_of(context, caller, partition), request, here).await
 }
 
 /// Does something about a consumer group's offsets where they are coordinated: `here`, or by the same request to another node.
@@ -193,17 +175,33 @@ where
     H: Fn() -> HF + Send + Sync,
     HF: Future<Output = Result<R::Answer, Refusal>> + Send,
 {
+    let coordinator = || match caller.is_forwarded {
+        true => Ok(Leader::Here),
+        false => Ok(node_of(context, context.broker.find_group_coordinator(group)?.id)),
+    };
+    at_node(context, caller, coordinator, request, here).await
+}
+
+async fn at_node<B, R, H, HF>(
+    context: &Context<B>,
+    caller: &Caller,
+    find: impl Fn() -> Result<Leader, Refusal>,
+    request: R,
+    here: H,
+) -> Result<R::Answer, Refusal>
+where
+    B: MessageApi,
+    R: Forward,
+    H: Fn() -> HF,
+    HF: Future<Output = Result<R::Answer, Refusal>>,
+{
     let deadline = caller.deadline(context.retry());
     let mut patience = Patience::new(caller, deadline);
     loop {
-        let coordinator = match caller.is_forwarded {
-            true => Ok(Leader::Here),
-            false => context.broker.find_group_coordinator(group).map(|node| node_of(context, node.id)),
-        };
-        let result = match coordinator {
+        let result = match find() {
             Ok(Leader::Here) => here().await,
             Ok(Leader::There(node)) => context.peers.forward(node, caller, request.clone(), deadline).await,
-            Err(error) => Err(error.into()),
+            Err(refusal) => Err(refusal),
         };
         match result {
             Err(refusal) if refusal.is_transient() && patience.wait().await => {}

@@ -9,6 +9,7 @@ mod search;
 use anyhow::{Context, ensure};
 use clap::{Args, Subcommand};
 use duolog_record::{BatchBuilder, Record, RecordHeader};
+use duolog_types::limits;
 use serde::Serialize;
 use serde_json::json;
 
@@ -25,7 +26,6 @@ use search::{Found, Range, record_at, search};
 /// A message may be stored some time before and after its id was made: clocks differ, and delayed and half messages become visible
 /// later, with the timestamp of that.
 const BEFORE_ID_MS: i64 = 600_000;
-const DEAD_LETTER_PREFIX: &str = "%DLQ%";
 const ORIGIN_PREFIX: &str = "DLQ_ORIGIN_";
 const ORIGIN_TOPIC: &str = "DLQ_ORIGIN_TOPIC";
 
@@ -240,7 +240,7 @@ async fn resend(command: ResendCommand) -> anyhow::Result<()> {
     let record = record_at(&client, topic, *partition, *offset).await?;
     let record =
         record.with_context(|| format!("partition {partition} of topic {topic:?} has no record at offset {offset}"))?;
-    let origin = header(&record, ORIGIN_TOPIC).filter(|_| topic.starts_with(DEAD_LETTER_PREFIX));
+    let origin = header(&record, ORIGIN_TOPIC).filter(|_| topic.starts_with(limits::DEAD_LETTER_TOPIC_PREFIX));
     let to = command.to.clone().or(origin).unwrap_or_else(|| topic.clone());
     let partitions = i32::try_from(client.topic(&to).await?.partitions.len()).unwrap_or(i32::MAX);
     ensure!(partitions > 0, "topic {to:?} has no partitions");

@@ -2,6 +2,8 @@
 
 pub mod report;
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context, bail, ensure};
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -211,8 +213,7 @@ fn checked(id: &str) -> anyhow::Result<&str> {
 async fn at_leader(http: &[Address], method: &str, path: &str) -> anyhow::Result<String> {
     let (reports, silent) = ask_all::<TransactionReport>(http, "/transactions?limit=0").await?;
     let known = reports.values().flat_map(|report| report.nodes.iter().map(|node| node.http.clone()));
-    let mut addresses: Vec<String> = http.iter().map(ToString::to_string).chain(known).collect();
-    addresses.dedup();
+    let addresses: BTreeSet<String> = http.iter().map(ToString::to_string).chain(known).collect();
     let mut others = silent;
     for address in addresses {
         match http::call(&address.parse()?, method, path).await {

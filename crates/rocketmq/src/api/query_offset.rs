@@ -30,7 +30,7 @@ pub(crate) async fn handle<B: MessageApi>(
         }
         Ok(QueryOffsetResponse { status: None, offset: found.offset.0 })
     };
-    at_leader(&context, &caller, queue.partition, request.clone(), here).await
+    at_leader(&context, &caller, queue.partition, request, here).await
 }
 
 fn query(request: &QueryOffsetRequest) -> Result<OffsetQuery, Refusal> {
