@@ -260,7 +260,7 @@ impl Broker {
         self.known_yet(self.catalog().partition(topic, partition))
     }
 
-    fn known_yet<T>(&self, found: ItemResult<T>) -> ItemResult<T> {
+    pub(crate) fn known_yet<T>(&self, found: ItemResult<T>) -> ItemResult<T> {
         match found {
             Err(
                 BrokerError::UnknownTopic(_) | BrokerError::UnknownTopicId(_) | BrokerError::UnknownPartition { .. },

@@ -10,18 +10,32 @@ use std::future::Future;
 
 use bytes::Bytes;
 use duolog_record::Record;
+pub use duolog_record::TAG_HEADER;
 use duolog_record::entry::Address;
 use duolog_record::group::GroupId;
 pub use duolog_types::DeliveryId;
-use duolog_types::{LogIndex, Offset, Term, TimestampMs, TopicPartition, limits};
+use duolog_types::{
+    LogIndex, MessageType, NodeId, Offset, Term, TimestampMs, TimestampType, TopicId, TopicPartition, limits,
+};
 
 use crate::api::{AckLease, BrokerApi, ItemResult, TopicRef};
 
-/// Name of the record header that holds the tag of a message.
-pub const TAG_HEADER: &str = "TAGS";
 /// Name of the record header that says that the record's key is a message group, whose messages are delivered in order. In topics
 /// of type FIFO every key is one.
 pub const FIFO_HEADER: &str = "__FIFO";
+
+/// What a single message needs to know of its topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TopicHead {
+    /// Its id.
+    pub id: TopicId,
+    /// How many partitions it has.
+    pub partitions: u32,
+    /// Which messages it takes.
+    pub message_type: MessageType,
+    /// Whose time its records have.
+    pub timestamp_type: TimestampType,
+}
 
 /// A message to store.
 #[derive(Debug, Clone)]
@@ -203,6 +217,21 @@ pub struct Orphan {
 
 /// The broker as a front end of single messages sees it.
 pub trait MessageApi: BrokerApi {
+    /// A topic without the state of its partitions: it costs the same for one and for a thousand, unlike [`BrokerApi::topic`].
+    ///
+    /// # Errors
+    /// `UnknownTopic` or `UnknownTopicId`.
+    fn topic_head(&self, topic: &TopicRef) -> ItemResult<TopicHead>;
+
+    /// The node that leads a partition, as far as this node knows.
+    ///
+    /// # Errors
+    /// `UnknownTopicId` or `UnknownPartition`.
+    fn leader(&self, partition: TopicPartition) -> ItemResult<Option<NodeId>>;
+
+    /// One of the topic's partitions that this node leads; they take turns. `None` when it leads none.
+    fn own_partition(&self, topic: TopicId, turn: u32) -> Option<u32>;
+
     /// Stores messages; each is answered at its topic's ack point. Results in order.
     fn send_messages(
         &self,

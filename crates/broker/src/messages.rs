@@ -1,15 +1,45 @@
 //! [`MessageApi`] of the broker: single messages for the RocketMQ front end.
 
-use crate::api::ItemResult;
+use duolog_types::{BrokerGroupId, NodeId, TopicId, TopicPartition};
+
+use crate::api::{ItemResult, TopicRef};
 use crate::broker::Broker;
 use crate::hidden;
 use crate::message_api::{
     Consumer, DeliveredMessage, HiddenHandle, MessageApi, Orphan, Pull, Pulled, Receipt, Receive, Resolution,
-    SendMessage, Sent,
+    SendMessage, Sent, TopicHead,
 };
 use crate::pop;
 
 impl MessageApi for Broker {
+    fn topic_head(&self, topic: &TopicRef) -> ItemResult<TopicHead> {
+        let catalog = self.catalog();
+        let topic = self.known_yet(catalog.find(topic))?;
+        let config = &topic.row.config;
+        Ok(TopicHead {
+            id: topic.id,
+            partitions: u32::try_from(topic.row.partitions.len()).unwrap_or(u32::MAX),
+            message_type: config.message_type(),
+            timestamp_type: config.timestamp_type(),
+        })
+    }
+
+    fn leader(&self, partition: TopicPartition) -> ItemResult<Option<NodeId>> {
+        let number = i32::try_from(partition.partition).unwrap_or(i32::MAX);
+        let place = self.locate(&TopicRef::Id(partition.topic), number)?;
+        Ok(self.runtime(place.group).ok().and_then(|runtime| runtime.leadership().leader))
+    }
+
+    fn own_partition(&self, topic: TopicId, turn: u32) -> Option<u32> {
+        let catalog = self.catalog();
+        let hosts = &catalog.by_id(topic)?.row.partitions;
+        let is_led = |group: &&BrokerGroupId| self.runtime(**group).is_ok_and(|runtime| runtime.leadership().is_self);
+        let led: Vec<BrokerGroupId> = catalog.data_groups.iter().filter(is_led).copied().collect();
+        let own = || hosts.iter().zip(0_u32..).filter(|(group, _)| led.contains(group)).map(|(_, partition)| partition);
+        let count = own().count();
+        (count > 0).then(|| own().nth(turn as usize % count))?
+    }
+
     async fn send_messages(&self, messages: Vec<SendMessage>, timeout_ms: i32) -> Vec<ItemResult<Sent>> {
         hidden::send(self, messages, timeout_ms).await
     }

@@ -12,7 +12,7 @@ use anyhow::{Context, bail};
 use bytes::Bytes;
 use clap::{Args, ValueEnum};
 use duolog_record::{BatchBuilder, Compression, RecordBatch, RecordHeader};
-use duolog_types::{ProducerEpoch, ProducerId, TimestampMs};
+use duolog_types::{ProducerEpoch, ProducerId, TimestampMs, partition_of_key};
 use futures_util::future::join_all;
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -308,7 +308,7 @@ impl Producer {
     fn partition_of(&self, line: &Line) -> i32 {
         match (self.partition, &line.key) {
             (Some(partition), _) => partition,
-            (None, Some(key)) => partition_of_key(key, self.partition_count),
+            (None, Some(key)) => partition_of_key(key, self.partition_count.unsigned_abs()).cast_signed(),
             (None, None) => self.turn,
         }
     }
@@ -324,34 +324,6 @@ async fn batch_bytes_max(client: &Client, topic: &str) -> anyhow::Result<usize> 
 /// Sequence numbers begin again at 0 after `i32::MAX`.
 fn next_sequence(sequence: i32, records: i32) -> i32 {
     sequence.wrapping_add(records) & i32::MAX
-}
-
-/// The partition that Kafka's Java producer chooses for a key.
-pub(crate) fn partition_of_key(key: &[u8], partition_count: i32) -> i32 {
-    // The masked hash is not negative.
-    ((murmur2(key) & 0x7fff_ffff) as i32) % partition_count.max(1)
-}
-
-/// MurmurHash2 with the seed of Kafka's clients.
-fn murmur2(data: &[u8]) -> u32 {
-    const M: u32 = 0x5bd1_e995;
-    const SEED: u32 = 0x9747_b28c;
-    let (words, tail) = data.as_chunks::<4>();
-    let mut hash = SEED ^ (data.len() as u32);
-    for word in words {
-        let mut k = u32::from_le_bytes(*word).wrapping_mul(M);
-        k ^= k >> 24;
-        hash = hash.wrapping_mul(M) ^ k.wrapping_mul(M);
-    }
-    for (i, byte) in tail.iter().enumerate() {
-        hash ^= u32::from(*byte) << (8 * i);
-    }
-    if !tail.is_empty() {
-        hash = hash.wrapping_mul(M);
-    }
-    hash ^= hash >> 13;
-    hash = hash.wrapping_mul(M);
-    hash ^ (hash >> 15)
 }
 
 /// A count on the terminal, now and then.
@@ -405,22 +377,6 @@ mod tests {
         }
         let error = parse_line(b"no key\n", Some(b"::")).unwrap_err().to_string();
         assert!(error.contains("expected KEY::VALUE"), "{error}");
-    }
-
-    /// Values of Kafka's own UtilsTest.testMurmur2.
-    #[test]
-    fn keys_are_hashed_as_java_clients_do() {
-        for (key, expected) in [
-            ("21", -973_932_308),
-            ("foobar", -790_332_482),
-            ("a-little-bit-long-string", -985_981_536),
-            ("a-little-bit-longer-string", -1_486_304_829),
-            ("lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58_897_971),
-            ("abc", 479_470_107),
-        ] {
-            assert_eq!(murmur2(key.as_bytes()) as i32, expected, "{key}");
-        }
-        assert!((0..7).contains(&partition_of_key(b"foobar", 7)));
     }
 
     #[test]

@@ -34,7 +34,6 @@ mod handles;
 mod mapping;
 mod names;
 mod orphans;
-mod partitioner;
 mod peers;
 mod place;
 mod service;

@@ -13,7 +13,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use duolog_broker::BrokerError;
-use duolog_broker::api::{PartitionView, TopicRef, TopicView};
+use duolog_broker::api::{PartitionView, TopicView};
 use duolog_broker::message_api::MessageApi;
 use duolog_types::{NodeId, TopicPartition};
 use futures_util::future::{join, join_all};
@@ -68,9 +68,8 @@ pub(crate) fn leader_of<B: MessageApi>(
     if caller.is_forwarded {
         return Ok(Leader::Here);
     }
-    let topic = context.broker.topic(&TopicRef::Id(partition.topic))?;
-    let view = partition_view(&topic, partition.partition)?;
-    view.leader.map(|node| node_of(context, node)).ok_or_else(|| BrokerError::LeaderNotAvailable.into())
+    let leader = context.broker.leader(partition)?;
+    leader.map(|node| node_of(context, node)).ok_or_else(|| BrokerError::LeaderNotAvailable.into())
 }
 
 /// A node as seen from this one.

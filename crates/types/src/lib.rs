@@ -8,6 +8,7 @@ mod group_config;
 mod ids;
 pub mod limits;
 mod nearest;
+mod partitioner;
 mod topic_config;
 
 pub use config::{ConfigError, ConfigKey, ConfigSource, ConfigValue};
@@ -21,4 +22,5 @@ pub use ids::{
     TimestampMs, TopicId, TopicPartition,
 };
 pub use nearest::nearest;
+pub use partitioner::{partition_of_key, partition_of_message_group};
 pub use topic_config::{MessageType, TOPIC_CONFIG_KEYS, TimestampType, TopicConfig};

@@ -9,7 +9,7 @@ mod search;
 use anyhow::{Context, ensure};
 use clap::{Args, Subcommand};
 use duolog_record::{BatchBuilder, Record, RecordHeader};
-use duolog_types::limits;
+use duolog_types::{limits, partition_of_key, partition_of_message_group};
 use serde::Serialize;
 use serde_json::json;
 
@@ -17,10 +17,9 @@ use crate::arguments::{ConnectionArgs, OutputArgs};
 use crate::client::Client;
 use crate::exit::Exit;
 use crate::output::{Out, OutputFormat, Table, count, or_dash};
-use crate::produce::partition_of_key;
 use crate::run::block_on;
 use crate::time::{format_ms, parse_ms};
-use parts::{Message, Wanted, header, made_ms};
+use parts::{FIFO, Message, Wanted, header, made_ms};
 use search::{Found, Range, record_at, search};
 
 /// A message may be stored some time before and after its id was made: clocks differ, and delayed and half messages become visible
@@ -242,12 +241,9 @@ async fn resend(command: ResendCommand) -> anyhow::Result<()> {
         record.with_context(|| format!("partition {partition} of topic {topic:?} has no record at offset {offset}"))?;
     let origin = header(&record, ORIGIN_TOPIC).filter(|_| topic.starts_with(limits::DEAD_LETTER_TOPIC_PREFIX));
     let to = command.to.clone().or(origin).unwrap_or_else(|| topic.clone());
-    let partitions = i32::try_from(client.topic(&to).await?.partitions.len()).unwrap_or(i32::MAX);
+    let partitions = u32::try_from(client.topic(&to).await?.partitions.len()).unwrap_or(u32::MAX);
     ensure!(partitions > 0, "topic {to:?} has no partitions");
-    let target = match &record.key {
-        Some(key) => partition_of_key(key, partitions),
-        None => partition % partitions,
-    };
+    let target = partition_for(&record, partition.unsigned_abs(), partitions).cast_signed();
     let appended = client.append(&to, target, &again(&record)?).await?;
     let mut out = Out::default();
     match command.output.output {
@@ -258,6 +254,16 @@ async fn resend(command: ResendCommand) -> anyhow::Result<()> {
             "sent to topic {to}, partition {target}, offset {}; the message at offset {offset} of {topic} stays where it is",
             appended.base_offset
         )),
+    }
+}
+
+/// Where a producer of the record's kind would put it; a record without a key keeps its partition's number, as far as there is one.
+fn partition_for(record: &Record, partition: u32, partitions: u32) -> u32 {
+    let group = record.key.as_deref().filter(|_| header(record, FIFO).is_some());
+    match (group.and_then(|group| std::str::from_utf8(group).ok()), &record.key) {
+        (Some(group), _) => partition_of_message_group(group, partitions),
+        (None, Some(key)) => partition_of_key(key, partitions),
+        (None, None) => partition % partitions,
     }
 }
 

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use duolog_record::Record;
 use serde::Serialize;
 
+/// There when the key is a message group.
+pub(super) const FIFO: &str = "__FIFO";
 const MESSAGE_ID: &str = "UNIQ_KEY";
 const KEYS: &str = "KEYS";
 const TAG: &str = "TAGS";

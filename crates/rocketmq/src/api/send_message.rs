@@ -1,9 +1,9 @@
 //! SendMessage: checks each message, chooses its partition, stores it where that is led. Each message has a result of its own.
 
 use bytes::Bytes;
-use duolog_broker::api::{AckLease, PartitionView, Produced, TopicRef};
+use duolog_broker::api::{AckLease, Produced, TopicRef};
 use duolog_broker::message_api::{Delivery, MessageApi, SendMessage, Sent};
-use duolog_types::{NodeId, Offset, TimestampMs, TimestampType, TopicPartition};
+use duolog_types::{NodeId, Offset, TimestampMs, TimestampType, TopicPartition, partition_of_message_group};
 use tokio::time::Instant;
 
 use crate::caller::Caller;
@@ -13,7 +13,6 @@ use crate::errors::{Refusal, ok, overall};
 use crate::handles;
 use crate::mapping::{Stamp, to_batch};
 use crate::names;
-use crate::partitioner::partition_of;
 use crate::place::scatter;
 use crate::proto::{Code, Message, SendMessageRequest, SendMessageResponse, SendResultEntry, Status, SystemProperties};
 use crate::time::{from_duration, from_timestamp, now};
@@ -92,11 +91,13 @@ fn prepare<B: MessageApi>(
     mut message: Message,
 ) -> Result<(TopicPartition, Ready), Refusal> {
     let name = names::topic(message.topic.as_ref())?;
-    let topic = context.broker.topic(&TopicRef::Name(name.clone()))?;
-    let kind = check::message(&message, topic.config.message_type())?;
+    let topic = context.broker.topic_head(&TopicRef::Name(name.clone()))?;
+    let kind = check::message(&message, topic.message_type)?;
     let system = message.system_properties.get_or_insert_default();
-    let own = Some(context.broker.node_id()).filter(|_| !caller.is_forwarded);
-    let partition = choose_partition(system, &topic.partitions, own, context.next_turn());
+    let turn = context.next_turn();
+    let own = || context.broker.own_partition(topic.id, turn);
+    let partition =
+        choose_partition(system, topic.partitions, caller.is_forwarded, own).unwrap_or(turn % topic.partitions.max(1));
     // So that the node that leads chooses the same.
     system.queue_id = i32::try_from(partition).unwrap_or(i32::MAX);
     let delivery = delivery_of(system, kind, now());
@@ -106,7 +107,7 @@ fn prepare<B: MessageApi>(
     let stamp = Stamp {
         host: &context.own_address,
         now: now(),
-        is_log_append_time: topic.config.timestamp_type() == TimestampType::LogAppendTime,
+        is_log_append_time: topic.timestamp_type == TimestampType::LogAppendTime,
     };
     let batch = to_batch(&message, kind, stamp)?;
     let place = TopicPartition { topic: topic.id, partition };
@@ -114,25 +115,23 @@ fn prepare<B: MessageApi>(
 }
 
 /// A message group has a partition; else the producer's choice counts, unless it is 0, which most clients send without having
-/// chosen: then the partitions that this node leads take turns, for clients spread over the nodes. `own` is `None` where another
-/// node has chosen already.
-fn choose_partition(system: &SystemProperties, partitions: &[PartitionView], own: Option<NodeId>, turn: u32) -> u32 {
-    let count = u32::try_from(partitions.len()).unwrap_or(u32::MAX);
+/// chosen: then the partitions that this node leads take turns, for clients spread over the nodes. Of a message that another node
+/// forwards every choice counts. `None`: any will do.
+fn choose_partition(
+    system: &SystemProperties,
+    partitions: u32,
+    is_forwarded: bool,
+    own: impl FnOnce() -> Option<u32>,
+) -> Option<u32> {
     if let Some(group) = &system.message_group {
-        return partition_of(group.as_bytes(), count);
+        return Some(partition_of_message_group(group, partitions));
     }
-    match (u32::try_from(system.queue_id), own) {
-        (Ok(chosen), None) if chosen < count => chosen,
-        (Ok(chosen), Some(_)) if (1..count).contains(&chosen) => chosen,
-        _ => {
-            let led: Vec<u32> = partitions
-                .iter()
-                .filter(|view| own.is_some() && view.leader == own)
-                .map(|view| view.partition)
-                .collect();
-            let turn_of = |count: usize| turn as usize % count.max(1);
-            led.get(turn_of(led.len())).copied().unwrap_or(turn % count.max(1))
-        }
+    let chosen = u32::try_from(system.queue_id).ok().filter(|chosen| *chosen < partitions);
+    match chosen {
+        Some(0) if !is_forwarded => own(),
+        Some(chosen) => Some(chosen),
+        None if is_forwarded => None,
+        None => own(),
     }
 }
 
@@ -246,26 +245,15 @@ mod tests {
     #[test]
     fn a_group_chooses_its_partition_and_a_producer_otherwise() {
         let free = |queue_id| SystemProperties { queue_id, ..SystemProperties::default() };
-        let view = |partition| PartitionView {
-            partition,
-            broker_group: duolog_types::BrokerGroupId(1),
-            leader: Some(NodeId(u64::from(partition % 2))),
-            leader_epoch: duolog_types::LeaderEpoch(1),
-            replicas: Vec::new(),
-            in_sync_replicas: Vec::new(),
-        };
-        let views: Vec<PartitionView> = (0..4).map(view).collect();
-        let choose =
-            |system: &SystemProperties, own: Option<u64>, turn| choose_partition(system, &views, own.map(NodeId), turn);
-        assert_eq!((choose(&free(2), Some(1), 0), choose(&free(0), None, 1)), (2, 0));
-        assert_eq!(
-            (choose(&free(0), Some(1), 0), choose(&free(0), Some(1), 1)),
-            (1, 3),
-            "what the node leads takes turns"
-        );
-        assert_eq!((choose(&free(-1), None, 7), choose(&free(4), Some(9), 5)), (3, 1));
+        let choose = |system: &SystemProperties, is_forwarded| choose_partition(system, 4, is_forwarded, || Some(3));
+        assert_eq!((choose(&free(2), false), choose(&free(2), true)), (Some(2), Some(2)));
+        assert_eq!((choose(&free(0), false), choose(&free(0), true)), (Some(3), Some(0)), "what the node leads");
+        assert_eq!((choose(&free(-1), false), choose(&free(-1), true)), (Some(3), None));
+        assert_eq!((choose(&free(4), false), choose(&free(4), true)), (Some(3), None), "there is none");
+        assert_eq!(choose_partition(&free(0), 4, false, || None), None, "the node leads nothing");
         let grouped = SystemProperties { message_group: Some("abc".to_owned()), ..free(0) };
-        assert!((0..4).all(|turn| choose(&grouped, Some(0), turn) == partition_of(b"abc", 4)));
+        assert_eq!(choose(&grouped, false), Some(partition_of_message_group("abc", 4)));
+        assert_eq!(choose(&grouped, false), choose(&grouped, true));
     }
 
     #[test]

@@ -4,16 +4,40 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use duolog_broker::BrokerError;
-use duolog_broker::api::{AckLease, ItemResult};
+use duolog_broker::api::{AckLease, ItemResult, TopicRef};
 use duolog_broker::message_api::{
     Consumer, DeliveredMessage, Delivery, DeliveryId, Filter, HiddenHandle, MessageApi, Orphan, Pull, Pulled, Receipt,
-    Receive, Resolution, SendMessage, Sent,
+    Receive, Resolution, SendMessage, Sent, TopicHead,
 };
-use duolog_types::{BrokerGroupId, Offset, Term, TopicPartition};
+use duolog_types::{BrokerGroupId, NodeId, Offset, Term, TopicId, TopicPartition};
 
 use super::{FakeBroker, record_of};
 
 impl MessageApi for FakeBroker {
+    fn topic_head(&self, topic: &TopicRef) -> ItemResult<TopicHead> {
+        let view = self.view(topic)?;
+        Ok(TopicHead {
+            id: view.id,
+            partitions: u32::try_from(view.partitions.len()).expect("a small number"),
+            message_type: view.config.message_type(),
+            timestamp_type: view.config.timestamp_type(),
+        })
+    }
+
+    fn leader(&self, partition: TopicPartition) -> ItemResult<Option<NodeId>> {
+        let view = self.view(&TopicRef::Id(partition.topic))?;
+        let number = i32::try_from(partition.partition).expect("a small number");
+        let unknown = BrokerError::UnknownPartition { topic: view.name.clone(), partition: number };
+        view.partitions.get(partition.partition as usize).map(|partition| partition.leader).ok_or(unknown)
+    }
+
+    fn own_partition(&self, topic: TopicId, turn: u32) -> Option<u32> {
+        let view = self.view(&TopicRef::Id(topic)).ok()?;
+        let led = view.partitions.iter().filter(|partition| partition.leader == Some(self.id));
+        let led: Vec<u32> = led.map(|partition| partition.partition).collect();
+        led.get(turn as usize % led.len().max(1)).copied()
+    }
+
     async fn send_messages(&self, messages: Vec<SendMessage>, _: i32) -> Vec<ItemResult<Sent>> {
         tokio::task::yield_now().await;
         let send = |message: SendMessage| {
