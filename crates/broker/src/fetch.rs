@@ -150,7 +150,8 @@ async fn read_partition(
         });
     }
     if wanted.fetch_offset < high_watermark {
-        fetched.records = read_batches(runtime, partition, wanted.fetch_offset, high_watermark, bytes_max, first)?;
+        let amount = Amount { bytes_max, batches_max: usize::MAX, at_least_one: first };
+        fetched.records = read_batches(runtime, partition, (wanted.fetch_offset, high_watermark), amount)?;
     }
     Ok(fetched)
 }
@@ -171,21 +172,28 @@ fn diverging(
         .map(|end| EpochEnd { epoch: end.epoch, end_offset: end.end_offset }))
 }
 
+/// How much is read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Amount {
+    pub(crate) bytes_max: usize,
+    pub(crate) batches_max: usize,
+    /// Whether the first batch is read however large it is.
+    pub(crate) at_least_one: bool,
+}
+
 /// Batches from the one that holds `offset`, below the high watermark.
 pub(crate) fn read_batches(
     runtime: &GroupRuntime,
     partition: TopicPartition,
-    offset: Offset,
-    high_watermark: Offset,
-    bytes_max: usize,
-    first: bool,
+    (offset, high_watermark): (Offset, Offset),
+    amount: Amount,
 ) -> ItemResult<Vec<Bytes>> {
-    let batches = locate(runtime, partition, offset, high_watermark)?;
+    let batches = locate(runtime, partition, (offset, high_watermark), amount.batches_max)?;
     let mut records = Vec::new();
     let mut total = 0_usize;
     for batch in &batches {
-        let must = first && records.is_empty();
-        if !must && total + batch.size_bytes() > bytes_max {
+        let must = amount.at_least_one && records.is_empty();
+        if !must && total + batch.size_bytes() > amount.bytes_max {
             break;
         }
         match stored::read(runtime, partition, batch) {
@@ -203,14 +211,15 @@ pub(crate) fn read_batches(
 fn locate(
     runtime: &GroupRuntime,
     partition: TopicPartition,
-    offset: Offset,
-    high_watermark: Offset,
+    (offset, high_watermark): (Offset, Offset),
+    batches_max: usize,
 ) -> ItemResult<Vec<StoredBatch>> {
-    let (term, tail) = visible_tail(runtime, partition, offset)?;
+    let (term, tail) = visible_tail(runtime, partition, offset, batches_max)?;
     if tail.first().is_some_and(|batch| batch.base_offset <= offset) {
         return Ok(tail.iter().map(|batch| of_tail(term, batch)).collect());
     }
-    let rows = reader::scan_batches(&*runtime.tables(), partition, offset, ROWS_MAX).map_err(storage)?;
+    let rows =
+        reader::scan_batches(&*runtime.tables(), partition, offset, batches_max.min(ROWS_MAX)).map_err(storage)?;
     Ok(rows.iter().take_while(|batch| batch.end_offset() <= high_watermark).map(of_queue).collect())
 }
 
@@ -219,10 +228,11 @@ fn visible_tail(
     runtime: &GroupRuntime,
     partition: TopicPartition,
     offset: Offset,
+    batches_max: usize,
 ) -> ItemResult<(Term, Vec<TailBatch>)> {
     let leader = runtime.leader().lock();
     let log = leader.as_ref().ok_or_else(|| runtime.not_leader())?;
-    Ok((log.term(), log.visible_from(partition, offset)))
+    Ok((log.term(), log.visible_from(partition, offset, batches_max)))
 }
 
 fn of_tail(term: Term, batch: &TailBatch) -> StoredBatch {
@@ -259,7 +269,7 @@ pub(crate) fn tail_batches(
     partition: TopicPartition,
     offset: Offset,
 ) -> ItemResult<Vec<Timed>> {
-    let (term, tail) = visible_tail(runtime, partition, offset)?;
+    let (term, tail) = visible_tail(runtime, partition, offset, usize::MAX)?;
     tail.iter()
         .map(|batch| match batch.reference {
             Some(reference) => Ok(Timed::Reference(batch.base_offset, reference.at)),

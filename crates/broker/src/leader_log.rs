@@ -286,11 +286,12 @@ impl<W> LeaderLog<W> {
         self.partitions.get(&partition).map(|tail| (tail.high_watermark, tail.log_end))
     }
 
-    /// The tail's batches from the one that holds `offset`, as far as they are visible.
-    pub(crate) fn visible_from(&self, partition: TopicPartition, offset: Offset) -> Vec<TailBatch> {
+    /// The tail's batches from the one that holds `offset`, as far as they are visible, at most `limit`.
+    pub(crate) fn visible_from(&self, partition: TopicPartition, offset: Offset, limit: usize) -> Vec<TailBatch> {
         let Some(tail) = self.partitions.get(&partition) else { return Vec::new() };
         let from = tail.batches.partition_point(|batch| batch.end_offset <= offset);
-        tail.batches.range(from..).take_while(|batch| batch.end_offset <= tail.high_watermark).copied().collect()
+        let visible = tail.batches.range(from..).take_while(|batch| batch.end_offset <= tail.high_watermark);
+        visible.take(limit).copied().collect()
     }
 
     /// What of this partition was acknowledged and would be lost.
@@ -383,7 +384,7 @@ mod tests {
         let released = log.advance(marks(1, 1, 0, 0));
         assert_eq!(released.waiters, [0]);
         assert!(released.visible.is_empty());
-        assert!(log.visible_from(P, Offset(0)).is_empty());
+        assert!(log.visible_from(P, Offset(0), 9).is_empty());
         assert_eq!(log.exposure(P, 7).leader_loss, Exposure { records: 1, bytes: 10, age_ms: 7 });
     }
 
@@ -392,9 +393,9 @@ mod tests {
         let mut log = log(&[Durability::ALL[0]]);
         log.applied(LogIndex(0), [P]);
         log.advance(marks(1, 1, 1, 1));
-        assert_eq!(log.visible_from(P, Offset(0)).len(), 1);
+        assert_eq!(log.visible_from(P, Offset(0), 9).len(), 1);
         log.applied(LogIndex(0), [P]);
-        assert!(log.visible_from(P, Offset(0)).is_empty());
+        assert!(log.visible_from(P, Offset(0), 9).is_empty());
         assert_eq!(log.ends(P), Some((Offset(1), Offset(1))));
     }
 

@@ -18,9 +18,11 @@ mod error;
 pub mod group;
 mod header;
 mod lookup;
+mod merge;
 pub mod patch;
 mod record;
 mod split;
+mod tags;
 mod validate;
 mod varint;
 
@@ -32,4 +34,5 @@ pub use header::{BATCH_HEADER_BYTES, BATCH_PREFIX_BYTES, BatchView, TimestampKin
 pub use lookup::{first_record_at_or_after, max_timestamp_record};
 pub use record::{Record, RecordHeader, RecordIter};
 pub use split::split_batches;
+pub use tags::{TAG_HEADER, TagFilter};
 pub use validate::{RecordsSummary, validate_records};

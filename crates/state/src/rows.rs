@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use duolog_record::TagFilter;
 use duolog_record::group::{CommittedOffset, GroupMetadata};
 use duolog_types::{
     BrokerGroupId, Durability, GroupConfig, LogIndex, Offset, ProducerEpoch, Term, TimestampMs, TopicConfig, TopicId,
@@ -159,9 +160,63 @@ pub struct BatchRow {
     pub durability: Durability,
     /// Flags of the batch table, and [`BatchRow::REFERENCE`].
     pub flags: u8,
+    /// A [`duolog_record::TagFilter`] of its records.
+    pub tags: u64,
+}
+
+/// A batch in the consume queue as earlier builds wrote it: nothing is known of its tags. Version 1 of the row.
+#[derive(Serialize, Deserialize)]
+struct UntaggedBatchRow {
+    index: LogIndex,
+    slot: u32,
+    start: u32,
+    term: Term,
+    record_count: u32,
+    size_bytes: u32,
+    position_bytes: u64,
+    max_timestamp: TimestampMs,
+    running_max_timestamp: TimestampMs,
+    durability: Durability,
+    flags: u8,
+}
+
+impl From<UntaggedBatchRow> for BatchRow {
+    fn from(row: UntaggedBatchRow) -> Self {
+        Self {
+            index: row.index,
+            slot: row.slot,
+            start: row.start,
+            term: row.term,
+            record_count: row.record_count,
+            size_bytes: row.size_bytes,
+            position_bytes: row.position_bytes,
+            max_timestamp: row.max_timestamp,
+            running_max_timestamp: row.running_max_timestamp,
+            durability: row.durability,
+            flags: row.flags,
+            tags: TagFilter::ANY.0,
+        }
+    }
 }
 
 impl BatchRow {
+    /// Reads a row of either version.
+    ///
+    /// # Errors
+    /// `UnknownVersion`, `Undecodable`.
+    pub fn decode(row: &[u8]) -> Result<Self, StateError> {
+        if row.first() == Some(&UntaggedBatchRow::VERSION) {
+            return codec::decode::<UntaggedBatchRow>(row).map(Self::from);
+        }
+        codec::decode(row)
+    }
+
+    /// Which tags its records may have.
+    #[must_use]
+    pub fn tag_filter(&self) -> TagFilter {
+        TagFilter(self.tags)
+    }
+
     /// The flag of a hidden batch that became visible: index, slot, start and size are those of the payload, which carries
     /// no offset and another leader epoch, and the greatest timestamp is the time at which it became visible.
     pub const REFERENCE: u8 = 1;
@@ -296,7 +351,8 @@ versioned!(
     NameRow = 1,
     TopicRow = 1,
     PartitionRow = 1,
-    BatchRow = 1,
+    BatchRow = 2,
+    UntaggedBatchRow = 1,
     TimeRow = 1,
     EpochRow = 1,
     ProducerRow = 1,

@@ -1,6 +1,6 @@
 //! Which messages a consumer wants.
 
-use duolog_record::Record;
+use duolog_record::{Record, TagFilter};
 
 use crate::api::ItemResult;
 use crate::error::BrokerError;
@@ -10,7 +10,8 @@ use crate::sql::Condition;
 /// A filter that was checked.
 pub(super) enum Compiled {
     All,
-    Tags(Vec<String>),
+    /// The tags, and the filter of each.
+    Tags(Vec<(String, TagFilter)>),
     Sql(Condition),
 }
 
@@ -19,7 +20,9 @@ impl Compiled {
         match filter {
             Filter::All => Ok(Self::All),
             Filter::Tags(tags) if tags.iter().any(|tag| tag == "*") => Ok(Self::All),
-            Filter::Tags(tags) => Ok(Self::Tags(tags.clone())),
+            Filter::Tags(tags) => {
+                Ok(Self::Tags(tags.iter().map(|tag| (tag.clone(), TagFilter::of_tag(tag.as_bytes()))).collect()))
+            }
             Filter::Sql(text) => {
                 let invalid = |error| BrokerError::InvalidRequest(format!("filter expression {text:?}: {error}"));
                 Condition::parse(text).map(Self::Sql).map_err(invalid)
@@ -27,10 +30,18 @@ impl Compiled {
         }
     }
 
+    /// Whether it wants something of a batch whose records have such tags.
+    pub(super) fn may_want(&self, tags: TagFilter) -> bool {
+        match self {
+            Self::All | Self::Sql(_) => true,
+            Self::Tags(wanted) => wanted.iter().any(|(_, tag)| tags.may_hold(*tag)),
+        }
+    }
+
     pub(super) fn wants(&self, record: &Record) -> bool {
         match self {
             Self::All => true,
-            Self::Tags(tags) => tag(record).is_some_and(|tag| tags.iter().any(|wanted| wanted.as_bytes() == tag)),
+            Self::Tags(tags) => tag(record).is_some_and(|tag| tags.iter().any(|(wanted, _)| wanted.as_bytes() == tag)),
             Self::Sql(condition) => condition.is_true(&|name| property(record, name)),
         }
     }

@@ -229,12 +229,14 @@ fn fill(
             return Ok((found, true));
         }
         let from = queue.pop.cursor();
-        let batch = match records::from(runtime, located.partition, (from, high_watermark), READ_BYTES) {
-            Ok(batch) => batch,
+        let read = read_wanted(runtime, located.partition, (from, high_watermark), taker.filter, taking.room());
+        let (reached, records) = match read {
+            Ok(read) => read,
             Err(error) => return Err((found, error)),
         };
         scanned += READ_BYTES;
-        for record in batch {
+        queue.pop.pass_over(reached);
+        for record in records {
             let (offset, is_wanted) = (record.offset, taker.filter.wants(&record));
             let order = records::order(&located.topic.row.config, taker.order, &record);
             if queue.pop.offer(taking, offset, order, is_wanted) == Offer::Full {
@@ -250,6 +252,21 @@ fn fill(
         }
     }
     Ok((found, false))
+}
+
+/// Passes over what the filter wants nothing of, and reads on from there.
+fn read_wanted(
+    runtime: &GroupRuntime,
+    partition: TopicPartition,
+    (from, high_watermark): (Offset, Offset),
+    filter: &Compiled,
+    room: usize,
+) -> ItemResult<(Offset, Vec<Record>)> {
+    let reached = records::wanted_from(runtime, partition, (from, high_watermark), filter)?;
+    if reached >= high_watermark {
+        return Ok((reached, Vec::new()));
+    }
+    Ok((reached, records::some_for(runtime, partition, (reached, high_watermark), (filter, room))?))
 }
 
 /// The delivery that a request with the same id was answered with, as long as it is out.

@@ -3,10 +3,12 @@
 use bytes::Bytes;
 use duolog_coordinator::pop::order_of;
 use duolog_record::{Record, RecordBatch};
+use duolog_state::reader;
 use duolog_types::{ConsumptionOrder, MessageType, Offset, TopicConfig, TopicPartition};
 
+use super::filter::Compiled;
 use crate::api::ItemResult;
-use crate::fetch::read_batches;
+use crate::fetch::{Amount, read_batches};
 use crate::message_api::FIFO_HEADER;
 use crate::runtime::{GroupRuntime, storage};
 
@@ -14,18 +16,56 @@ use crate::runtime::{GroupRuntime, storage};
 pub(super) const READ_BYTES: usize = 256 << 10;
 /// Read for one look at a partition, at most: a filter may want one message in a million.
 pub(super) const SCAN_BYTES_MAX: usize = 8 << 20;
+/// Rows of the consume queue that are looked at for tags at a time.
+const ROWS: usize = 1_024;
+/// Batches that are read at a time, at least: a batch may hold one record.
+const BATCHES_MIN: usize = 16;
 /// Bytes of a batch after decompression, at most.
 const BATCH_BYTES_MAX: usize = 64 << 20;
 
-/// The records from `offset` on, of one or more batches, below the high watermark.
-pub(super) fn from(
+/// The first offset from `offset` on, up to the high watermark, at which a batch lies that the filter may want something of. What
+/// is passed over was not read: the consume queue says which tags a batch has.
+pub(super) fn wanted_from(
     runtime: &GroupRuntime,
     partition: TopicPartition,
     (offset, high_watermark): (Offset, Offset),
-    bytes_max: usize,
+    filter: &Compiled,
+) -> ItemResult<Offset> {
+    if !matches!(filter, Compiled::Tags(_)) {
+        return Ok(offset);
+    }
+    let mut reached = offset;
+    for batch in reader::scan_batches(&*runtime.tables(), partition, offset, ROWS).map_err(storage)? {
+        if batch.end_offset() > high_watermark || filter.may_want(batch.row.tag_filter()) {
+            break;
+        }
+        reached = batch.end_offset();
+    }
+    Ok(reached.max(offset))
+}
+
+/// Records from `offset` on, below the high watermark, for somebody who has room for so many that the filter wants.
+pub(super) fn some_for(
+    runtime: &GroupRuntime,
+    partition: TopicPartition,
+    range: (Offset, Offset),
+    (filter, room): (&Compiled, usize),
 ) -> ItemResult<Vec<Record>> {
+    let batches_max = if matches!(filter, Compiled::All) { room.max(BATCHES_MIN) } else { usize::MAX };
+    from(runtime, partition, range, batches_max)
+}
+
+/// The records from `offset` on, of `batches_max` batches at most, below the high watermark.
+fn from(
+    runtime: &GroupRuntime,
+    partition: TopicPartition,
+    range: (Offset, Offset),
+    batches_max: usize,
+) -> ItemResult<Vec<Record>> {
+    let (offset, _) = range;
+    let amount = Amount { bytes_max: READ_BYTES, batches_max, at_least_one: true };
     let mut records = Vec::new();
-    for bytes in read_batches(runtime, partition, offset, high_watermark, bytes_max, true)? {
+    for bytes in read_batches(runtime, partition, range, amount)? {
         decode(bytes, offset, &mut records)?;
     }
     Ok(records)
@@ -38,7 +78,7 @@ pub(super) fn at(
     offset: Offset,
     high_watermark: Offset,
 ) -> ItemResult<Option<Record>> {
-    let found = from(runtime, partition, (offset, high_watermark), 0)?;
+    let found = from(runtime, partition, (offset, high_watermark), 1)?;
     Ok(found.into_iter().find(|record| record.offset == offset))
 }
 

@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod consumer_groups;
+mod in_flight;
 mod node;
 
 use std::time::{Duration, Instant};

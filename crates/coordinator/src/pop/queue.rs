@@ -15,7 +15,7 @@ pub(super) const HELD: DeliveryId = DeliveryId(0);
 
 /// A consumer group in a partition. See the module.
 ///
-/// Invariants: `due`, `orders` and `keepers` say what `deliveries` say; a message is in at most one delivery; all lie below the
+/// Invariants: `due`, `lowest`, `orders` and `keepers` say what `deliveries` say; a message is in at most one delivery; all lie below the
 /// cursor.
 #[derive(Debug)]
 pub struct PopQueue {
@@ -24,6 +24,8 @@ pub struct PopQueue {
     pub(super) cursor: Offset,
     pub(super) deliveries: BTreeMap<DeliveryId, DeliveryRow>,
     pub(super) due: BTreeSet<(TimestampMs, DeliveryId)>,
+    /// The first message of each delivery, by offset.
+    lowest: BTreeSet<(Offset, DeliveryId)>,
     pub(super) orders: Orders,
     /// Deliveries that a sign of life of their keeper prolongs.
     ///
@@ -42,6 +44,7 @@ impl PopQueue {
             cursor: state.cursor.map_or(start, |row| row.offset),
             deliveries: BTreeMap::new(),
             due: BTreeSet::new(),
+            lowest: BTreeSet::new(),
             orders: Orders::default(),
             keepers: BTreeMap::new(),
         };
@@ -73,8 +76,7 @@ impl PopQueue {
     /// Every offset below is settled or was passed over.
     #[must_use]
     pub fn progress(&self) -> Offset {
-        let pending = self.deliveries.values().flat_map(|row| &row.messages);
-        pending.map(|message| message.offset).min().unwrap_or(self.cursor)
+        self.lowest.first().map_or(self.cursor, |(offset, _)| *offset)
     }
 
     /// Goes on at another offset; what is out counts as consumed.
@@ -199,6 +201,11 @@ impl PopQueue {
 
     pub(super) fn insert(&mut self, id: DeliveryId, row: DeliveryRow) {
         self.due.insert((row.due, id));
+        // What is held grows: the row takes the place of a shorter one.
+        if let Some(known) = self.deliveries.get(&id).and_then(lowest) {
+            self.lowest.remove(&(known, id));
+        }
+        self.lowest.extend(lowest(&row).map(|offset| (offset, id)));
         for message in &row.messages {
             self.orders.insert(message.order, message.offset);
         }
@@ -212,7 +219,12 @@ impl PopQueue {
     pub(super) fn remove(&mut self, id: DeliveryId, offset: Offset, update: &mut PopUpdate) -> Option<PendingMessage> {
         let row = self.deliveries.get_mut(&id)?;
         let at = row.messages.iter().position(|message| message.offset == offset)?;
+        let before = lowest(row);
         let message = row.messages.remove(at);
+        if before == Some(offset) {
+            self.lowest.remove(&(offset, id));
+            self.lowest.extend(lowest(row).map(|next| (next, id)));
+        }
         self.orders.remove(message.order, offset);
         if row.messages.is_empty() {
             self.due.remove(&(row.due, id));
@@ -238,4 +250,9 @@ impl PopQueue {
         let row = self.deliveries.get(&id).filter(|_| id != HELD)?;
         row.messages.iter().find(|message| message.offset == offset)
     }
+}
+
+/// The first of a delivery's messages.
+fn lowest(row: &DeliveryRow) -> Option<Offset> {
+    row.messages.iter().map(|message| message.offset).min()
 }

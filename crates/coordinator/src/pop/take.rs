@@ -47,6 +47,12 @@ impl Taking {
         self.messages.len() < self.count_max
     }
 
+    /// How many more it can take.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        self.count_max.saturating_sub(self.messages.len())
+    }
+
     /// The messages so far, in the order in which they are delivered.
     pub fn taken(&self) -> impl Iterator<Item = Taken> + '_ {
         self.messages.iter().map(|message| Taken { offset: message.offset, attempt: message.attempts })
@@ -131,6 +137,11 @@ impl PopQueue {
         self.orders.insert(order, offset);
         self.cursor = Offset(offset.0 + 1);
         Offer::Done
+    }
+
+    /// Goes on at a later offset: nothing before it is wanted.
+    pub fn pass_over(&mut self, to: Offset) {
+        self.cursor = self.cursor.max(to);
     }
 
     /// Takes a message out of a delivery in the making: its record is gone. It counts as consumed.

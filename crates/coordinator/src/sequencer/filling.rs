@@ -1,7 +1,10 @@
 //! An entry that is being filled, and the partitions whose offsets it takes.
 
-use duolog_record::entry::{EntryBuilder, EntryHeader};
-use duolog_types::{FlushWish, Offset};
+use std::collections::BTreeMap;
+
+use duolog_record::RecordBatch;
+use duolog_record::entry::{BatchMeta, EntryBuilder, EntryHeader, Payload};
+use duolog_types::{FlushWish, Offset, TimestampMs, TopicPartition};
 
 use super::in_flight::InFlightEntry;
 
@@ -19,6 +22,8 @@ pub(super) struct Filling {
     pub(super) builder: EntryBuilder,
     pub(super) entry: InFlightEntry,
     pub(super) flush: Option<FlushWish>,
+    /// The last slot of each partition that took an offset: a single record behind it joins it.
+    last_slots: BTreeMap<TopicPartition, usize>,
 }
 
 impl Partition {
@@ -46,7 +51,24 @@ impl Partition {
 
 impl Filling {
     pub(super) fn new(id: EntryHeader) -> Self {
-        Self { id, builder: EntryBuilder::new(id), entry: InFlightEntry::default(), flush: None }
+        let builder = EntryBuilder::new(id);
+        Self { id, builder, entry: InFlightEntry::default(), flush: None, last_slots: BTreeMap::new() }
+    }
+
+    /// Puts a batch into the entry, into a slot of its own or into that of its neighbour; gives what was decided about the slot.
+    pub(super) fn push(&mut self, meta: BatchMeta, batch: &RecordBatch) -> BatchMeta {
+        let neighbour = self.last_slots.get(&meta.partition);
+        if let Some(joined) = neighbour.and_then(|slot| self.builder.extend(*slot, &meta, batch)) {
+            return joined;
+        }
+        self.last_slots.insert(meta.partition, self.builder.len());
+        self.builder.push(meta, batch);
+        meta
+    }
+
+    pub(super) fn push_reference(&mut self, meta: BatchMeta, payload: Payload, visible_at: TimestampMs) {
+        self.last_slots.insert(meta.partition, self.builder.len());
+        self.builder.push_reference(meta, payload, visible_at);
     }
 
     pub(super) fn wish(&mut self, wish: FlushWish) {

@@ -497,11 +497,14 @@ impl Sequencer {
             log_append_time: item.log_append_time,
         };
         let hidden_slot = item.hidden.map(|_| filling.builder.len() as u32);
-        match item.hidden {
-            Some(hidden) => filling.builder.push_hidden(meta, hidden, &item.batch),
-            None => filling.builder.push(meta, &item.batch),
-        }
-        let max_timestamp = item.log_append_time.unwrap_or(item.batch.view().max_timestamp());
+        let log_append_time = match item.hidden {
+            Some(hidden) => {
+                filling.builder.push_hidden(meta, hidden, &item.batch);
+                meta.log_append_time
+            }
+            None => filling.push(meta, &item.batch).log_append_time,
+        };
+        let max_timestamp = log_append_time.unwrap_or(item.batch.view().max_timestamp());
         let produced = Produced { base_offset, max_timestamp, hidden_slot };
         let ack_point = item.durability.ack_point();
         filling.entry.push_waiting(Waiting { waiter: item.waiter, ack_point, produced });
@@ -519,7 +522,7 @@ impl Sequencer {
         let meta = BatchMeta { partition, base_offset, durability, flags: 0, log_append_time: None };
         match close {
             Some(close) => filling.builder.push_close(meta, close),
-            None => filling.builder.push_reference(meta, payload, item.now),
+            None => filling.push_reference(meta, payload, item.now),
         }
         let produced = Produced { base_offset, max_timestamp: item.now, hidden_slot: None };
         let ack_point = item.durability.ack_point();

@@ -1,8 +1,8 @@
 //! The sequencer of a broker group (DESIGN 3.2): the only writer of its partitions, on its leader.
 //!
 //! It validates produce items against the applied state plus what is in flight, assigns offsets, detects duplicates and
-//! coalesces what waits into log entries. Hidden batches end here too, so that each of them ends once. It never waits for an entry before it makes the next one; bytes in flight are
-//! bounded. It is a pure machine: the driver in the broker feeds it events and carries out its [`Output`]s.
+//! coalesces what waits into log entries, and neighbours of one record in a partition into one batch. Hidden batches end here too,
+//! so that each of them ends once. It never waits for an entry before it makes the next one; bytes in flight are bounded. It is a pure machine: the driver in the broker feeds it events and carries out its [`Output`]s.
 //!
 //! ```text
 //!            start                 barrier_applied              proposal_refused

@@ -306,6 +306,16 @@ impl Cluster {
         references.map(|batch| (batch.base_offset.0, payload(&batch.row))).collect()
     }
 
+    /// All offsets of a partition, and the log index at which each lies; of a reference that of its payload.
+    pub fn offsets(&self, partition: u32) -> Vec<(i64, LogIndex)> {
+        let batches = reader::scan_batches(self.machine.tables(), tp(partition), Offset(0), 100_000).unwrap();
+        let of = |batch: &reader::Batch| {
+            let index = batch.row.index;
+            (batch.base_offset.0..batch.end_offset().0).map(move |offset| (offset, index))
+        };
+        batches.iter().flat_map(of).collect()
+    }
+
     /// What is stored of a partition: offset, log index, producer stamp; of a reference those of its payload.
     pub fn stored(&self, partition: u32) -> Vec<(i64, LogIndex, Stamp)> {
         let batches = reader::scan_batches(self.machine.tables(), tp(partition), Offset(0), 100_000).unwrap();

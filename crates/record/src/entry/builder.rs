@@ -6,6 +6,7 @@ use duolog_types::{Durability, Offset, ProducerEpoch, ProducerId, TimestampMs, T
 use super::hidden::{CLOSE_BYTES, Close, HIDDEN_HEAD_BYTES, Hidden, PAYLOAD_BYTES, Payload};
 use super::slot::{KIND_BITS, Slot, SlotKind};
 use super::{ENTRY_HEADER_BYTES, EntryHeader, NO_OFFSET, SLOT_BYTES, VERSION_BATCHES, VERSION_KINDS};
+use crate::merge::MergedBatch;
 use crate::patch::{patch_prefix, patch_timestamp};
 use crate::{RecordBatch, TimestampKind};
 
@@ -35,6 +36,7 @@ pub struct EntryBuilder {
 #[derive(Debug)]
 enum Part {
     Batch(RecordBatch),
+    Merged(MergedBatch),
     Hidden(Hidden, RecordBatch),
     Reference(Payload, TimestampMs),
     Close(Close),
@@ -44,6 +46,7 @@ impl Part {
     fn size_bytes(&self) -> usize {
         match self {
             Self::Batch(batch) => batch.size_bytes(),
+            Self::Merged(merged) => merged.size_bytes(),
             Self::Hidden(_, batch) => HIDDEN_HEAD_BYTES + batch.size_bytes(),
             Self::Reference(..) => PAYLOAD_BYTES,
             Self::Close(_) => CLOSE_BYTES,
@@ -65,6 +68,34 @@ impl EntryBuilder {
     pub fn push(&mut self, meta: BatchMeta, batch: &RecordBatch) {
         assert!(batch.view().record_count() >= 1, "a sequenced batch has records: {batch:?}");
         self.add(meta, Part::Batch(batch.clone()));
+    }
+
+    /// Adds a batch of one plain record to the batch of an earlier slot, whose next offset it has; gives what was decided about
+    /// that slot. `None`, and nothing has happened, when the two have to stay apart.
+    ///
+    /// # Panics
+    /// When the slot's next offset is another one.
+    pub fn extend(&mut self, slot: usize, meta: &BatchMeta, batch: &RecordBatch) -> Option<BatchMeta> {
+        let (known, part) = self.parts.get_mut(slot)?;
+        let decided = |meta: &BatchMeta| (meta.partition, meta.durability, meta.flags, meta.log_append_time.is_some());
+        if decided(known) != decided(meta) {
+            return None;
+        }
+        let before = part.size_bytes();
+        let next = match part {
+            Part::Batch(first) => {
+                *part = Part::Merged(MergedBatch::of(first, batch)?);
+                1
+            }
+            Part::Merged(merged) => {
+                let next = merged.record_count();
+                merged.push(batch).then_some(next)?
+            }
+            Part::Hidden(..) | Part::Reference(..) | Part::Close(_) => return None,
+        };
+        assert_eq!(known.base_offset.plus(i64::from(next)), meta.base_offset, "of a batch that is joined: {batch:?}");
+        self.size_bytes += part.size_bytes() - before;
+        Some(*known)
     }
 
     /// Adds a batch that nobody may see yet.
@@ -126,7 +157,7 @@ impl EntryBuilder {
     #[must_use]
     pub fn finish(self) -> Bytes {
         let mut out = BytesMut::with_capacity(self.size_bytes);
-        let has_batches_alone = self.parts.iter().all(|(_, part)| matches!(part, Part::Batch(_)));
+        let has_batches_alone = self.parts.iter().all(|(_, part)| matches!(part, Part::Batch(_) | Part::Merged(_)));
         out.put_u8(if has_batches_alone { VERSION_BATCHES } else { VERSION_KINDS });
         out.put_bytes(0, 3);
         out.put_u32(self.parts.len() as u32);
@@ -142,6 +173,11 @@ impl EntryBuilder {
         for (meta, part) in &self.parts {
             match part {
                 Part::Batch(batch) => self.put_batch(&mut out, meta, batch),
+                Part::Merged(merged) => {
+                    let start = out.len();
+                    merged.put(&mut out);
+                    self.patch(&mut out[start..], meta);
+                }
                 Part::Hidden(hidden, batch) => {
                     hidden.put(&mut out);
                     self.put_batch(&mut out, meta, batch);
@@ -157,9 +193,13 @@ impl EntryBuilder {
     fn put_batch(&self, out: &mut BytesMut, meta: &BatchMeta, batch: &RecordBatch) {
         let start = out.len();
         out.put_slice(batch.bytes());
-        patch_prefix(&mut out[start..], meta.base_offset, self.header.run_term.leader_epoch());
+        self.patch(&mut out[start..], meta);
+    }
+
+    fn patch(&self, batch: &mut [u8], meta: &BatchMeta) {
+        patch_prefix(batch, meta.base_offset, self.header.run_term.leader_epoch());
         if let Some(timestamp) = meta.log_append_time {
-            patch_timestamp(&mut out[start..], TimestampKind::LogAppendTime, timestamp);
+            patch_timestamp(batch, TimestampKind::LogAppendTime, timestamp);
         }
     }
 }
@@ -181,6 +221,11 @@ fn slot_of(meta: &BatchMeta, part: &Part, start: u32, end: u32) -> Slot {
     };
     match part {
         Part::Batch(batch) => of_batch(without_batch, meta, batch),
+        Part::Merged(merged) => Slot {
+            record_count: merged.record_count(),
+            max_timestamp: meta.log_append_time.unwrap_or(merged.max_timestamp()),
+            ..without_batch
+        },
         Part::Hidden(hidden, batch) => Slot {
             kind: SlotKind::Hidden(*hidden),
             start: start + HIDDEN_HEAD_BYTES as u32,

@@ -3,7 +3,8 @@
 //! Puts per batch: one row of the consume queue. A leader epoch is put when it changes; a row of the time index when the
 //! running maximum timestamp grows, at most one per [`TIME_INDEX_BYTES_MIN`] of the partition; a producer once per run.
 
-use duolog_record::entry::{Address, EntryView, Slot, SlotKind};
+use duolog_record::TagFilter;
+use duolog_record::entry::{Address, EntryView, Payload, Slot, SlotKind};
 use duolog_types::{LogIndex, Offset, ProducerEpoch, Term, TopicPartition, limits};
 
 use super::cache::{Caches, PartitionEnd};
@@ -34,7 +35,7 @@ pub(super) fn apply(
     };
     for (slot, number) in view.slots().zip(0_u32..) {
         if void_slots.binary_search(&number).is_err() {
-            apply_slot(context, (entry.index, entry.term), &slot, number)?;
+            apply_slot(context, (entry.index, entry.term), &view, &slot, number)?;
         }
     }
     Ok(Response::Batches(BatchesOutcome::Counted { void_slots }))
@@ -57,6 +58,7 @@ impl LogEnds for AppliedEnds<'_, '_> {
 fn apply_slot(
     context: &mut Context<'_>,
     (index, term): (LogIndex, Term),
+    view: &EntryView,
     slot: &Slot,
     number: u32,
 ) -> Result<(), StateError> {
@@ -64,7 +66,8 @@ fn apply_slot(
     match slot.kind {
         SlotKind::Batch => {
             let flags = slot.flags & !BatchRow::REFERENCE;
-            let place = Place { address: own, start: slot.start, size_bytes: slot.size_bytes(), flags };
+            let tags = TagFilter::of_batch(&view.batch(slot));
+            let place = Place { address: own, start: slot.start, size_bytes: slot.size_bytes(), flags, tags };
             place_records(context, (own, term), slot, &place)
         }
         SlotKind::Hidden(of) => {
@@ -73,7 +76,8 @@ fn apply_slot(
         }
         SlotKind::Reference(payload) => {
             let flags = slot.flags | BatchRow::REFERENCE;
-            let place = Place { address: payload.address, start: payload.start, size_bytes: payload.size_bytes, flags };
+            let Payload { address, start, size_bytes, .. } = payload;
+            let place = Place { address, start, size_bytes, flags, tags: TagFilter::ANY };
             place_records(context, (own, term), slot, &place)?;
             hidden::make_visible(context, slot, payload)
         }
@@ -87,6 +91,7 @@ struct Place {
     start: u32,
     size_bytes: u32,
     flags: u8,
+    tags: TagFilter,
 }
 
 /// Gives the slot's records their offsets.
@@ -142,6 +147,7 @@ fn batch_row(tail: Tail, term: Term, slot: &Slot, place: &Place) -> BatchRow {
         running_max_timestamp: tail.max_timestamp.max(slot.max_timestamp),
         durability: slot.durability,
         flags: place.flags,
+        tags: place.tags.0,
     }
 }
 

@@ -202,5 +202,5 @@ fn batch_before(tables: &dyn TableReader, tp: TopicPartition, key: &[u8]) -> Res
 
 pub(super) fn decode_batch((key, value): Row) -> Result<Batch, StateError> {
     let (_, base_offset) = keys::split(TableId::ConsumeQueue, &key)?;
-    Ok(Batch { base_offset: Offset(base_offset.cast_signed()), row: codec::decode(&value)? })
+    Ok(Batch { base_offset: Offset(base_offset.cast_signed()), row: BatchRow::decode(&value)? })
 }
