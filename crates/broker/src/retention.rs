@@ -43,9 +43,13 @@ fn overdue(broker: &Broker, runtime: &GroupRuntime) -> Result<Vec<Command>, Stat
         let by_time = match state.config.retention_ms() {
             Some(ms) => {
                 let keep_from = TimestampMs(now().0.saturating_sub(ms));
-                // Nothing that young: everything goes.
-                reader::find_batch_by_time(&*tables, partition, keep_from)?
-                    .map_or(state.log_end, |batch| batch.base_offset)
+                match reader::find_batch_by_time(&*tables, partition, keep_from)? {
+                    Some(batch) => batch.base_offset,
+                    // Nobody can say how old they are.
+                    None if has_no_times(&*tables, partition)? => Offset(0),
+                    // Nothing that young: everything goes.
+                    None => state.log_end,
+                }
             }
             None => Offset(0),
         };
@@ -66,6 +70,11 @@ fn overdue(broker: &Broker, runtime: &GroupRuntime) -> Result<Vec<Command>, Stat
         }
     }
     Ok(commands)
+}
+
+/// Whether no record of the partition has a timestamp: their producers sent −1.
+fn has_no_times(tables: &dyn TableReader, partition: TopicPartition) -> Result<bool, StateError> {
+    Ok(reader::tail(tables, partition)?.is_none_or(|tail| tail.max_timestamp < TimestampMs(0)))
 }
 
 async fn propose(runtime: &GroupRuntime, commands: Vec<Command>) {

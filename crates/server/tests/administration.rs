@@ -257,6 +257,22 @@ fn list(client: &mut Client) -> Vec<String> {
     response.groups.iter().map(|group| group.group_id.to_string()).collect()
 }
 
+/// Nobody knows the age of records whose producer sent no timestamp; other old records go.
+#[test]
+fn records_without_a_timestamp_do_not_expire() {
+    let cluster = cluster(1, "[broker]\nretention_check_interval_ms = 50\n");
+    let mut client = cluster.node(0).client();
+    for (topic, timestamp) in [("timeless", TimestampMs(-1)), ("old", TimestampMs(1))] {
+        client.create_topic(topic, &[("retention.ms", "1000")]);
+        let mut builder = BatchBuilder::new();
+        builder.push(timestamp, None, Some(b"value")).expect("a small record");
+        let records = builder.build().expect("a record").into_bytes();
+        assert_eq!(client.produce_records(topic, 0, records).expect("an answer").error_code, 0, "{topic}");
+    }
+    wait_for("the old record is gone", LIMIT, || earliest(&mut client, "old") == (0, 1));
+    assert_eq!(earliest(&mut client, "timeless"), (0, 0));
+}
+
 #[test]
 fn an_election_gives_a_partition_back_to_its_first_replica() {
     let mut cluster = cluster(3, "");
