@@ -15,6 +15,7 @@ use duolog_types::{
 
 use crate::error::BrokerError;
 
+pub use crate::access::AccessApi;
 pub use configs::{BrokerConfigValue, ConfigChange, ConfigEdit};
 pub use duolog_coordinator::groups::{
     GroupDescription, GroupError, GroupListing, HeartbeatRequest, JoinReply, JoinRequest, JoinedMember, LeaveRequest,
@@ -385,7 +386,7 @@ pub struct GroupOffset {
 ///
 /// Every call may be made on every node; a call that needs another node's leadership gives [`BrokerError::NotLeader`] or
 /// [`BrokerError::NotCoordinator`], catalog changes are forwarded.
-pub trait BrokerApi: Clone + Send + Sync + 'static {
+pub trait BrokerApi: AccessApi + Clone + Send + Sync + 'static {
     /// This node's id.
     fn node_id(&self) -> NodeId;
 

@@ -19,6 +19,7 @@ use parking_lot::RwLock;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::access::{FirstUser, create_first_user};
 use crate::api::{
     BrokerApi, BrokerConfigValue, ClusterView, ConfigEdit, CreatedTopic, Elected, Election, EpochCheck, EpochEnd,
     Fetch, Fetched, FoundOffset, GroupDescription, GroupListing, GroupOffset, ItemResult, JoinRefusal, LogDirView,
@@ -70,6 +71,8 @@ pub struct Settings {
     pub group_initial_rebalance_delay_ms: u32,
     /// The node's configs by Kafka's names.
     pub broker_configs: Vec<BrokerConfigValue>,
+    /// The super user that is made when there are no users.
+    pub first_user: Option<FirstUser>,
 }
 
 /// The broker of a node; a clone is a handle.
@@ -155,6 +158,9 @@ impl Broker {
         handle.spawn(reconcile::follow_catalog(broker.clone()));
         handle.spawn(reconcile::initialize_catalog(broker.clone()));
         handle.spawn(watch_liveness(broker.clone()));
+        if let Some(first) = broker.settings().first_user.clone() {
+            handle.spawn(create_first_user(broker.clone(), first));
+        }
         Ok(broker)
     }
 

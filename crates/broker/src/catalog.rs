@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use duolog_record::group::GroupId;
 use duolog_state::reader;
-use duolog_state::rows::{CatalogGroup, CatalogTopic};
+use duolog_state::rows::{CatalogGroup, CatalogTopic, CatalogUser};
 use duolog_state::{StateError, TableReader};
-use duolog_types::{BrokerGroupId, TopicId, TopicPartition};
+use duolog_types::{Acl, BrokerGroupId, TopicId, TopicPartition};
 
 use crate::api::TopicRef;
 use crate::error::BrokerError;
@@ -21,7 +21,7 @@ pub(crate) struct Topic {
     pub(crate) row: CatalogTopic,
 }
 
-/// All topics, and configs of consumer groups, at one version of the catalog.
+/// All topics, configs of consumer groups, users and ACLs, at one version of the catalog.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Catalog {
     pub(crate) version: u64,
@@ -31,6 +31,9 @@ pub(crate) struct Catalog {
     by_id: HashMap<TopicId, Arc<Topic>>,
     by_name: BTreeMap<String, Arc<Topic>>,
     groups: BTreeMap<GroupId, CatalogGroup>,
+    users: BTreeMap<String, CatalogUser>,
+    /// By principal.
+    acls: BTreeMap<String, Vec<Acl>>,
 }
 
 impl Catalog {
@@ -48,6 +51,10 @@ impl Catalog {
             catalog.by_id.insert(id, topic);
         }
         catalog.groups = reader::group_configs(tables)?.into_iter().collect();
+        catalog.users = reader::users(tables)?.into_iter().collect();
+        for acl in reader::acls(tables)? {
+            catalog.acls.entry(acl.principal.clone()).or_default().push(acl);
+        }
         Ok(catalog)
     }
 
@@ -69,6 +76,27 @@ impl Catalog {
     /// All consumer groups with configs.
     pub(crate) fn groups(&self) -> impl Iterator<Item = (&GroupId, &CatalogGroup)> {
         self.groups.iter()
+    }
+
+    /// A user by name.
+    pub(crate) fn user(&self, name: &str) -> Option<&CatalogUser> {
+        self.users.get(name)
+    }
+
+    /// All users, by name.
+    pub(crate) fn users(&self) -> impl Iterator<Item = (&String, &CatalogUser)> {
+        self.users.iter()
+    }
+
+    /// All ACLs.
+    pub(crate) fn acls(&self) -> impl Iterator<Item = &Acl> {
+        self.acls.values().flatten()
+    }
+
+    /// The ACLs that name a user, or all users.
+    pub(crate) fn acls_of(&self, user: &str) -> impl Iterator<Item = &Acl> {
+        let of = |user: &str| self.acls.get(&Acl::principal_of(user)).into_iter().flatten();
+        of(user).chain(of(Acl::WILDCARD))
     }
 
     /// A topic by id.

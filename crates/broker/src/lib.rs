@@ -3,6 +3,7 @@
 //! Front ends see [`api::BrokerApi`] and [`BrokerError`] and nothing else; this crate sees no protocol.
 #![warn(missing_docs)]
 
+mod access;
 pub mod api;
 mod backend;
 mod broker;
@@ -30,6 +31,7 @@ mod producer_expiry;
 mod producer_ids;
 mod reconcile;
 mod records;
+mod request_budget;
 mod retention;
 mod runtime;
 mod sequencer_task;
@@ -39,8 +41,10 @@ mod topics;
 mod views;
 mod wakeups;
 
+pub use access::{AccessApi, FirstUser, UserEdit, UserError};
 pub use broker::{Broker, Settings};
 pub use durability::{LedExposure, TopicDurability};
 pub use error::BrokerError;
 pub use hidden::{Transaction, TransactionState};
 pub use leader_log::Exposure;
+pub use request_budget::{Admission, RequestBudget};

@@ -160,6 +160,14 @@ impl Seeds {
             }
         });
         self.add(|_| ListGroupsRequest::default());
+        self.add(|_| DescribeAclsRequest::default().with_resource_name_filter(Some("topic".into())));
+        self.add(|_| {
+            let acl = create_acls_request::AclCreation::default().with_resource_name("topic".into());
+            CreateAclsRequest::default().with_creations(vec![acl.with_principal("User:a".into()); 2])
+        });
+        self.add(|_| {
+            DeleteAclsRequest::default().with_filters(vec![delete_acls_request::DeleteAclsFilter::default(); 2])
+        });
         self.add(|_| DescribeGroupsRequest::default().with_groups(vec![group(), GroupId("none".into())]));
         self.add(|_| DeleteGroupsRequest::default().with_groups_names(vec![group(), GroupId("offsets".into())]));
         self.add(|_| {

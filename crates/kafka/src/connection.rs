@@ -19,6 +19,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::task::Poll;
 use std::time::Duration;
 
+use duolog_broker::RequestBudget;
 use duolog_broker::api::BrokerApi;
 use futures_util::poll;
 use kafka_protocol::messages::ApiKey;
@@ -31,7 +32,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::answers::{FetchPlace, FetchPlaceTaken};
-use crate::budget::RequestBudget;
 use crate::context::Context;
 use crate::dispatch::{Pending, dispatch};
 use crate::frame::{self, FrameError};

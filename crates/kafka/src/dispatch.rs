@@ -15,12 +15,12 @@ use kafka_protocol::messages::ApiKey;
 use kafka_protocol::protocol::{Decodable, Request};
 
 use crate::api::{
-    alter_configs, api_versions, create_partitions, create_topics, delete_groups, delete_records, delete_topics,
-    describe_cluster, describe_configs, describe_groups, describe_log_dirs, describe_producers, describe_quorum,
-    describe_topic_partitions, elect_leaders, fetch, find_coordinator, heartbeat, incremental_alter_configs,
-    init_producer_id, join_group, leave_group, list_config_resources, list_groups, list_offsets,
-    list_partition_reassignments, metadata, offset_commit, offset_delete, offset_fetch, offset_for_leader_epoch,
-    produce, produce_legacy, sync_group,
+    alter_configs, api_versions, create_acls, create_partitions, create_topics, delete_acls, delete_groups,
+    delete_records, delete_topics, describe_acls, describe_cluster, describe_configs, describe_groups,
+    describe_log_dirs, describe_producers, describe_quorum, describe_topic_partitions, elect_leaders, fetch,
+    find_coordinator, heartbeat, incremental_alter_configs, init_producer_id, join_group, leave_group,
+    list_config_resources, list_groups, list_offsets, list_partition_reassignments, metadata, offset_commit,
+    offset_delete, offset_fetch, offset_for_leader_epoch, produce, produce_legacy, sync_group,
 };
 use crate::context::Context;
 use crate::head::{Caller, Head};
@@ -64,6 +64,9 @@ const TABLE: &[SupportedApi] = &[
     api(ApiKey::DeleteRecords, 0, 2, &delete_records::SHAPE),
     api(ApiKey::InitProducerId, 0, 5, &init_producer_id::SHAPE),
     api(ApiKey::OffsetForLeaderEpoch, 2, 4, &offset_for_leader_epoch::SHAPE),
+    api(ApiKey::DescribeAcls, 1, 3, &describe_acls::SHAPE),
+    api(ApiKey::CreateAcls, 1, 3, &create_acls::SHAPE),
+    api(ApiKey::DeleteAcls, 1, 3, &delete_acls::SHAPE),
     api(ApiKey::DescribeConfigs, 1, 4, &describe_configs::SHAPE),
     api(ApiKey::AlterConfigs, 0, 2, &alter_configs::SHAPE),
     // Later versions of these two are not in kafka-protocol 0.18 either.
@@ -156,6 +159,9 @@ fn route<B: BrokerApi>(
         ApiKey::DeleteTopics => answer(head, body, |r| delete_topics::handle(context, version, r)),
         ApiKey::InitProducerId => answer(head, body, |r| init_producer_id::handle(context, version, r)),
         ApiKey::OffsetForLeaderEpoch => answer(head, body, |r| offset_for_leader_epoch::handle(context, version, r)),
+        ApiKey::DescribeAcls => answer(head, body, |r| describe_acls::handle(context, version, r)),
+        ApiKey::CreateAcls => answer(head, body, |r| create_acls::handle(context, version, r)),
+        ApiKey::DeleteAcls => answer(head, body, |r| delete_acls::handle(context, version, r)),
         ApiKey::DescribeConfigs => answer(head, body, |r| describe_configs::handle(context, version, r)),
         ApiKey::IncrementalAlterConfigs => {
             answer(head, body, |r| incremental_alter_configs::handle(context, version, r))
@@ -236,9 +242,11 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
 #[cfg(test)]
 mod tests {
     use bytes::BytesMut;
+    use kafka_protocol::messages::create_acls_request::AclCreation;
     use kafka_protocol::messages::create_topics_request::{
         CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig,
     };
+    use kafka_protocol::messages::delete_acls_request::DeleteAclsFilter;
     use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
     use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
     use kafka_protocol::messages::describe_topic_partitions_request::{Cursor, TopicRequest};
@@ -438,6 +446,9 @@ mod tests {
             if version >= 5 { request.with_protocol_name(Some("range".into())) } else { request }
         });
         check(|_| HeartbeatRequest::default().with_member_id("m".into()));
+        check(|_| DescribeAclsRequest::default().with_resource_name_filter(Some("t".into())));
+        check(|_| CreateAclsRequest::default().with_creations(vec![AclCreation::default(); 2]));
+        check(|_| DeleteAclsRequest::default().with_filters(vec![DeleteAclsFilter::default(); 2]));
         check(|version| match version {
             3.. => LeaveGroupRequest::default().with_members(vec![MemberIdentity::default(); 2]),
             _ => LeaveGroupRequest::default().with_member_id("m".into()),

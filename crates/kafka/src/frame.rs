@@ -16,10 +16,9 @@ use std::io;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use duolog_broker::{Admission, RequestBudget};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt};
 use tokio::time::timeout;
-
-use crate::budget::{Admission, RequestBudget};
 
 /// Bytes of the shortest head: API key, version, correlation id.
 pub(crate) const HEAD_BYTES_MIN: usize = 8;

@@ -8,17 +8,17 @@
 //! ```
 //!
 //! - [`server`]: listener, connections, clean stop. [`config`]: what an operator may change.
-//! - `connection`, `frame`, `budget`: order, bounded memory.
+//! - `connection`, `frame`: order, bounded memory.
 //! - `dispatch`: the one table of APIs and versions. `shape`: refuses what would make a decoder allocate too much.
 //! - `fetch_sessions`: what clients that fetch incrementally were told (KIP-227).
 //! - `api`: one file per API. `errors`: broker errors to Kafka's codes. [`metrics`]: counters.
 //!
-//! Deliberately absent: quotas, authorization, TLS, transactions.
+//! Deliberately absent: quotas, authentication and authorization (ACLs are kept, for the front end that enforces them), TLS, transactions.
 #![warn(missing_docs)]
 
+mod acls;
 mod answers;
 mod api;
-mod budget;
 mod connection;
 mod context;
 mod dispatch;

@@ -5,13 +5,13 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use duolog_broker::RequestBudget;
 use duolog_broker::api::BrokerApi;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::budget::RequestBudget;
 use crate::config::KafkaConfig;
 use crate::connection;
 use crate::context::Context;

@@ -7,7 +7,9 @@ mod support;
 use bytes::Bytes;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::alter_configs_request::{AlterConfigsResource, AlterableConfig};
+use kafka_protocol::messages::create_acls_request::AclCreation;
 use kafka_protocol::messages::create_partitions_request::{CreatePartitionsAssignment, CreatePartitionsTopic};
+use kafka_protocol::messages::delete_acls_request::DeleteAclsFilter;
 use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::describe_log_dirs_request::DescribableLogDirTopic;
@@ -124,6 +126,63 @@ async fn groups_and_offsets_are_deleted_one_by_one() {
     assert_eq!(codes, [vec![0, unknown], vec![code(ResponseError::GroupSubscribedToTopic)], vec![unknown]]);
     let elsewhere = client.call(0, request.with_group_id(group("elsewhere"))).await;
     assert_eq!((elsewhere.error_code, elsewhere.topics.len()), (code(ResponseError::NotCoordinator), 0));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn acls_are_created_found_and_deleted() {
+    let (server, mut client) = server(FakeBroker::new()).await;
+    let creation = |name: &str, principal: &str, resource_type: i8| {
+        AclCreation::default()
+            .with_resource_type(resource_type)
+            .with_resource_name(text(name))
+            .with_resource_pattern_type(4)
+            .with_principal(text(principal))
+            .with_host(text("*"))
+            .with_operation(3)
+            .with_permission_type(3)
+    };
+    let all = DescribeAclsRequest::default()
+        .with_resource_type_filter(1)
+        .with_resource_name_filter(None)
+        .with_pattern_type_filter(1)
+        .with_principal_filter(None)
+        .with_host_filter(None)
+        .with_operation(1)
+        .with_permission_type(1);
+    for version in 1..=3 {
+        // Kafka's DELEGATION_TOKEN is none of ours.
+        let creations = vec![
+            creation("pay", "User:ann", 2),
+            creation("pay", "ann", 2),
+            creation("pay", "User:ann", 6),
+            creation("billing", "User:ann", 3),
+        ];
+        let created = client.call(version, CreateAclsRequest::default().with_creations(creations)).await;
+        let codes: Vec<i16> = created.results.iter().map(|result| result.error_code).collect();
+        let invalid = code(ResponseError::InvalidRequest);
+        assert_eq!(codes, [0, invalid, invalid, 0], "version {version}");
+        let found = client.call(version, all.clone()).await;
+        let shown: Vec<_> = found.resources.iter().map(|r| (r.resource_type, r.resource_name.to_string())).collect();
+        assert_eq!(shown, [(2, "pay".to_owned()), (3, "billing".to_owned())]);
+        assert_eq!((found.resources[0].pattern_type, found.resources[0].acls[0].operation), (4, 3));
+        let matching = all.clone().with_pattern_type_filter(2).with_resource_name_filter(Some(text("payments")));
+        assert_eq!(client.call(version, matching).await.resources.len(), 1, "what is about payments");
+        let filter = |pattern: i8| {
+            DeleteAclsFilter::default()
+                .with_resource_type_filter(1)
+                .with_resource_name_filter(None)
+                .with_pattern_type_filter(pattern)
+                .with_principal_filter(Some(text("User:ann")))
+                .with_host_filter(None)
+                .with_operation(1)
+                .with_permission_type(1)
+        };
+        let deleted = client.call(version, DeleteAclsRequest::default().with_filters(vec![filter(9), filter(1)])).await;
+        let counts: Vec<_> = deleted.filter_results.iter().map(|r| (r.error_code, r.matching_acls.len())).collect();
+        assert_eq!(counts, [(invalid, 0), (0, 2)]);
+        assert_eq!(client.call(version, all.clone()).await.resources.len(), 0);
+    }
     server.stop().await;
 }
 

@@ -160,6 +160,7 @@ fn settings(config: &NodeConfig) -> Settings {
         group_initial_rebalance_delay_ms: u32::try_from(config.broker.group_initial_rebalance_delay_ms)
             .unwrap_or(u32::MAX),
         broker_configs: broker_configs(config),
+        first_user: None,
     }
 }
 

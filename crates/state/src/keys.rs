@@ -9,6 +9,8 @@
 //!                 'n' name                  topic id
 //!                 'd' topic id[16]          deleted topic
 //!                 'g' group id              configs of a consumer group
+//!                 'u' user name             user
+//!                 'a' lengths, ACL          ACL; see `access.rs`
 //! topics          't' topic id[16]          topic here
 //!                 'p' tp[20]                partition here
 //! consume_queue   tp[20] base offset u64    batch
@@ -33,8 +35,10 @@ use duolog_types::{DeliveryId, Offset, ProducerId, Term, TimestampMs, TopicId, T
 
 use crate::StateError;
 
+mod access;
 mod hidden;
 
+pub use access::{acl, user, user_acls};
 pub use hidden::{TimerKind, hidden, reference, split_hidden, split_timer, timer, timers_end, timers_from};
 
 /// Meta: the applied position.

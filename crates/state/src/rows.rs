@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use duolog_record::TagFilter;
 use duolog_record::group::{CommittedOffset, GroupMetadata};
 use duolog_types::{
-    BrokerGroupId, Durability, GroupConfig, LogIndex, Offset, ProducerEpoch, Term, TimestampMs, TopicConfig, TopicId,
+    Acl, BrokerGroupId, Durability, GroupConfig, LogIndex, Offset, ProducerEpoch, Term, TimestampMs, TopicConfig,
+    TopicId, User,
 };
 use serde::{Deserialize, Serialize};
 
@@ -82,6 +83,19 @@ pub struct CatalogGroup {
     /// Catalog version of their last change.
     pub version: u64,
 }
+
+/// A user in the catalog.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CatalogUser {
+    /// The user, its secret included.
+    pub user: User,
+    /// Catalog version of its last change.
+    pub version: u64,
+}
+
+/// An ACL in the catalog.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AclRow(pub Acl);
 
 /// The topic id that a name stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -360,6 +374,8 @@ versioned!(
     EmptyGroupRow = 2,
     OffsetRow = 1,
     CatalogGroup = 1,
+    CatalogUser = 1,
+    AclRow = 1,
     PopCursorRow = 2,
     DeliveryRow = 1,
 );

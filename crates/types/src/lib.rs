@@ -1,7 +1,8 @@
-//! Vocabulary of the whole workspace: ids, offsets, durability, configs of topics and groups, limits.
+//! Vocabulary of the whole workspace: ids, offsets, durability, configs of topics and groups, users and ACLs, limits.
 //!
 //! Nothing here does IO, reads a clock or draws random numbers. The words are those of `docs/glossary.md`.
 
+mod access;
 mod config;
 mod durability;
 mod group_config;
@@ -11,6 +12,10 @@ mod nearest;
 mod partitioner;
 mod topic_config;
 
+pub use access::{
+    Access, AccessError, Acl, AclFilter, AclOperation, AclPatternFilter, AclPermission, AclResourceType, PatternType,
+    Secret, User, UserStatus, UserType, check_user_name, is_allowed,
+};
 pub use config::{ConfigError, ConfigKey, ConfigSource, ConfigValue};
 pub use durability::{AckPoint, Durability, FlushMode, FlushWish, ReplicationMode, VisibilityPoint};
 pub use group_config::{

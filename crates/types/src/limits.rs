@@ -20,3 +20,17 @@ pub const DEAD_LETTER_TOPIC_PREFIX: &str = "%DLQ%";
 pub const TOPIC_NAME_BYTES_MAX: usize = 249;
 /// Longest delay of a message, in milliseconds (RocketMQ's `timerMaxDelaySec`): so long it keeps its entry in the log.
 pub const DELAY_MS_MAX: i64 = 40 * 24 * 3_600_000;
+/// Longest name of a user.
+pub const USER_NAME_BYTES_MAX: usize = 128;
+/// Shortest and longest secret of a user.
+pub const SECRET_BYTES_MIN: usize = 6;
+/// See [`SECRET_BYTES_MIN`].
+pub const SECRET_BYTES_MAX: usize = 256;
+/// Users and ACLs in the catalog: every node keeps all of them in memory.
+pub const USERS_MAX: usize = 10_000;
+/// See [`USERS_MAX`].
+pub const ACLS_MAX: usize = 100_000;
+/// ACLs in one command.
+pub const ACLS_PER_COMMAND_MAX: usize = 1_000;
+/// Longest name, principal or host of an ACL.
+pub const ACL_TEXT_BYTES_MAX: usize = 249 + 5;

@@ -42,6 +42,7 @@ impl Node {
             block_cache_bytes: 8 << 20,
             group_initial_rebalance_delay_ms: 0,
             broker_configs: Vec::new(),
+            first_user: None,
         };
         let own = NodeAddress { id: NodeId(0), host: "127.0.0.1".to_owned(), grpc_port: 1, kafka_port: 1 };
         let mut options = ClusterOptions {

@@ -1,11 +1,12 @@
 //! A broker in memory, and in [`client`] a server and a client.
 #![allow(dead_code, unused_imports, reason = "each test binary uses its part")]
 
+mod access;
 mod client;
 mod fetch;
 mod samples;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -21,8 +22,8 @@ use duolog_broker::api::{
     SyncRequest, TopicRef, TopicView,
 };
 use duolog_types::{
-    BrokerGroupId, Durability, GroupConfig, LeaderEpoch, NodeId, Offset, ProducerEpoch, ProducerId, Term, TimestampMs,
-    TopicConfig, TopicId,
+    Acl, BrokerGroupId, Durability, GroupConfig, LeaderEpoch, NodeId, Offset, ProducerEpoch, ProducerId, Term,
+    TimestampMs, TopicConfig, TopicId,
 };
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
@@ -47,6 +48,7 @@ struct State {
     committed: BTreeMap<(GroupId, String, i32), CommittedOffset>,
     joins: Vec<JoinRequest>,
     group_configs: BTreeMap<GroupId, GroupConfig>,
+    acls: BTreeSet<Acl>,
 }
 
 /// Node 0 of three, all topics led here, except those whose name begins with "elsewhere": node 2 leads them.

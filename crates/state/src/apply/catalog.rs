@@ -3,6 +3,7 @@
 use duolog_record::group::GroupId;
 use duolog_types::{BrokerGroupId, GroupConfig, ProducerId, TimestampMs, TopicConfig, TopicId, limits};
 
+use super::access;
 use super::context::Context;
 use crate::command::{CatalogCommand, ClusterNode, Response};
 use crate::event::StateEvent;
@@ -29,6 +30,13 @@ pub(super) fn apply(context: &mut Context<'_>, command: CatalogCommand) -> Resul
         CatalogCommand::PutGroupConfig { group, config, expected_version } => {
             put_group_config(context, &group, config, expected_version)
         }
+        CatalogCommand::InitUser { name, user } => access::init_user(context, &name, user),
+        CatalogCommand::PutUser { name, user, expected_version } => {
+            access::put_user(context, &name, user, expected_version)
+        }
+        CatalogCommand::DeleteUser { name } => access::delete_user(context, &name),
+        CatalogCommand::AddAcls(acls) => access::add_acls(context, acls),
+        CatalogCommand::DeleteAcls(acls) => access::delete_acls(context, &acls),
     }
 }
 
@@ -193,7 +201,7 @@ fn allocate_producer_ids(context: &mut Context<'_>) -> Result<Response, StateErr
     Ok(Response::ProducerIds { first: ProducerId(first), count })
 }
 
-fn bump_version(context: &mut Context<'_>) -> Result<u64, StateError> {
+pub(super) fn bump_version(context: &mut Context<'_>) -> Result<u64, StateError> {
     let version = reader::catalog_version(&context.tables)? + 1;
     context.put(TableId::Catalog, keys::CATALOG_VERSION.to_vec(), &Counter(version));
     context.emit(StateEvent::CatalogChanged { version });

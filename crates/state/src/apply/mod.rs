@@ -5,6 +5,7 @@
 //! - the tables are a pure function of the log up to it, however the log was cut into runs;
 //! - the caches hold nothing that the tables do not say.
 
+mod access;
 mod batches;
 mod cache;
 mod catalog;

@@ -1,7 +1,7 @@
-//! Commands to the catalog: the cluster, its topics by name, blocks of producer ids.
+//! Commands to the catalog: the cluster, its topics by name, blocks of producer ids, configs of groups, users and ACLs.
 
 use duolog_record::group::GroupId;
-use duolog_types::{BrokerGroupId, GroupConfig, NodeId, TimestampMs, TopicConfig, TopicId};
+use duolog_types::{Acl, BrokerGroupId, GroupConfig, NodeId, TimestampMs, TopicConfig, TopicId, User};
 use serde::{Deserialize, Serialize};
 
 /// A node as the bootstrap names it.
@@ -80,4 +80,29 @@ pub enum CatalogCommand {
         /// Version of the row that the new configs were made from; 0 when there was none.
         expected_version: u64,
     },
+    /// Creates the first user, unless there are users already.
+    InitUser {
+        /// Its name.
+        name: String,
+        /// The user.
+        user: User,
+    },
+    /// Creates a user or replaces it.
+    PutUser {
+        /// Its name.
+        name: String,
+        /// The user.
+        user: User,
+        /// Version of the row that the user was made from; 0 when there was none.
+        expected_version: u64,
+    },
+    /// Deletes a user with the ACLs of its principal.
+    DeleteUser {
+        /// Its name.
+        name: String,
+    },
+    /// Adds ACLs; those that are there stay.
+    AddAcls(Vec<Acl>),
+    /// Deletes ACLs; those that are not there are passed over.
+    DeleteAcls(Vec<Acl>),
 }

@@ -101,7 +101,7 @@ pub enum Response {
         /// The catalog version.
         version: u64,
     },
-    /// The topic, or the group's configs, changed since the proposer looked.
+    /// The topic, the group's configs or the user changed since the proposer looked.
     VersionConflict {
         /// The version that was found.
         found: u64,
@@ -130,6 +130,13 @@ pub enum Response {
         /// The catalog version.
         version: u64,
     },
+    /// Users or ACLs were changed, at this catalog version; or there was nothing to change.
+    AccessChanged {
+        /// The catalog version.
+        version: u64,
+    },
+    /// There is no such user.
+    NoSuchUser,
 }
 
 /// What an entry of kind `Batches` came to.

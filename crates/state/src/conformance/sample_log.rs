@@ -3,6 +3,7 @@
 //! The model is small on purpose: per partition its batches and its log start. Entries that must not count (a gap in the
 //! run, a wrong offset, an old barrier) are in the log and not in the model.
 
+mod access;
 mod hidden;
 
 use std::collections::BTreeMap;
@@ -310,7 +311,7 @@ impl SampleLog {
 
     fn catalog_command(&mut self) -> Command {
         let topic = self.any_topic();
-        Command::Catalog(match self.below(8) {
+        Command::Catalog(match self.below(10) {
             0 => CatalogCommand::InitCluster {
                 cluster_id: format!("cluster-{}", self.next_index),
                 nodes: vec![ClusterNode { id: NodeId(1), host: "localhost".to_owned(), kafka_port: 9092 }],
@@ -335,6 +336,7 @@ impl SampleLog {
                     .expect("a known config"),
                 expected_version: self.below(9),
             },
+            8 | 9 => self.access_command(),
             _ => CatalogCommand::CreateTopic {
                 name: format!("topic-{topic}"),
                 id: topic_id(self.any_topic()),

@@ -1,10 +1,10 @@
-//! The catalog: cluster, topics by name and by id. Only in the system group.
+//! The catalog: cluster, topics by name and by id, configs of groups, users and ACLs. Only in the system group.
 
 use duolog_record::group::GroupId;
-use duolog_types::TopicId;
+use duolog_types::{Acl, TopicId};
 
 use super::{for_each, get};
-use crate::rows::{CatalogGroup, CatalogTopic, ClusterRow, Counter, DeletedTopic, NameRow};
+use crate::rows::{AclRow, CatalogGroup, CatalogTopic, CatalogUser, ClusterRow, Counter, DeletedTopic, NameRow};
 use crate::tables::{TableId, TableReader};
 use crate::{StateError, codec, keys};
 
@@ -101,4 +101,66 @@ pub fn group_configs(tables: &dyn TableReader) -> Result<Vec<(GroupId, CatalogGr
         Ok(())
     })?;
     Ok(groups)
+}
+
+/// A user by name.
+///
+/// # Errors
+/// See [`super::applied`].
+pub fn user(tables: &dyn TableReader, name: &str) -> Result<Option<CatalogUser>, StateError> {
+    get(tables, TableId::Catalog, &keys::user(name))
+}
+
+/// All users, by name.
+///
+/// # Errors
+/// See [`super::applied`].
+pub fn users(tables: &dyn TableReader) -> Result<Vec<(String, CatalogUser)>, StateError> {
+    let mut users = Vec::new();
+    for_each(tables, TableId::Catalog, b"u".to_vec(), Some(b"v"), |key, value| {
+        let name = std::str::from_utf8(&key[1..]).map_err(|_| StateError::BadKey {
+            table: TableId::Catalog.name(),
+            found: key.len(),
+            expected: "a user name in UTF-8",
+        })?;
+        users.push((name.to_owned(), codec::decode(value)?));
+        Ok(())
+    })?;
+    Ok(users)
+}
+
+/// Whether an ACL is there.
+///
+/// # Errors
+/// See [`super::applied`].
+pub fn has_acl(tables: &dyn TableReader, acl: &Acl) -> Result<bool, StateError> {
+    Ok(get::<AclRow>(tables, TableId::Catalog, &keys::acl(acl))?.is_some())
+}
+
+/// All ACLs.
+///
+/// # Errors
+/// See [`super::applied`].
+pub fn acls(tables: &dyn TableReader) -> Result<Vec<Acl>, StateError> {
+    acls_from(tables, b"a".to_vec(), b"b")
+}
+
+/// All ACLs of a principal.
+///
+/// # Errors
+/// See [`super::applied`].
+pub fn user_acls(tables: &dyn TableReader, principal: &str) -> Result<Vec<Acl>, StateError> {
+    let prefix = keys::user_acls(principal);
+    let end = keys::prefix_end(&prefix).expect("the prefix begins with a letter");
+    acls_from(tables, prefix, &end)
+}
+
+fn acls_from(tables: &dyn TableReader, from: Vec<u8>, end: &[u8]) -> Result<Vec<Acl>, StateError> {
+    let mut acls = Vec::new();
+    for_each(tables, TableId::Catalog, from, Some(end), |_, value| {
+        let AclRow(acl) = codec::decode(value)?;
+        acls.push(acl);
+        Ok(())
+    })?;
+    Ok(acls)
 }

@@ -1,6 +1,7 @@
 //! Brokers in memory that are nodes of one cluster, and in [`server`] front ends and clients.
 #![allow(dead_code, unused_imports, reason = "each test binary uses its part")]
 
+mod access;
 mod broker;
 mod messages;
 mod server;
@@ -13,7 +14,9 @@ use duolog_broker::BrokerError;
 use duolog_broker::api::{GroupId, PartitionView, TopicRef, TopicView};
 use duolog_broker::message_api::{HiddenHandle, Orphan, Receipt, Receive, Resolution};
 use duolog_record::{Record, RecordBatch};
-use duolog_types::{BrokerGroupId, LeaderEpoch, LogIndex, NodeId, Offset, TopicConfig, TopicId, TopicPartition};
+use duolog_types::{
+    Acl, BrokerGroupId, LeaderEpoch, LogIndex, NodeId, Offset, TopicConfig, TopicId, TopicPartition, User,
+};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -38,6 +41,8 @@ pub struct State {
     pub committed: BTreeMap<(GroupId, TopicId, i32), Offset>,
     /// The node that took each message.
     pub taken_by: Vec<NodeId>,
+    pub users: BTreeMap<String, User>,
+    pub acls: Vec<Acl>,
     next: i64,
 }
 

@@ -1,6 +1,6 @@
-//! Bytes of requests in progress, bounded over all connections of the node.
+//! Bytes of requests in progress, bounded over all connections of a front end.
 //!
-//! A request takes its frame's length before more than the frame's beginning is read and gives it back once its answer is computed. One that is
+//! A request takes its length before more than its beginning is read and gives it back once its answer is computed. One that is
 //! larger than three quarters of the budget takes three quarters: it is admitted with at most the smallest ones beside it,
 //! and requests that are parked for long (a fetch, a join) can never keep it out for as long as they wait.
 
@@ -8,30 +8,35 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// The node's budget. Admission is first come, first served.
+/// A front end's budget. Admission is first come, first served.
 #[derive(Debug, Clone)]
-pub(crate) struct RequestBudget {
+pub struct RequestBudget {
     free: Arc<Semaphore>,
     share_bytes_max: u32,
 }
 
 /// Bytes that a request holds; given back when dropped.
 #[derive(Debug)]
-pub(crate) struct Admission(#[allow(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
+pub struct Admission(#[allow(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
 
 impl RequestBudget {
-    pub(crate) fn new(bytes: usize) -> Self {
+    /// A budget of so many bytes.
+    #[must_use]
+    pub fn new(bytes: usize) -> Self {
         let bytes = bytes.clamp(4, u32::MAX as usize);
         let share_bytes_max = u32::try_from(bytes / 4 * 3).expect("three quarters of a number that fits in 32 bits");
         Self { free: Arc::new(Semaphore::new(bytes)), share_bytes_max }
     }
 
-    /// Waits until a request of `frame_bytes` may be read.
+    /// Waits until a request of so many bytes may be read.
+    ///
+    /// # Panics
+    /// Never: the semaphore is not closed.
     ///
     /// # Cancel safety
     /// Nothing is held when the future is dropped; its place in the queue is lost.
-    pub(crate) async fn admit(&self, frame_bytes: usize) -> Admission {
-        let share = u32::try_from(frame_bytes).unwrap_or(u32::MAX).min(self.share_bytes_max);
+    pub async fn admit(&self, request_bytes: usize) -> Admission {
+        let share = u32::try_from(request_bytes).unwrap_or(u32::MAX).min(self.share_bytes_max);
         Admission(self.free.clone().acquire_many_owned(share).await.expect("the semaphore is never closed"))
     }
 }
