@@ -1,5 +1,6 @@
 //! Who makes a call, as its metadata says.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -7,6 +8,8 @@ use tonic::metadata::{KeyAndValueRef, MetadataMap, MetadataValue};
 
 use crate::errors::Refusal;
 use crate::proto::Code;
+use crate::signature::DATE_TIME;
+use crate::stream::Peer;
 
 /// Names the client; every call has it.
 const CLIENT_ID: &str = "x-mq-client-id";
@@ -23,6 +26,8 @@ const MARGIN: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
     pub(crate) client_id: String,
+    /// The IP address that the call came from: the client's, or that of the node that has sent it on.
+    pub(crate) host: String,
     /// Whether another node has sent the call here.
     pub(crate) is_forwarded: bool,
     /// When the client gives up, if it said so.
@@ -35,10 +40,32 @@ impl Caller {
         let text = |name: &str| metadata.get(name).and_then(|value| value.to_str().ok());
         Self {
             client_id: text(CLIENT_ID).unwrap_or_default().to_owned(),
+            host: String::new(),
             is_forwarded: metadata.contains_key(FORWARDED),
             deadline: text(TIMEOUT).and_then(timeout).and_then(|timeout| Instant::now().checked_add(timeout)),
             metadata: own_words(metadata),
         }
+    }
+
+    /// Who makes this call.
+    pub(crate) fn of_call<R>(request: &tonic::Request<R>) -> Self {
+        let peer: Option<SocketAddr> = request.extensions().get::<Peer>().map(|peer| peer.0);
+        let host = peer.map(|peer| peer.ip().to_canonical().to_string()).unwrap_or_default();
+        Self { host, ..Self::of(request.metadata()) }
+    }
+
+    /// What the client proves itself with, not checked yet.
+    pub(crate) fn authorization(&self) -> Option<&str> {
+        self.text(AUTHORIZATION)
+    }
+
+    /// The text that it has signed.
+    pub(crate) fn date_time(&self) -> Option<&str> {
+        self.text(DATE_TIME)
+    }
+
+    fn text(&self, name: &str) -> Option<&str> {
+        self.metadata.get(name).and_then(|value| value.to_str().ok())
     }
 
     /// Refuses a client that does not say who it is.

@@ -8,6 +8,7 @@
 //!
 //! - [`server`]: listener, connections, clean stop. `stream`: plaintext and TLS on one port. [`config`]: what an operator may change.
 //! - `service`: the protocol's trait. `api`: one file per call. `caller`: what a call's metadata says.
+//! - `access`, `signature`, `needs`: who makes a call, and which rights it needs. `budget`: bytes of requests, bounded.
 //! - `place`, `peers`: which node leads, the same call to it, and what is tried again during a fail-over.
 //! - `mapping`: messages and records. `handles`: receipts and names of hidden messages as text. `check`: what may be sent.
 //! - `delivery`: messages that a client does not take come back.
@@ -15,13 +16,14 @@
 //! - `assignment`: which queues each consumer asks. `describe`: messages for people.
 //! - `errors`: broker errors to the protocol's codes. [`metrics`]: counters.
 //!
-//! Deliberately absent: authorization (whoever reaches the port may do everything; the TLS certificate is self-signed and proves
-//! nothing), lite topics.
+//! Deliberately absent: certificates of clients, lite topics.
 #![warn(missing_docs)]
 
+mod access;
 mod answer;
 mod api;
 mod assignment;
+mod budget;
 mod caller;
 mod check;
 mod clients;
@@ -33,11 +35,13 @@ mod errors;
 mod handles;
 mod mapping;
 mod names;
+mod needs;
 mod orphans;
 mod peers;
 mod place;
 mod service;
 mod settings;
+mod signature;
 mod stream;
 mod time;
 mod tls;
@@ -47,7 +51,7 @@ pub mod metrics;
 pub mod proto;
 pub mod server;
 
-pub use config::{RocketmqConfig, RocketmqNode};
+pub use config::{AccessConfig, CertificateFiles, RocketmqConfig, RocketmqNode};
 pub use describe::{MessageParts, parts_of, read_transaction_id, transaction_id};
 pub use metrics::RocketmqMetrics;
 pub use server::RocketmqServer;

@@ -27,6 +27,12 @@ pub const CONNECTIONS_ACCEPTED_TOTAL: &str = "duolog_rocketmq_connections_accept
 pub const CONNECTIONS_REFUSED_TOTAL: &str = "duolog_rocketmq_connections_refused_total";
 /// Connections that did not begin as HTTP/2, with or without TLS.
 pub const CONNECTIONS_BROKEN_TOTAL: &str = "duolog_rocketmq_connections_broken_total";
+/// Bytes of requests that are being read or answered, of clients and of other nodes.
+pub const REQUESTS_BYTES: &str = "duolog_rocketmq_requests_bytes";
+/// Requests that were given up because nothing more of them arrived.
+pub const REQUESTS_STALLED_TOTAL: &str = "duolog_rocketmq_requests_stalled_total";
+/// Requests that were refused because there was no room for them for too long.
+pub const REQUESTS_CROWDED_OUT_TOTAL: &str = "duolog_rocketmq_requests_crowded_out_total";
 
 macro_rules! calls {
     ($($name:ident),* $(,)?) => {
@@ -45,7 +51,7 @@ calls! {
 }
 
 /// Codes that this front end answers; others are counted under the first.
-const CODES: [Code; 32] = [
+const CODES: [Code; 34] = [
     Code::Unspecified,
     Code::Ok,
     Code::MultipleResults,
@@ -66,6 +72,8 @@ const CODES: [Code; 32] = [
     Code::MessageCorrupted,
     Code::ClientIdRequired,
     Code::IllegalOffset,
+    Code::Unauthorized,
+    Code::Forbidden,
     Code::NotFound,
     Code::MessageNotFound,
     Code::TopicNotFound,
@@ -94,6 +102,9 @@ pub struct RocketmqMetrics {
     connections_accepted: AtomicU64,
     connections_refused: AtomicU64,
     connections_broken: AtomicU64,
+    requests_bytes: AtomicU64,
+    requests_stalled: AtomicU64,
+    requests_crowded_out: AtomicU64,
 }
 
 impl Default for RocketmqMetrics {
@@ -110,6 +121,9 @@ impl Default for RocketmqMetrics {
             connections_accepted: AtomicU64::new(0),
             connections_refused: AtomicU64::new(0),
             connections_broken: AtomicU64::new(0),
+            requests_bytes: AtomicU64::new(0),
+            requests_stalled: AtomicU64::new(0),
+            requests_crowded_out: AtomicU64::new(0),
         }
     }
 }
@@ -161,6 +175,28 @@ impl RocketmqMetrics {
         add(&self.connections_broken, 1);
     }
 
+    pub(crate) fn request_began(&self, bytes: usize) {
+        add(&self.requests_bytes, bytes as u64);
+    }
+
+    pub(crate) fn request_ended(&self, bytes: usize) {
+        self.requests_bytes.fetch_sub(bytes as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn request_stalled(&self) {
+        add(&self.requests_stalled, 1);
+    }
+
+    pub(crate) fn request_crowded_out(&self) {
+        add(&self.requests_crowded_out, 1);
+    }
+
+    /// Bytes of requests that are being read or answered.
+    #[must_use]
+    pub fn requests_bytes(&self) -> u64 {
+        get(&self.requests_bytes)
+    }
+
     /// Connections that are open.
     #[must_use]
     pub fn connections(&self) -> u64 {
@@ -200,6 +236,9 @@ impl RocketmqMetrics {
                 &self.connections_refused,
             ),
             (CONNECTIONS_BROKEN_TOTAL, "counter", "Connections that did not speak HTTP/2.", &self.connections_broken),
+            (REQUESTS_BYTES, "gauge", "Bytes of requests being read or answered.", &self.requests_bytes),
+            (REQUESTS_STALLED_TOTAL, "counter", "Requests given up half-sent.", &self.requests_stalled),
+            (REQUESTS_CROWDED_OUT_TOTAL, "counter", "Requests without room for too long.", &self.requests_crowded_out),
         ] {
             head(&mut text, name, kind, help);
             line(&mut text, name, "", value);

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::transport::Server;
 
+use crate::budget::{Budgeted, Budgets};
 use crate::config::RocketmqConfig;
 use crate::context::Context;
 use crate::metrics::RocketmqMetrics;
@@ -54,7 +55,7 @@ impl<B: MessageApi> RocketmqServer<B> {
     pub fn new(broker: B, config: RocketmqConfig) -> Result<Self, TlsError> {
         let own_id = broker.node_id();
         let own_host = config.nodes.iter().find(|node| node.id == own_id).map(|node| node.host.clone());
-        let tls = tls::acceptor(own_host)?;
+        let tls = tls::acceptor(own_host, config.certificate.as_ref())?;
         Ok(Self { context: Context::new(broker, own_id, config), tls })
     }
 
@@ -145,6 +146,7 @@ async fn speak<B: MessageApi>(context: Context<B>, incoming: mpsc::Receiver<io::
     let stop = context.stop.clone();
     let bytes_max = context.config.message_bytes_max;
     let streams_max = context.config.streams_max;
+    let budgets = Budgets::new(&context.config, context.metrics.clone());
     let service = MessagingServiceServer::new(Service::new(context))
         .max_decoding_message_size(bytes_max)
         // An answer may hold several of the largest messages.
@@ -156,7 +158,7 @@ async fn speak<B: MessageApi>(context: Context<B>, incoming: mpsc::Receiver<io::
         .http2_max_header_list_size(METADATA_BYTES_MAX)
         .http2_keepalive_interval(Some(PING_INTERVAL))
         .http2_keepalive_timeout(Some(PING_TIMEOUT))
-        .add_service(service)
+        .add_service(Budgeted::new(service, budgets))
         .serve_with_incoming_shutdown(ReceiverStream::new(incoming), stop.cancelled_owned())
         .await;
     if let Err(error) = served {

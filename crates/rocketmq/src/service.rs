@@ -1,4 +1,4 @@
-//! The protocol's trait: counts, refuses calls without a client id, hands over to `api`.
+//! The protocol's trait: counts, refuses calls of clients that do not say who they are or may not make them, hands over to `api`.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -7,6 +7,7 @@ use duolog_broker::message_api::MessageApi;
 use tokio_stream::{Stream, iter};
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
+use crate::access::{Guarded, admit};
 use crate::answer::Answer;
 use crate::api;
 use crate::caller::Caller;
@@ -37,12 +38,13 @@ impl<B: MessageApi> Service<B> {
         handle: impl FnOnce(Context<B>, Caller, R) -> F,
     ) -> Result<Response<A>, Status>
     where
+        R: Guarded,
         A: Answer,
         F: Future<Output = Result<A, Refusal>>,
     {
         self.context.metrics.count_request(call);
-        let caller = Caller::of(request.metadata());
-        let answer = match caller.check() {
+        let caller = Caller::of_call(&request);
+        let answer = match admit(&self.context, &caller, request.get_ref()) {
             Ok(()) => handle(self.context.clone(), caller, request.into_inner()).await,
             Err(refusal) => Err(refusal),
         };
@@ -55,7 +57,12 @@ impl<B: MessageApi> Service<B> {
     }
 
     /// Answers a call that is not implemented.
-    async fn refuse<R, A: Answer>(&self, call: Call, request: Request<R>, what: &str) -> Result<Response<A>, Status> {
+    async fn refuse<R: Guarded, A: Answer>(
+        &self,
+        call: Call,
+        request: Request<R>,
+        what: &str,
+    ) -> Result<Response<A>, Status> {
         self.answer(call, request, |_, _, _| async { Err(api::not_implemented(what)) }).await
     }
 }
@@ -92,10 +99,10 @@ impl<B: MessageApi> MessagingService for Service<B> {
     ) -> Result<Response<Self::ReceiveMessageStream>, Status> {
         let metrics = &self.context.metrics;
         metrics.count_request(Call::ReceiveMessage);
-        let caller = Caller::of(request.metadata());
+        let caller = Caller::of_call(&request);
         let request = request.into_inner();
         let group = request.group.clone();
-        let received = match caller.check() {
+        let received = match admit(&self.context, &caller, &request) {
             Ok(()) => api::receive_message::handle(self.context.clone(), caller.clone(), request).await,
             Err(refusal) => Err(refusal),
         };
@@ -128,8 +135,8 @@ impl<B: MessageApi> MessagingService for Service<B> {
     ) -> Result<Response<Self::PullMessageStream>, Status> {
         let metrics = &self.context.metrics;
         metrics.count_request(Call::PullMessage);
-        let caller = Caller::of(request.metadata());
-        let pulled = match caller.check() {
+        let caller = Caller::of_call(&request);
+        let pulled = match admit(&self.context, &caller, request.get_ref()) {
             Ok(()) => api::pull_message::handle(self.context.clone(), caller, request.into_inner()).await,
             Err(refusal) => Err(refusal),
         };
@@ -171,7 +178,7 @@ impl<B: MessageApi> MessagingService for Service<B> {
         request: Request<Streaming<TelemetryCommand>>,
     ) -> Result<Response<Self::TelemetryStream>, Status> {
         self.context.metrics.count_request(Call::Telemetry);
-        let caller = Caller::of(request.metadata());
+        let caller = Caller::of_call(&request);
         let answers = api::telemetry::handle(self.context.clone(), caller, request.into_inner());
         Ok(Response::new(Box::pin(answers)))
     }

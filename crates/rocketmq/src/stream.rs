@@ -2,6 +2,7 @@
 //! HTTP/2. So nothing else than HTTP/2 gets any further, and a peer that says nothing holds a connection only for a while.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -61,9 +62,14 @@ pub(crate) struct Connection {
     transport: Transport,
     /// What of the preface was not given again yet.
     preface: &'static [u8],
+    peer: SocketAddr,
     abort: Pin<Box<WaitForCancellationFutureOwned>>,
     _open: OpenConnection,
 }
+
+/// Where a connection comes from; every call on it can ask.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer(pub(crate) SocketAddr);
 
 /// Begins a connection; `abort` ends it at any time.
 pub(crate) async fn begin(
@@ -74,8 +80,9 @@ pub(crate) async fn begin(
     abort: CancellationToken,
 ) -> Result<Connection, HandshakeError> {
     tcp.set_nodelay(true)?;
+    let peer = tcp.peer_addr()?;
     let transport = timeout(limit, handshake(tcp, tls)).await.map_err(|_| HandshakeError::TooSlow(limit))??;
-    Ok(Connection { transport, preface: PREFACE, abort: Box::pin(abort.cancelled_owned()), _open: open })
+    Ok(Connection { transport, preface: PREFACE, peer, abort: Box::pin(abort.cancelled_owned()), _open: open })
 }
 
 async fn handshake(mut tcp: TcpStream, tls: &TlsAcceptor) -> Result<Transport, HandshakeError> {
@@ -111,9 +118,11 @@ async fn read_preface(stream: &mut (impl AsyncRead + Unpin)) -> Result<(), Hands
 }
 
 impl Connected for Connection {
-    type ConnectInfo = ();
+    type ConnectInfo = Peer;
 
-    fn connect_info(&self) {}
+    fn connect_info(&self) -> Peer {
+        Peer(self.peer)
+    }
 }
 
 impl Connection {

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use anyhow::Context;
 use duolog_broker::api::BrokerConfigValue;
-use duolog_broker::{Broker, Settings};
+use duolog_broker::{Broker, FirstUser, Settings};
 use duolog_commit_log::LogOptions;
 use duolog_kafka::{KafkaConfig, KafkaServer};
 use duolog_replication::{ClusterOptions, NodeAddress, RaftTimes};
-use duolog_rocketmq::{RocketmqConfig, RocketmqNode, RocketmqServer};
+use duolog_rocketmq::{AccessConfig, CertificateFiles, RocketmqConfig, RocketmqNode, RocketmqServer};
 use duolog_types::NodeId;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -35,6 +35,7 @@ pub fn run(loaded: Loaded) -> anyhow::Result<()> {
         tracing::warn!("{warning}");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("client").build()?;
+    RocketmqConfig { certificate: certificate(&config), ..RocketmqConfig::default() }.check_certificate()?;
     let listeners = runtime.block_on(Listeners::bind(&config))?;
     let broker = Broker::start(settings(&config), cluster_options(&config), runtime.handle())?;
     let result = runtime.block_on(serve(&config, broker.clone(), listeners));
@@ -141,7 +142,31 @@ async fn serve(config: &NodeConfig, broker: Broker, listeners: Listeners) -> any
 fn rocketmq_config(config: &NodeConfig, limits: ConnectionLimits) -> RocketmqConfig {
     let nodes = config.nodes.iter().filter(|node| node.rocketmq_port > 0);
     let node = |node: &Node| RocketmqNode { id: NodeId(node.id), host: node.host.clone(), port: node.rocketmq_port };
-    RocketmqConfig { nodes: nodes.map(node).collect(), connections_max: limits.rocketmq, ..RocketmqConfig::default() }
+    let auth = &config.auth;
+    RocketmqConfig {
+        nodes: nodes.map(node).collect(),
+        connections_max: limits.rocketmq,
+        access: AccessConfig {
+            authentication_enabled: auth.authentication_enabled,
+            authorization_enabled: auth.authorization_enabled,
+            signature_age_ms_max: auth.signature_max_age_ms,
+            any_time_zone: auth.signature_any_time_zone,
+            ..AccessConfig::default()
+        },
+        certificate: certificate(config),
+        request_budget_bytes: config.memory.rocketmq_request_bytes,
+        ..RocketmqConfig::default()
+    }
+}
+
+fn certificate(config: &NodeConfig) -> Option<CertificateFiles> {
+    let (chain, key) = (config.listen.rocketmq_certificate_path.clone(), config.listen.rocketmq_key_path.clone());
+    chain.zip(key).map(|(chain, key)| CertificateFiles { chain, key })
+}
+
+fn first_user(config: &NodeConfig) -> Option<FirstUser> {
+    let name = config.auth.init_user.clone();
+    name.zip(config.auth.init_user_secret.clone()).map(|(name, secret)| FirstUser { name, secret })
 }
 
 fn settings(config: &NodeConfig) -> Settings {
@@ -160,7 +185,7 @@ fn settings(config: &NodeConfig) -> Settings {
         group_initial_rebalance_delay_ms: u32::try_from(config.broker.group_initial_rebalance_delay_ms)
             .unwrap_or(u32::MAX),
         broker_configs: broker_configs(config),
-        first_user: None,
+        first_user: first_user(config),
     }
 }
 

@@ -6,10 +6,11 @@ use duolog_broker::api::TopicRef;
 use duolog_broker::message_api::MessageApi;
 use duolog_record::group::GroupId;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
+use crate::access::{Guarded, authenticate, authorize, identify};
 use crate::caller::Caller;
 use crate::clients::Commands;
 use crate::context::Context;
@@ -34,7 +35,8 @@ pub(crate) fn handle<B: MessageApi>(
     let (sender, answers) = mpsc::channel(COMMANDS_MAX);
     tokio::spawn(async move {
         let stop = context.stop.clone();
-        let attached = caller.check().and_then(|()| context.clients.attach(&caller.client_id, sender.clone()));
+        let admitted = caller.check().and_then(|()| authenticate(&context, &caller));
+        let attached = admitted.and_then(|()| context.clients.attach(&caller.client_id, sender.clone()));
         match attached {
             Ok(stream) => {
                 tokio::select! {
@@ -58,13 +60,33 @@ async fn listen<B: MessageApi>(
     mut commands: Streaming<TelemetryCommand>,
     sender: &Commands,
 ) {
-    // A broken stream ends as a closed one does: the client opens another.
-    while let Ok(Some(TelemetryCommand { command, .. })) = commands.message().await {
+    let mut needs = Vec::new();
+    loop {
+        let command = tokio::select! {
+            command = commands.message() => command,
+            () = sleep(context.config.access.stream_check_interval()) => {
+                // The stream lives long, and half messages go to it: users and rights may have changed.
+                let still = identify(context, caller).and_then(|()| authorize(context, caller, || Ok(needs.clone())));
+                match still {
+                    Err(refusal) if !refusal.is_transient() => {
+                        let _ = timeout(WRITE_TIMEOUT, sender.send(Ok(refused(context, &refusal)))).await;
+                        return;
+                    }
+                    _ => continue,
+                }
+            }
+        };
+        // A broken stream ends as a closed one does: the client opens another.
+        let Ok(Some(TelemetryCommand { command, .. })) = command else { return };
         let Some(Command::Settings(told)) = command else {
             // Answers to questions that this version does not ask.
             continue;
         };
-        let answer = match describe(context, caller, told) {
+        let allowed = identify(context, caller).and_then(|()| {
+            needs = told.needs(context)?;
+            authorize(context, caller, || Ok(needs.clone()))
+        });
+        let answer = match allowed.and_then(|()| describe(context, caller, told)) {
             Ok(answer) => {
                 context.metrics.count_answer(Code::Ok);
                 TelemetryCommand { status: Some(ok()), command: Some(Command::Settings(answer)) }

@@ -10,6 +10,8 @@ pub enum Kind {
     Integer,
     /// `true` or `false`.
     Boolean,
+    /// As it stands, and never shown.
+    Secret,
 }
 
 /// One key of the config file.
@@ -92,10 +94,22 @@ pub const KEYS: &[Key] = &[
         doc: "Address and port for RocketMQ 5 clients (gRPC), with TLS and without; without this key the node serves none.",
     },
     Key {
+        name: "listen.rocketmq_certificate_path",
+        kind: Kind::Text,
+        default: "none",
+        doc: "File with the certificate of the RocketMQ port in PEM, followed by those between it and the authority's. Without this key a self-signed certificate is made at each start.",
+    },
+    Key {
+        name: "listen.rocketmq_key_path",
+        kind: Kind::Text,
+        default: "none",
+        doc: "File with the private key that belongs to `listen.rocketmq_certificate_path`, in PEM.",
+    },
+    Key {
         name: "listen.http",
         kind: Kind::Text,
         default: "required",
-        doc: "Address and port for `/health`, `/metrics`, `/durability`, `/transactions` and `/debug/state-hash`.",
+        doc: "Address and port for `/health`, `/metrics`, `/durability`, `/transactions`, `/users` and `/debug/state-hash`. For operators: whoever reaches it may do everything.",
     },
     Key {
         name: "listen.grpc",
@@ -252,6 +266,48 @@ pub const KEYS: &[Key] = &[
         kind: Kind::Integer,
         default: "33554432",
         doc: "Requests of all connections that are being read or answered, in bytes.",
+    },
+    Key {
+        name: "memory.rocketmq_request_bytes",
+        kind: Kind::Integer,
+        default: "67108864",
+        doc: "Requests of RocketMQ clients that are being read or answered, in bytes, over all connections; calls that other nodes send on have as much of their own.",
+    },
+    Key {
+        name: "auth.authentication_enabled",
+        kind: Kind::Boolean,
+        default: "false",
+        doc: "Whether RocketMQ clients must sign every call as a user (RocketMQ's `authenticationEnabled`). Should be the same on every node.",
+    },
+    Key {
+        name: "auth.authorization_enabled",
+        kind: Kind::Boolean,
+        default: "false",
+        doc: "Whether ACLs decide what RocketMQ clients may do (RocketMQ's `authorizationEnabled`); without it every user may do everything. Needs `auth.authentication_enabled`.",
+    },
+    Key {
+        name: "auth.init_user",
+        kind: Kind::Text,
+        default: "none",
+        doc: "Name of a super user that is created when the cluster has no users (RocketMQ's `initAuthenticationUser`).",
+    },
+    Key {
+        name: "auth.init_user_secret",
+        kind: Kind::Secret,
+        default: "none",
+        doc: "Secret of `auth.init_user`; counts only when that user is created. Better from the environment than in the file.",
+    },
+    Key {
+        name: "auth.signature_max_age_ms",
+        kind: Kind::Integer,
+        default: "900000",
+        doc: "How far the time that a RocketMQ client has signed may be from this node's, in milliseconds; 0 means that it does not count.",
+    },
+    Key {
+        name: "auth.signature_any_time_zone",
+        kind: Kind::Boolean,
+        default: "true",
+        doc: "Whether a signed time is good that is right in some time zone: RocketMQ's clients for Java and Python sign their local time as if it were UTC. With false their machines must run in UTC, and an overheard signature is worth nothing after `auth.signature_max_age_ms`.",
     },
     Key {
         name: "logging.format",

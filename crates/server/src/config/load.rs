@@ -17,6 +17,9 @@ use super::keys::{KEYS, Key, Kind, NODES, VARIABLE_PREFIX};
 /// A typing error has no more edits than this.
 const EDITS_MAX: usize = 3;
 
+/// Shown instead of a secret.
+const HIDDEN: &str = "(hidden)";
+
 /// A config with where it comes from.
 #[derive(Debug)]
 pub struct Loaded {
@@ -66,7 +69,7 @@ pub(super) fn parse(text: &str, variables: &[(String, String)]) -> Result<Loaded
                         .map_err(|what| format!("{variable}={value:?}: {what}"))?;
                     environment.push(FromEnvironment {
                         key: shown(key, place),
-                        value: value.clone(),
+                        value: if key.kind == Kind::Secret { HIDDEN.to_owned() } else { value.clone() },
                         variable: variable.clone(),
                     });
                 }
@@ -182,7 +185,7 @@ fn word(name: &'static str) -> Spanned<DeString<'static>> {
 
 fn value_of<'a>(key: &Key, value: &'a str) -> Result<DeValue<'a>, String> {
     match key.kind {
-        Kind::Text => Ok(DeValue::String(value.into())),
+        Kind::Text | Kind::Secret => Ok(DeValue::String(value.into())),
         Kind::Boolean => match value {
             "true" => Ok(DeValue::Boolean(true)),
             "false" => Ok(DeValue::Boolean(false)),
@@ -236,6 +239,16 @@ mod tests {
         let variables: Vec<(String, String)> =
             variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         parse(GOOD, &variables)
+    }
+
+    #[test]
+    fn a_secret_from_the_environment_is_not_shown() {
+        let loaded = with(&[("DUOLOG_AUTH_INIT_USER", "root"), ("DUOLOG_AUTH_INIT_USER_SECRET", "12345678")]).unwrap();
+        assert_eq!(loaded.config.auth.init_user_secret.as_ref().map(|secret| secret.reveal()), Some("12345678"));
+        assert!(!format!("{loaded:?}").contains("1234"), "{loaded:?}");
+        let error =
+            with(&[("DUOLOG_AUTH_INIT_USER", "root"), ("DUOLOG_AUTH_INIT_USER_SECRET", "ab cd ef")]).unwrap_err();
+        assert!(error.contains("DUOLOG_AUTH_INIT_USER_SECRET") && !error.contains("ab cd"), "{error}");
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod load;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use duolog_types::{Secret, check_user_name};
 use serde::Deserialize;
 
 pub use keys::markdown;
@@ -33,6 +34,8 @@ pub struct NodeConfig {
     #[serde(default)]
     pub memory: Memory,
     #[serde(default)]
+    pub auth: Auth,
+    #[serde(default)]
     pub logging: Logging,
     #[serde(default)]
     pub testing: Testing,
@@ -45,6 +48,10 @@ pub struct Listen {
     pub kafka: SocketAddr,
     #[serde(default)]
     pub rocketmq: Option<SocketAddr>,
+    #[serde(default)]
+    pub rocketmq_certificate_path: Option<PathBuf>,
+    #[serde(default)]
+    pub rocketmq_key_path: Option<PathBuf>,
     pub http: SocketAddr,
     pub grpc: SocketAddr,
 }
@@ -104,6 +111,19 @@ pub struct Memory {
     pub block_cache_bytes: usize,
     pub log_tail_bytes: usize,
     pub connection_bytes: usize,
+    pub rocketmq_request_bytes: usize,
+}
+
+/// Users and rights of RocketMQ clients.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Auth {
+    pub authentication_enabled: bool,
+    pub authorization_enabled: bool,
+    pub init_user: Option<String>,
+    pub init_user_secret: Option<Secret>,
+    pub signature_max_age_ms: u64,
+    pub signature_any_time_zone: bool,
 }
 
 /// Log lines.
@@ -176,6 +196,36 @@ impl Default for Memory {
             block_cache_bytes: 32 << 20,
             log_tail_bytes: 48 << 20,
             connection_bytes: 32 << 20,
+            rocketmq_request_bytes: 64 << 20,
+        }
+    }
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        Self {
+            authentication_enabled: false,
+            authorization_enabled: false,
+            init_user: None,
+            init_user_secret: None,
+            signature_max_age_ms: 900_000,
+            signature_any_time_zone: true,
+        }
+    }
+}
+
+impl Auth {
+    fn check(&self) -> Result<(), String> {
+        if self.authorization_enabled && !self.authentication_enabled {
+            return Err("auth.authorization_enabled = true: expected auth.authentication_enabled = true, for ACLs are about users".to_owned());
+        }
+        match (&self.init_user, &self.init_user_secret) {
+            (Some(name), Some(secret)) => check_user_name(name)
+                .map_err(|error| format!("auth.init_user: {error}"))
+                .and_then(|()| secret.check().map_err(|error| format!("auth.init_user_secret: {error}"))),
+            (None, None) => Ok(()),
+            (Some(name), None) => Err(format!("auth.init_user = {name:?}: expected auth.init_user_secret as well")),
+            (None, Some(_)) => Err("auth.init_user_secret: expected auth.init_user as well".to_owned()),
         }
     }
 }
@@ -193,6 +243,12 @@ impl NodeConfig {
                 own.id
             ));
         }
+        if self.listen.rocketmq_certificate_path.is_some() != self.listen.rocketmq_key_path.is_some() {
+            return Err(
+                "listen.rocketmq_certificate_path and listen.rocketmq_key_path: expected both or none".to_owned()
+            );
+        }
+        self.auth.check()?;
         for (i, node) in self.nodes.iter().enumerate() {
             if self.nodes[..i].iter().any(|other| other.id == node.id) {
                 return Err(format!("nodes.id = {}: listed twice", node.id));
@@ -257,6 +313,15 @@ grpc_port = 7070
             ("[listen]", "[log]\nsegment_size_bytes = 5\n[listen]", "log.segment_size_bytes = 5: expected at least"),
             ("kafka = \"127.0.0.1:9092\"", "kafka = \"nowhere\"", "line 6"),
             ("[listen]", "[listen]\nrocketmq = \"127.0.0.1:8081\"", "expected nodes.rocketmq_port of node 0"),
+            ("[listen]", "[listen]\nrocketmq_key_path = \"k.pem\"", "expected both or none"),
+            ("[listen]", "[auth]\nauthorization_enabled = true\n[listen]", "expected auth.authentication_enabled"),
+            ("[listen]", "[auth]\ninit_user = \"root\"\n[listen]", "expected auth.init_user_secret"),
+            ("[listen]", "[auth]\ninit_user = \"a b\"\ninit_user_secret = \"123456\"\n[listen]", "auth.init_user:"),
+            (
+                "[listen]",
+                "[auth]\ninit_user = \"root\"\ninit_user_secret = \"12345\"\n[listen]",
+                "auth.init_user_secret:",
+            ),
         ] {
             let error = load::parse(&GOOD.replacen(from, to, 1), &[]).unwrap_err();
             assert!(error.contains(expected), "{error}");
@@ -281,6 +346,11 @@ grpc_port = 7070
                 "memory.log_tail_bytes" => config.memory.log_tail_bytes.to_string(),
                 "memory.connection_bytes" => config.memory.connection_bytes.to_string(),
                 "broker.group_initial_rebalance_delay_ms" => config.broker.group_initial_rebalance_delay_ms.to_string(),
+                "memory.rocketmq_request_bytes" => config.memory.rocketmq_request_bytes.to_string(),
+                "auth.authentication_enabled" => config.auth.authentication_enabled.to_string(),
+                "auth.authorization_enabled" => config.auth.authorization_enabled.to_string(),
+                "auth.signature_max_age_ms" => config.auth.signature_max_age_ms.to_string(),
+                "auth.signature_any_time_zone" => config.auth.signature_any_time_zone.to_string(),
                 "logging.format" => format!("{:?}", config.logging.format).to_lowercase(),
                 "broker.retention_check_interval_ms" => config.broker.retention_check_interval_ms.to_string(),
                 "broker.offsets_retention_ms" => config.broker.offsets_retention_ms.to_string(),

@@ -20,7 +20,7 @@ use duolog_types::{
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-pub use server::{Client, Node, message, plain, start, start_with, tls};
+pub use server::{Client, Credentials, Node, message, plain, signing, start, start_with, tls};
 
 /// What the nodes of a cluster have in common.
 #[derive(Default)]

@@ -9,15 +9,19 @@ use duolog_rocketmq::proto::messaging_service_client::MessagingServiceClient;
 use duolog_rocketmq::proto::{Message, Resource, SystemProperties};
 use duolog_rocketmq::{RocketmqConfig, RocketmqMetrics, RocketmqNode, RocketmqServer};
 use hyper_util::rt::TokioIo;
+use ring::hmac;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use tokio_rustls::rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use tokio_rustls::rustls::crypto::{
+    CryptoProvider, ring as provider_of_ring, verify_tls12_signature, verify_tls13_signature,
+};
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::rustls::{self, ClientConfig, DigitallySignedStruct, SignatureScheme};
+use tonic::metadata::MetadataMap;
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint, Uri};
@@ -27,15 +31,77 @@ use super::FakeBroker;
 
 pub type Client = MessagingServiceClient<InterceptedService<Channel, Named>>;
 
+/// What a client signs its calls with.
+#[derive(Debug, Clone, Default)]
+pub struct Credentials {
+    user: String,
+    secret: String,
+    date_time: Option<String>,
+    authorization: Option<String>,
+}
+
+impl Credentials {
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    pub fn new(user: &str, secret: &str) -> Self {
+        Self { user: user.to_owned(), secret: secret.to_owned(), ..Self::default() }
+    }
+
+    pub fn at(self, date_time: &str) -> Self {
+        Self { date_time: Some(date_time.to_owned()), ..self }
+    }
+
+    pub fn with_authorization(self, authorization: &str) -> Self {
+        Self { authorization: Some(authorization.to_owned()), ..self }
+    }
+
+    fn sign(&self, metadata: &mut MetadataMap) {
+        if self.user.is_empty() {
+            return;
+        }
+        let date_time = self.date_time.clone().unwrap_or_else(now);
+        let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, self.secret.as_bytes());
+        let signature = hmac::sign(&key, date_time.as_bytes());
+        let hex: String = signature.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        let own = format!("MQv2-HMAC-SHA1 Credential={}, SignedHeaders=x-mq-date-time, Signature={hex}", self.user);
+        let authorization = self.authorization.clone().unwrap_or(own);
+        metadata.insert("x-mq-date-time", date_time.parse().unwrap());
+        metadata.insert("authorization", authorization.parse().unwrap());
+    }
+}
+
+/// The time as Rust's client writes it.
+fn now() -> String {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let (days, seconds) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
+    let (mut year, mut day) = (1_970, days);
+    let is_leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    while day >= 365 + u64::from(is_leap(year)) {
+        day -= 365 + u64::from(is_leap(year));
+        year += 1;
+    }
+    let lengths = [31, 28 + u64::from(is_leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+    let mut month = 0;
+    while day >= lengths[month] {
+        day -= lengths[month];
+        month += 1;
+    }
+    let (hour, minute, second) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
+    format!("{year}-{:02}-{:02}T{hour:02}:{minute:02}:{second:02}Z", month + 1, day + 1)
+}
+
 /// Adds the metadata of a client.
 #[derive(Clone)]
-pub struct Named(String);
+pub struct Named(String, Credentials);
 
 impl Interceptor for Named {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         if !self.0.is_empty() {
             request.metadata_mut().insert("x-mq-client-id", self.0.parse().unwrap());
         }
+        self.1.sign(request.metadata_mut());
         Ok(request)
     }
 }
@@ -98,6 +164,12 @@ pub async fn plain(port: u16, id: &str) -> Client {
     client(endpoint.connect().await.unwrap(), id)
 }
 
+/// A client without TLS that signs its calls.
+pub async fn signing(port: u16, id: &str, credentials: Credentials) -> Client {
+    let endpoint = Endpoint::from_shared(format!("http://127.0.0.1:{port}")).unwrap();
+    MessagingServiceClient::with_interceptor(endpoint.connect().await.unwrap(), Named(id.to_owned(), credentials))
+}
+
 /// A client with TLS that takes any certificate.
 pub async fn tls(port: u16, id: &str) -> Client {
     let endpoint = Endpoint::from_shared(format!("http://127.0.0.1:{port}")).unwrap();
@@ -105,7 +177,7 @@ pub async fn tls(port: u16, id: &str) -> Client {
 }
 
 fn client(channel: Channel, id: &str) -> Client {
-    MessagingServiceClient::with_interceptor(channel, Named(id.to_owned()))
+    MessagingServiceClient::with_interceptor(channel, Named(id.to_owned(), Credentials::none()))
 }
 
 #[derive(Clone)]
@@ -123,7 +195,7 @@ impl tonic::codegen::Service<Uri> for Tls {
     fn call(&mut self, _: Uri) -> Self::Future {
         let port = self.0;
         Box::pin(async move {
-            let provider = Arc::new(ring::default_provider());
+            let provider = Arc::new(provider_of_ring::default_provider());
             let mut config = ClientConfig::builder_with_provider(provider.clone())
                 .with_safe_default_protocol_versions()
                 .unwrap()
