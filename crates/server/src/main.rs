@@ -15,8 +15,8 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use duolog_cli::{
-    ClusterCommand, ConsumeCommand, DurabilityCommand, Exit, GroupCommand, MessageCommand, Out, OutputClosed,
-    ProduceCommand, TopicCommand, TransactionCommand,
+    AclCommand, ClusterCommand, ConsumeCommand, DurabilityCommand, Exit, GroupCommand, MessageCommand, Out,
+    OutputClosed, ProduceCommand, TopicCommand, TransactionCommand, UserCommand,
 };
 
 /// A message broker for Kafka and RocketMQ clients, with a durability per topic.
@@ -75,6 +75,12 @@ Every key may come from the environment, which goes before the file: docs/config
     /// Half messages whose transactions are stuck: list, describe, commit, rollback.
     #[command(subcommand)]
     Transaction(TransactionCommand),
+    /// Users, as which RocketMQ clients sign their calls: create, list, describe, alter, delete.
+    #[command(subcommand)]
+    User(UserCommand),
+    /// Access control lists: what users may do: create, list, delete.
+    #[command(subcommand)]
+    Acl(AclCommand),
     /// The config file.
     #[command(subcommand)]
     Config(config_command::ConfigCommand),
@@ -116,6 +122,8 @@ fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Durability(command) => command.run(),
         Command::Message(command) => command.run(),
         Command::Transaction(command) => command.run(),
+        Command::User(command) => command.run(),
+        Command::Acl(command) => command.run(),
         Command::Config(command) => command.run(),
         Command::Completion { shell } => completion(shell),
     }

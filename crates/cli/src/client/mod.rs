@@ -10,6 +10,7 @@
 //!
 //! Deliberately absent: pipelining (one request per connection at a time), fetch sessions, TLS, older record formats.
 
+mod acls;
 mod configs;
 mod connection;
 mod error;

@@ -42,18 +42,28 @@ pub(crate) async fn get(address: &Address, path: &str) -> anyhow::Result<String>
 /// # Errors
 /// No answer, or no HTTP.
 pub(crate) async fn call(address: &Address, method: &str, path: &str) -> anyhow::Result<Answer> {
-    let answer = tokio::time::timeout(LIMIT, exchange(address, method, path)).await;
+    call_with(address, method, path, "").await
+}
+
+/// The same with a body.
+///
+/// # Errors
+/// As [`call`].
+pub(crate) async fn call_with(address: &Address, method: &str, path: &str, body: &str) -> anyhow::Result<Answer> {
+    let answer = tokio::time::timeout(LIMIT, exchange(address, method, path, body)).await;
     let answer = answer.with_context(|| format!("{address}: no answer within {LIMIT:?}"))??;
     parse(&answer).with_context(|| format!("{method} {path} at {address}"))
 }
 
-async fn exchange(address: &Address, method: &str, path: &str) -> anyhow::Result<String> {
+async fn exchange(address: &Address, method: &str, path: &str, body: &str) -> anyhow::Result<String> {
     let connecting = TcpStream::connect((address.host.as_str(), address.port));
     let mut stream = connecting.await.with_context(|| {
         format!("cannot connect to {address}; is a node running there, and is this its HTTP port (listen.http)?")
     })?;
-    let request =
-        format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    let length = body.len();
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+    );
     stream.write_all(request.as_bytes()).await.with_context(|| address.to_string())?;
     let mut answer = Vec::new();
     stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer).await.with_context(|| address.to_string())?;

@@ -1,6 +1,7 @@
-//! HTTP for people and machines: `/health`, `/metrics`, `/durability`, `/transactions`, `/debug/state-hash`.
+//! HTTP for people and machines: `/health`, `/metrics`, `/durability`, `/transactions`, `/users`, `/debug/state-hash`.
 
 mod transactions;
+mod users;
 
 use std::sync::Arc;
 
@@ -44,6 +45,10 @@ pub async fn serve(listener: LimitedListener, config: &NodeConfig, broker: Broke
         .route("/transactions/{id}", get(transactions::describe))
         .route("/transactions/{id}/commit", post(transactions::commit))
         .route("/transactions/{id}/rollback", post(transactions::rollback))
+        .route("/users", get(users::list))
+        .route("/users/{name}/create", post(users::create))
+        .route("/users/{name}/alter", post(users::alter))
+        .route("/users/{name}/delete", post(users::delete))
         .route("/debug/state-hash", get(state_hash))
         .with_state(Parts { broker, front_ends, node_id, nodes });
     if let Err(error) = axum::serve(listener, router).await {
