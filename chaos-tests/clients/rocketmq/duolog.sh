@@ -28,9 +28,9 @@ start_kafka_readers() {
   done
 }
 
-# Any producer of the topic may be asked about its transactions, by the node that leads the partition. The libraries for Go and Python
-# open a stream that broke, or one to another leader, only after up to five minutes; so there is a producer that starts once the
-# leaders have found their places again.
+# Any producer of the topic may be asked about its transactions, through any node that it is connected to. The libraries for Go and Python
+# open a stream that broke only after up to five minutes; so there is a producer that starts once the leaders have found their places
+# again.
 start_checker() {
   sleep $settled_s
   start_client checker send --endpoints "$addresses" --topic "$topic-transaction" --type transaction --count 0 --rate 1

@@ -13,16 +13,20 @@ use duolog_record::Record;
 pub use duolog_record::TAG_HEADER;
 use duolog_record::entry::Address;
 use duolog_record::group::GroupId;
+pub use duolog_replication::Question;
 pub use duolog_types::DeliveryId;
 use duolog_types::{
     LogIndex, MessageType, NodeId, Offset, Term, TimestampMs, TimestampType, TopicId, TopicPartition, limits,
 };
+use tokio::sync::mpsc;
 
 use crate::api::{AckLease, BrokerApi, ItemResult, TopicRef};
 
 /// Name of the record header that says that the record's key is a message group, whose messages are delivered in order. In topics
 /// of type FIFO every key is one.
 pub const FIFO_HEADER: &str = "__FIFO";
+/// Name of the record header that says when a front end took the message, in milliseconds since the epoch.
+pub const STORE_TIME_HEADER: &str = "__STORE_TIME";
 
 /// What a single message needs to know of its topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -291,9 +295,22 @@ pub trait MessageApi: BrokerApi {
         resolution: Resolution,
     ) -> impl Future<Output = ItemResult<()>> + Send;
 
-    /// Half messages of partitions that this node leads whose producers have to be asked now. Each is given once per check;
-    /// it is asked for again later until it has ended.
+    /// Half messages of partitions that this node leads whose producers have to be asked now. What is given is not given again for ten
+    /// seconds, and when it was [asked](MessageApi::asked) about, for half a minute; until it has ended.
     fn orphans(&self) -> impl Future<Output = Vec<Orphan>> + Send;
+
+    /// Producers got questions about these half messages, which had been asked about so often before. What was asked about too often is
+    /// rolled back.
+    fn asked(&self, orphans: Vec<(HiddenHandle, u32)>) -> impl Future<Output = ()> + Send;
+
+    /// The other nodes to which a client is connected that publishes to a topic.
+    fn nodes_with_publishers(&self, topic: &str) -> impl Future<Output = Vec<NodeId>> + Send;
+
+    /// Asks one of the clients of another node that publish to a topic, in the front ends' words. Whether one was asked.
+    fn ask_at(&self, node: NodeId, topic: &str, question: Bytes) -> impl Future<Output = bool> + Send;
+
+    /// Where the questions of other nodes come out from now on.
+    fn questions(&self) -> mpsc::Receiver<Question>;
 
     /// Takes back a delayed message.
     ///

@@ -1,12 +1,14 @@
 //! [`MessageApi`] of the broker: single messages for the RocketMQ front end.
 
+use bytes::Bytes;
 use duolog_types::{BrokerGroupId, NodeId, TopicId, TopicPartition};
+use tokio::sync::mpsc;
 
 use crate::api::{ItemResult, TopicRef};
 use crate::broker::Broker;
 use crate::hidden;
 use crate::message_api::{
-    Consumer, DeliveredMessage, HiddenHandle, MessageApi, Orphan, Pull, Pulled, Receipt, Receive, Resolution,
+    Consumer, DeliveredMessage, HiddenHandle, MessageApi, Orphan, Pull, Pulled, Question, Receipt, Receive, Resolution,
     SendMessage, Sent, TopicHead,
 };
 use crate::pop;
@@ -74,6 +76,22 @@ impl MessageApi for Broker {
 
     async fn orphans(&self) -> Vec<Orphan> {
         hidden::orphans(self).await
+    }
+
+    async fn asked(&self, orphans: Vec<(HiddenHandle, u32)>) {
+        hidden::asked(self, &orphans).await;
+    }
+
+    async fn nodes_with_publishers(&self, topic: &str) -> Vec<NodeId> {
+        self.cluster_handle().nodes_with_publishers(topic).await
+    }
+
+    async fn ask_at(&self, node: NodeId, topic: &str, question: Bytes) -> bool {
+        self.cluster_handle().ask(node, topic, question).await
+    }
+
+    fn questions(&self) -> mpsc::Receiver<Question> {
+        self.cluster_handle().questions()
     }
 
     async fn recall(&self, handle: HiddenHandle) -> ItemResult<()> {

@@ -164,6 +164,10 @@ fn commands() -> Vec<Command> {
         checks: 14,
         next: TimestampMs(31_000),
     };
-    let hidden = [HiddenCommand::CheckBack { due: vec![check] }, HiddenCommand::Forget { now: TimestampMs(99_000) }];
+    let hidden = [
+        HiddenCommand::CheckBack { due: vec![check] },
+        HiddenCommand::Forget { now: TimestampMs(99_000) },
+        HiddenCommand::Claim { due: vec![check] },
+    ];
     commands.into_iter().map(Command::Groups).chain(hidden.map(Command::Hidden)).collect()
 }

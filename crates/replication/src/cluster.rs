@@ -22,6 +22,7 @@ use crate::guard::Guard;
 use crate::guarding::Heard;
 use crate::identity::{Identity, IdentityError};
 use crate::log_store::EntryTap;
+use crate::questions::Questions;
 use crate::service::ClusterService;
 use crate::state_machine::StateFactory;
 use crate::testing::Hooks;
@@ -120,6 +121,7 @@ pub(crate) struct Shared {
     pub(crate) options: ClusterOptions,
     pub(crate) drop_received_marks: bool,
     pub(crate) hooks: Hooks,
+    pub(crate) questions: Questions,
     groups: BTreeMap<BrokerGroupId, Arc<BrokerGroup>>,
     started: Instant,
     had_data: bool,
@@ -242,6 +244,7 @@ impl Cluster {
             guard,
             drop_received_marks: options.drop_received_marks,
             hooks,
+            questions: Questions::default(),
             groups,
             started: Instant::now(),
             had_data,

@@ -299,6 +299,12 @@ impl proto::cluster_server::Cluster for ClusterService {
         }
     }
 
+    async fn ask(&self, request: Request<proto::AskRequest>) -> Result<Response<proto::AskReply>, Status> {
+        self.verify(&request)?;
+        let asked = self.0.questions.pass(request.into_inner()).await;
+        Ok(Response::new(proto::AskReply { asked }))
+    }
+
     async fn probe(&self, request: Request<proto::ProbeRequest>) -> Result<Response<proto::ProbeReply>, Status> {
         if let Some(announced) = request.into_inner().announced {
             self.0.announced(announced);

@@ -162,9 +162,11 @@ impl Clients {
         consumers.into_iter().collect()
     }
 
-    /// Whether any client could be asked how a transaction ends.
-    pub(crate) fn has_producers(&self) -> bool {
-        self.known.lock().values().any(|client| client.is_producer() && !client.streams.is_empty())
+    /// Whether there is a producer of a topic that could be asked how a transaction ends.
+    pub(crate) fn has_producer(&self, topic: &str) -> bool {
+        let is_one = |client: &Client| client.is_producer() && client.topics.contains(topic);
+        let has_stream = |client: &Client| client.streams.iter().any(|(_, stream)| !stream.is_closed());
+        self.known.lock().values().any(|client| is_one(client) && has_stream(client))
     }
 
     /// Sends a command to one of the producers of a topic, to another one in each turn. Whether there was one that took it.
@@ -234,7 +236,7 @@ mod tests {
             clients.attach(id, sender).unwrap();
             asked.push(receiver);
         }
-        assert!(clients.has_producers());
+        assert!(clients.has_producer("t") && !clients.has_producer("other"));
         assert!(clients.ask_producer("t", 0, &command) && clients.ask_producer("t", 1, &command));
         assert!(!clients.ask_producer("other", 0, &command));
         assert!(asked.iter_mut().all(|receiver| receiver.try_recv().is_ok() && receiver.try_recv().is_err()));
@@ -274,7 +276,7 @@ mod tests {
         clients.attach("c", sender).unwrap();
         assert_eq!(clients.consumers(&group, "t", "b"), ["b", "c"]);
         assert_eq!(clients.consumers(&group, "other", "b"), ["b"]);
-        assert!(!clients.has_producers() && !clients.ask_producer("t", 0, &TelemetryCommand::default()));
+        assert!(!clients.has_producer("t") && !clients.ask_producer("t", 0, &TelemetryCommand::default()));
         assert_eq!(clients.attempts_max("c"), Some(5));
         assert!(clients.is_simple_consumer("c") && !clients.is_simple_consumer("d"));
     }

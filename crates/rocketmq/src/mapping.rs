@@ -9,7 +9,7 @@
 mod to_message;
 mod to_record;
 
-use duolog_broker::message_api::{FIFO_HEADER, TAG_HEADER};
+use duolog_broker::message_api::{FIFO_HEADER, STORE_TIME_HEADER, TAG_HEADER};
 
 pub(crate) use to_message::{Place, to_message};
 pub(crate) use to_record::{Stamp, to_batch};
@@ -24,9 +24,8 @@ const KIND_HEADER: &str = "__TYPE";
 const BORN_HOST_HEADER: &str = "__BORN_HOST";
 /// When the producer made it, in milliseconds, where the record's timestamp says something else.
 const BORN_TIME_HEADER: &str = "__BORN_TIME";
-/// The front end that took it, and when, in milliseconds.
+/// The front end that took it.
 const STORE_HOST_HEADER: &str = "__STORE_HOST";
-const STORE_TIME_HEADER: &str = "__STORE_TIME";
 const TRACE_HEADER: &str = "__TRACE_CONTEXT";
 /// The body's encoding, when it is not IDENTITY: the protocol's name.
 const ENCODING_HEADER: &str = "__ENCODING";

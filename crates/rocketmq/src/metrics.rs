@@ -150,8 +150,8 @@ impl RocketmqMetrics {
         add(&self.forwarded, 1);
     }
 
-    pub(crate) fn count_check(&self) {
-        add(&self.checks, 1);
+    pub(crate) fn count_checks(&self, count: usize) {
+        add(&self.checks, count as u64);
     }
 
     pub(crate) fn show_clients(&self, clients: usize) {

@@ -1,10 +1,16 @@
 //! Asks producers how the transactions end that they left open, and forgets clients that are silent.
+//!
+//! A producer that is connected here is asked first, else one that is connected to another node: that node passes the question on.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::Duration;
 
+use bytes::Bytes;
 use duolog_broker::api::TopicRef;
-use duolog_broker::message_api::{MessageApi, Orphan};
-use duolog_types::MessageType;
+use duolog_broker::message_api::{MessageApi, Orphan, Question};
+use duolog_types::{MessageType, NodeId};
+use prost::Message as _;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::context::Context;
@@ -26,20 +32,77 @@ pub(crate) async fn run<B: MessageApi>(context: Context<B>) {
         }
         context.clients.expire();
         context.metrics.show_clients(context.clients.count());
-        if !context.clients.has_producers() {
-            continue;
-        }
-        let orphans = tokio::select! {
-            orphans = context.broker.orphans() => orphans,
+        tokio::select! {
+            () = look(&context) => {}
             () = context.stop.cancelled() => return,
-        };
-        for orphan in orphans {
-            ask(&context, &orphan);
         }
     }
 }
 
-fn ask<B: MessageApi>(context: &Context<B>, orphan: &Orphan) {
+/// Asks the clients of this node what other nodes have to ask, until the front end stops.
+pub(crate) async fn relay<B: MessageApi>(context: Context<B>) {
+    let mut questions = context.broker.questions();
+    loop {
+        let question = tokio::select! {
+            question = questions.recv() => question,
+            () = context.stop.cancelled() => None,
+        };
+        let Some(Question { topic, question, asked }) = question else { return };
+        let was_asked = match TelemetryCommand::decode(question.clone()) {
+            Ok(_) if question.is_empty() => context.clients.has_producer(&topic),
+            Ok(command) => context.clients.ask_producer(&topic, context.next_turn(), &command),
+            // A node of another version.
+            Err(_) => false,
+        };
+        // The other node may have given up waiting.
+        let _ = asked.send(was_asked);
+    }
+}
+
+async fn look<B: MessageApi>(context: &Context<B>) {
+    let mut elsewhere: BTreeMap<String, Vec<NodeId>> = BTreeMap::new();
+    let mut asked = Vec::new();
+    for orphan in context.broker.orphans().await {
+        let command = question(context, &orphan);
+        if context.clients.ask_producer(&orphan.topic, context.next_turn(), &command) {
+            asked.push((orphan.handle, orphan.checks));
+            continue;
+        }
+        let nodes = match elsewhere.entry(orphan.topic.clone()) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(context.broker.nodes_with_publishers(&orphan.topic).await),
+        };
+        if ask_elsewhere(context, nodes, &orphan.topic, command.encode_to_vec().into()).await {
+            asked.push((orphan.handle, orphan.checks));
+        } else {
+            tracing::debug!(topic = orphan.topic, checks = orphan.checks, "no producer can say how a transaction ends");
+        }
+    }
+    if !asked.is_empty() {
+        context.metrics.count_checks(asked.len());
+        context.broker.asked(asked).await;
+    }
+}
+
+/// Asks through one of the nodes; another one comes first the next time.
+async fn ask_elsewhere<B: MessageApi>(
+    context: &Context<B>,
+    nodes: &mut [NodeId],
+    topic: &str,
+    question: Bytes,
+) -> bool {
+    if !nodes.is_empty() {
+        nodes.rotate_left(1);
+    }
+    for node in nodes {
+        if context.broker.ask_at(*node, topic, question.clone()).await {
+            return true;
+        }
+    }
+    false
+}
+
+fn question<B: MessageApi>(context: &Context<B>, orphan: &Orphan) -> TelemetryCommand {
     let topic = Resource { resource_namespace: String::new(), name: orphan.topic.clone() };
     let view = context.broker.topic(&TopicRef::Name(orphan.topic.clone()));
     let is_fifo = view.is_ok_and(|view| view.config.message_type() == MessageType::Fifo);
@@ -49,15 +112,5 @@ fn ask<B: MessageApi>(context: &Context<B>, orphan: &Orphan) {
     let message_id = message.system_properties.as_ref().map(|system| system.message_id.clone()).unwrap_or_default();
     let transaction_id = handles::write_hidden(&orphan.handle, &message_id);
     let question = RecoverOrphanedTransactionCommand { message: Some(message), transaction_id };
-    let command =
-        TelemetryCommand { status: None, command: Some(Command::RecoverOrphanedTransactionCommand(question)) };
-    if context.clients.ask_producer(&orphan.topic, context.next_turn(), &command) {
-        context.metrics.count_check();
-    } else {
-        tracing::debug!(
-            topic = orphan.topic,
-            checks = orphan.checks,
-            "no producer here can say how a transaction ends"
-        );
-    }
+    TelemetryCommand { status: None, command: Some(Command::RecoverOrphanedTransactionCommand(question)) }
 }

@@ -73,6 +73,7 @@ impl<B: MessageApi> RocketmqServer<B> {
         let stop = self.context.stop.clone();
         let mut serving = tokio::spawn(speak(self.context.clone(), incoming));
         let asking = tokio::spawn(orphans::run(self.context.clone()));
+        let relaying = tokio::spawn(orphans::relay(self.context.clone()));
         tokio::pin!(shutdown);
         loop {
             tokio::select! {
@@ -94,7 +95,7 @@ impl<B: MessageApi> RocketmqServer<B> {
             // Every connection ends with an error now.
             let _ = serving.await;
         }
-        let _ = asking.await;
+        let _ = (asking.await, relaying.await);
     }
 
     async fn admit(

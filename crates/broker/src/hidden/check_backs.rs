@@ -1,29 +1,41 @@
 //! Half messages whose transactions have not ended in time: their producers are asked, and given up in the end.
 //!
-//! As RocketMQ: asked again every `transactionCheckInterval` (30 s), `transactionCheckMax` (15) times.
+//! ```text
+//! due ─▶ claim: nobody else looks for a producer for a while ─▶ asked ─▶ counted: again in 30 s
+//!                                                            └▶ nobody there: again when the claim ends
+//! ```
+//!
+//! As RocketMQ: asked every `transactionCheckInterval` (30 s), `transactionCheckMax` (15) times. Unlike RocketMQ, only questions
+//! that a producer got count; a message whose producers are all away ends by its age, which is RocketMQ's `fileReservedTime`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use duolog_coordinator::sequencer::HiddenEnd;
+use duolog_record::Record;
 use duolog_replication::CommandResponse;
 use duolog_state::command::{CheckBack, Command, HiddenCommand};
 use duolog_state::keys::TimerKind;
 use duolog_state::rows::{HiddenRow, HiddenState};
 use duolog_state::{Response, reader};
-use duolog_types::{FlushWish, TimestampMs};
+use duolog_types::{BrokerGroupId, FlushWish, TimestampMs};
 use futures_util::future::join_all;
 
-use super::ending::end_hidden;
+use super::ending::{end_hidden, locate};
 use super::record;
 use crate::api::ItemResult;
 use crate::broker::Broker;
 use crate::error::BrokerError;
-use crate::message_api::{HiddenHandle, Orphan};
+use crate::message_api::{HiddenHandle, Orphan, STORE_TIME_HEADER};
 use crate::produce::now;
 use crate::runtime::{GroupRuntime, storage};
 
 /// Between two questions about a message.
 const CHECK_INTERVAL_MS: i64 = 30_000;
+/// How long a claim holds, and so the time until the next look for a producer.
+const CLAIM_MS: i64 = 10_000;
+/// A message is given up when it is older.
+const AGE_MS_MAX: i64 = 72 * 3_600_000;
 /// Questions about a message.
 const CHECKS_MAX: u32 = 15;
 /// Messages of one look at a broker group, at most.
@@ -58,10 +70,52 @@ async fn of_group(broker: &Broker, runtime: &Arc<GroupRuntime>) -> ItemResult<Ve
     let (overdue, mut due): (Vec<Due>, Vec<Due>) =
         due(runtime, now)?.into_iter().partition(|due| due.checks >= CHECKS_MAX);
     join_all(overdue.iter().map(|due| give_up(broker, due))).await;
-    let counted = count(runtime, &due, TimestampMs(now.0.saturating_add(CHECK_INTERVAL_MS))).await?;
+    let claim = |due: &Due| check(due.handle, due.checks, now, CLAIM_MS);
+    let claims: Vec<CheckBack> = due.iter().map(claim).collect();
+    let claimed = propose(runtime, claims, |due| HiddenCommand::Claim { due }).await?;
     let mut numbers = 0_u32..;
-    due.retain(|_| numbers.next().is_some_and(|number| counted.binary_search(&number).is_ok()));
-    Ok(due.iter().filter_map(|due| orphan(broker, runtime, due)).collect())
+    due.retain(|_| numbers.next().is_some_and(|number| claimed.binary_search(&number).is_ok()));
+    let (mut orphans, mut too_old, mut unreadable) = (Vec::new(), Vec::new(), Vec::new());
+    for due in due {
+        match record(runtime, due.handle, &due.row) {
+            Ok(record) if now.0.saturating_sub(stored_at(&record).0) > AGE_MS_MAX => too_old.push(due),
+            Ok(record) => orphans.extend(orphan(broker, &due, record)),
+            Err(error) => {
+                let HiddenHandle { partition, index, .. } = due.handle;
+                tracing::error!(%partition, log_index = %index, %error, "cannot read a half message");
+                unreadable.push(check(due.handle, due.checks, now, CHECK_INTERVAL_MS));
+            }
+        }
+    }
+    join_all(too_old.iter().map(|due| give_up(broker, due))).await;
+    // Nobody can be asked about them, but they end some time.
+    count(runtime, unreadable).await?;
+    Ok(orphans)
+}
+
+/// When a front end took a message.
+fn stored_at(record: &Record) -> TimestampMs {
+    let header = record.headers.iter().find(|header| header.key == STORE_TIME_HEADER.as_bytes());
+    let text = header.and_then(|header| std::str::from_utf8(header.value.as_deref()?).ok());
+    text.and_then(|text| text.parse().ok()).map_or(record.timestamp, TimestampMs)
+}
+
+/// See [`crate::message_api::MessageApi::asked`].
+pub(crate) async fn asked(broker: &Broker, asked: &[(HiddenHandle, u32)]) {
+    let now = now();
+    let mut by_group: BTreeMap<BrokerGroupId, Vec<CheckBack>> = BTreeMap::new();
+    for (handle, checks) in asked.iter().copied() {
+        // A topic that is gone has taken its half messages with it.
+        if let Ok(place) = locate(broker, &handle) {
+            by_group.entry(place.group).or_default().push(check(handle, checks, now, CHECK_INTERVAL_MS));
+        }
+    }
+    for (group, due) in by_group {
+        let counted = async { count(&*broker.runtime(group)?, due).await };
+        if let Err(error) = counted.await {
+            tracing::debug!(broker_group = %group, %error, "questions to producers are not counted");
+        }
+    }
 }
 
 /// Half messages whose time has come, the oldest first, as many as one look may take.
@@ -95,18 +149,25 @@ async fn give_up(broker: &Broker, due: &Due) {
     }
 }
 
-/// Counts the questions before they are asked; which of them nobody else asks.
-async fn count(runtime: &GroupRuntime, due: &[Due], next: TimestampMs) -> ItemResult<Vec<u32>> {
+fn check(handle: HiddenHandle, checks: u32, now: TimestampMs, again_in_ms: i64) -> CheckBack {
+    let next = TimestampMs(now.0.saturating_add(again_in_ms));
+    CheckBack { partition: handle.partition, address: handle.address(), checks, next }
+}
+
+async fn count(runtime: &GroupRuntime, due: Vec<CheckBack>) -> ItemResult<()> {
+    propose(runtime, due, |due| HiddenCommand::CheckBack { due }).await.map(drop)
+}
+
+/// Which of them have changed.
+async fn propose(
+    runtime: &GroupRuntime,
+    due: Vec<CheckBack>,
+    command: impl FnOnce(Vec<CheckBack>) -> HiddenCommand,
+) -> ItemResult<Vec<u32>> {
     if due.is_empty() {
         return Ok(Vec::new());
     }
-    let check = |due: &Due| CheckBack {
-        partition: due.handle.partition,
-        address: due.handle.address(),
-        checks: due.checks,
-        next,
-    };
-    let command = Command::Hidden(HiddenCommand::CheckBack { due: due.iter().map(check).collect() });
+    let command = Command::Hidden(command(due));
     let proposed = runtime.group().propose_command(command.encode(), FlushWish::Now).await;
     match proposed.map_err(|error| BrokerError::RequestTimedOut(error.to_string()))? {
         (_, CommandResponse(Response::CheckBacks { counted })) => Ok(counted),
@@ -114,15 +175,32 @@ async fn count(runtime: &GroupRuntime, due: &[Due], next: TimestampMs) -> ItemRe
     }
 }
 
-/// `None` when the message cannot be read or its topic is gone; it was counted, so it ends some time.
-fn orphan(broker: &Broker, runtime: &GroupRuntime, due: &Due) -> Option<Orphan> {
-    let partition = due.handle.partition;
-    let topic = broker.catalog().by_id(partition.topic)?.row.name.clone();
-    match record(runtime, due.handle, &due.row) {
-        Ok(record) => Some(Orphan { handle: due.handle, topic, record, checks: due.checks }),
-        Err(error) => {
-            tracing::error!(%partition, log_index = %due.handle.index, %error, "cannot read a half message");
-            None
+/// `None` when its topic is gone.
+fn orphan(broker: &Broker, due: &Due, record: Record) -> Option<Orphan> {
+    let topic = broker.catalog().by_id(due.handle.partition.topic)?.row.name.clone();
+    Some(Orphan { handle: due.handle, topic, record, checks: due.checks })
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use duolog_record::RecordHeader;
+    use duolog_types::Offset;
+
+    use super::*;
+
+    #[test]
+    fn the_age_counts_from_when_a_front_end_took_the_message() {
+        let stored = |value: Option<&'static str>| {
+            let header = |value: &'static str| RecordHeader {
+                key: Bytes::from_static(STORE_TIME_HEADER.as_bytes()),
+                value: Some(Bytes::from_static(value.as_bytes())),
+            };
+            let headers = value.map(header).into_iter().collect();
+            stored_at(&Record { offset: Offset(-1), timestamp: TimestampMs(5), key: None, value: None, headers })
+        };
+        for (value, expected) in [(Some("70"), 70), (Some("soon"), 5), (None, 5)] {
+            assert_eq!(stored(value), TimestampMs(expected), "{value:?}");
         }
     }
 }

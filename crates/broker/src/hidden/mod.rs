@@ -26,7 +26,7 @@ use crate::message_api::HiddenHandle;
 use crate::runtime::{GroupRuntime, storage};
 use crate::stored::{self, StoredBatch};
 
-pub(crate) use check_backs::orphans;
+pub(crate) use check_backs::{asked, orphans};
 pub(crate) use delivery::deliver;
 pub(crate) use ending::{end_transaction, recall};
 pub(crate) use forget::forget;

@@ -7,9 +7,11 @@ mod node;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use duolog_broker::BrokerError;
 use duolog_broker::api::{BrokerApi, EpochCheck, OffsetQuery, TopicRef};
-use duolog_broker::message_api::{Delivery, HiddenHandle, MessageApi, Resolution, SendMessage};
+use duolog_broker::message_api::{Delivery, HiddenHandle, MessageApi, Resolution, STORE_TIME_HEADER, SendMessage};
+use duolog_record::{BatchBuilder, RecordHeader};
 use duolog_types::{LogIndex, Offset};
 
 use node::*;
@@ -148,12 +150,44 @@ fn a_producer_is_asked_once_per_look() {
     assert_eq!(found, [(handle, 0, "asked".to_owned())]);
     assert_eq!(orphans[0].topic, TOPIC);
     assert!(node.orphans().is_empty(), "it is asked again later");
+    assert_eq!(node.checks(handle), 0, "it counts when a producer got the question");
+    for _ in 0..2 {
+        node.asked(&orphans[0]);
+        assert_eq!(node.checks(handle), 1, "one question counts once");
+    }
     assert_eq!(node.end(handle, Resolution::Commit), Ok(()));
     node.hide("gone", Delivery::OnCommit { check_at: now() });
     let deleted = node.broker.delete_topics(vec![TopicRef::Name(TOPIC.to_owned())], 30_000);
     assert!(node.runtime.block_on(deleted)[0].is_ok());
     assert!(node.orphans().is_empty(), "what is hidden goes with its topic");
     assert!(is_invalid(node.end(handle, Resolution::Commit)));
+    node.stop();
+}
+
+/// When nobody can be asked about a message, its age ends it.
+#[test]
+fn what_is_too_old_is_given_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start_with_topic(dir.path(), &[]);
+    let hour = 3_600_000;
+    let half = |age_hours: i64| {
+        let header = RecordHeader {
+            key: Bytes::from_static(STORE_TIME_HEADER.as_bytes()),
+            value: Some(after(-age_hours * hour).0.to_string().into()),
+        };
+        let mut batch = BatchBuilder::new();
+        batch.push_with_headers(now(), None, Some(b"half"), &[header]).unwrap();
+        let batch = batch.build().unwrap().into_bytes();
+        let delivery = Delivery::OnCommit { check_at: now() };
+        let message = SendMessage { topic: TopicRef::Name(TOPIC.to_owned()), partition: 0, batch, delivery };
+        let sent = node.runtime.block_on(node.broker.send_messages(vec![message], 30_000));
+        sent[0].as_ref().unwrap().handle.unwrap()
+    };
+    let (young, old) = (half(71), half(73));
+    let found: Vec<HiddenHandle> = node.orphans().iter().map(|orphan| orphan.handle).collect();
+    assert_eq!(found, [young]);
+    assert!(is_invalid(node.end(old, Resolution::Commit)));
+    assert_eq!(node.end(young, Resolution::Commit), Ok(()));
     node.stop();
 }
 
@@ -167,7 +201,7 @@ fn what_is_no_single_message_is_refused() {
         node.runtime.block_on(node.broker.send_messages(vec![message], 30_000)).swap_remove(0)
     };
     assert!(matches!(send(batch(b"v"), too_late), Err(BrokerError::InvalidRequest(_))));
-    let mut two = duolog_record::BatchBuilder::new();
+    let mut two = BatchBuilder::new();
     for _ in 0..2 {
         two.push(now(), None, Some(b"v")).unwrap();
     }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use duolog_broker::TransactionState;
 use duolog_broker::api::{BrokerApi, EpochCheck, Fetch, FetchPartition, ItemResult, TopicRef};
 use duolog_broker::message_api::{Delivery, HiddenHandle, MessageApi, Orphan, Resolution, SendMessage, Sent};
 use duolog_record::{BatchBuilder, Record, RecordBatch};
@@ -87,6 +88,18 @@ impl Node {
 
     pub fn orphans(&self) -> Vec<Orphan> {
         self.runtime.block_on(self.broker.orphans())
+    }
+
+    pub fn asked(&self, orphan: &Orphan) {
+        self.runtime.block_on(self.broker.asked(vec![(orphan.handle, orphan.checks)]));
+    }
+
+    /// How often the producer of an open half message was asked.
+    pub fn checks(&self, handle: HiddenHandle) -> u32 {
+        match self.broker.transaction(handle).unwrap().expect("it is remembered").state {
+            TransactionState::Open { checks, .. } => checks,
+            other => panic!("{other:?}"),
+        }
     }
 
     /// Records from an offset on; waits so long for the first one.

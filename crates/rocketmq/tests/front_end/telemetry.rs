@@ -9,7 +9,7 @@ use duolog_record::Record;
 use duolog_rocketmq::proto::settings::PubSub;
 use duolog_rocketmq::proto::telemetry_command::Command;
 use duolog_rocketmq::proto::*;
-use duolog_types::{LogIndex, Offset, TimestampMs, TopicId, TopicPartition};
+use duolog_types::{LogIndex, NodeId, Offset, TimestampMs, TopicId, TopicPartition};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
@@ -97,13 +97,8 @@ async fn a_client_without_a_name_is_told_so() {
     assert_eq!(stream.next().await, None);
 }
 
-#[tokio::test]
-async fn a_producer_is_asked_how_its_transaction_ends() {
-    let broker = FakeBroker::new().with_topic("tx", "TRANSACTION", &[0]);
-    let node = start(std::slice::from_ref(&broker)).await.pop().unwrap();
-    let mut client = node.client("p@1").await;
-    let mut stream = Stream::open(&mut client).await;
-    settings(stream.ask(producer(&["tx"])).await);
+/// A half message of a topic's partition that nobody has ended.
+fn orphan(broker: &FakeBroker) -> HiddenHandle {
     let partition = TopicPartition { topic: TopicId([1; 16]), partition: 0 };
     let record = Record {
         offset: Offset(-1),
@@ -113,16 +108,63 @@ async fn a_producer_is_asked_how_its_transaction_ends() {
         headers: Vec::new(),
     };
     let handle = HiddenHandle { partition, index: LogIndex(3), slot: 0, term: duolog_types::Term(1) };
-    broker.state.lock().hidden.push((handle, record.clone()));
-    broker.state.lock().orphans.push(Orphan { handle, topic: "tx".to_owned(), record, checks: 0 });
-    let command = stream.next().await.unwrap().command;
-    let Some(Command::RecoverOrphanedTransactionCommand(question)) = command else { panic!("{command:?}") };
-    let message = question.message.unwrap();
-    assert_eq!((message.body.as_ref(), message.topic), (&b"half"[..], Some(topic("tx"))));
-    let mut request = EndTransactionRequest { transaction_id: question.transaction_id, ..Default::default() };
-    request.set_resolution(TransactionResolution::Commit);
-    request.set_source(TransactionSource::SourceServerCheck);
-    let ended = client.end_transaction(request).await.unwrap().into_inner();
-    assert_eq!(ended.status.unwrap().code(), Code::Ok);
-    assert_eq!(broker.state.lock().ended.len(), 1);
+    let mut state = broker.state.lock();
+    state.hidden.push((handle, record.clone()));
+    state.orphans.push(Orphan { handle, topic: "tx".to_owned(), record, checks: 0 });
+    handle
+}
+
+/// The leader is node 0; the producer is connected to it or to another node.
+#[tokio::test]
+async fn a_producer_is_asked_how_its_transaction_ends_wherever_it_is() {
+    for connected_to in [0, 1] {
+        let broker = FakeBroker::new().with_topic("tx", "TRANSACTION", &[0]);
+        let nodes = start(&[broker.clone(), broker.node(1)]).await;
+        let mut client = nodes[connected_to].client("p@1").await;
+        let mut stream = Stream::open(&mut client).await;
+        settings(stream.ask(producer(&["tx"])).await);
+        let handle = orphan(&broker);
+        let command = stream.next().await.unwrap().command;
+        let Some(Command::RecoverOrphanedTransactionCommand(question)) = command else { panic!("{command:?}") };
+        let message = question.message.unwrap();
+        assert_eq!((message.body.as_ref(), message.topic), (&b"half"[..], Some(topic("tx"))));
+        let mut request = EndTransactionRequest { transaction_id: question.transaction_id, ..Default::default() };
+        request.set_resolution(TransactionResolution::Commit);
+        request.set_source(TransactionSource::SourceServerCheck);
+        let ended = client.end_transaction(request).await.unwrap().into_inner();
+        assert_eq!(ended.status.unwrap().code(), Code::Ok);
+        assert_eq!(broker.state.lock().ended.len(), 1);
+        let begun = std::time::Instant::now();
+        while broker.state.lock().asked != [(NodeId(0), handle)] {
+            assert!(begun.elapsed() < LIMIT, "the leader counts the question");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        for node in nodes {
+            node.stop().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_question_that_nobody_gets_does_not_count() {
+    let broker = FakeBroker::new().with_topic("tx", "TRANSACTION", &[0]).with_topic("other", "TRANSACTION", &[0]);
+    let nodes = start(&[broker.clone(), broker.node(1)]).await;
+    for node in &nodes {
+        let mut client = node.client("p@1").await;
+        let mut stream = Stream::open(&mut client).await;
+        settings(stream.ask(producer(&["other"])).await);
+        let mut consumer_client = node.client("c@1").await;
+        let mut stream = Stream::open(&mut consumer_client).await;
+        settings(stream.ask(consumer(&["tx"])).await);
+    }
+    orphan(&broker);
+    let begun = std::time::Instant::now();
+    while !broker.state.lock().orphans.is_empty() {
+        assert!(begun.elapsed() < LIMIT, "the leader looks");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    for node in nodes {
+        node.stop().await;
+    }
+    assert!(broker.state.lock().asked.is_empty());
 }

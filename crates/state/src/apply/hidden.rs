@@ -27,7 +27,8 @@ const FORGOTTEN_MAX: usize = 1_000;
 
 pub(super) fn apply(context: &mut Context<'_>, command: HiddenCommand) -> Result<Response, StateError> {
     match command {
-        HiddenCommand::CheckBack { due } => check_back(context, &due),
+        HiddenCommand::CheckBack { due } => check_back(context, &due, 1),
+        HiddenCommand::Claim { due } => check_back(context, &due, 0),
         HiddenCommand::Forget { now } => forget(context, now),
     }
 }
@@ -97,14 +98,15 @@ pub(super) fn delete_topic(context: &mut Context<'_>, topic: TopicId) -> Result<
     Ok(())
 }
 
-fn check_back(context: &mut Context<'_>, due: &[CheckBack]) -> Result<Response, StateError> {
+/// Moves check-backs in time, and counts so many questions to each producer.
+fn check_back(context: &mut Context<'_>, due: &[CheckBack], questions: u32) -> Result<Response, StateError> {
     let mut counted = Vec::new();
     for (check, number) in due.iter().zip(0_u32..) {
         let CheckBack { partition, address, checks: seen, next } = *check;
         let Some(row) = reader::hidden(&context.tables, partition, address)? else { continue };
         if matches!(row.state, HiddenState::Half { checks, .. } if checks == seen) {
             delete_timer(context, address, &row);
-            let state = HiddenState::Half { check_at: next, checks: seen.saturating_add(1) };
+            let state = HiddenState::Half { check_at: next, checks: seen.saturating_add(questions) };
             put(context, partition, address, &HiddenRow { state, ..row });
             counted.push(number);
         }

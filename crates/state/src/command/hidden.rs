@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// A change of what is known of hidden batches.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum HiddenCommand {
-    /// Producers of half messages are about to be asked. Answered with those that nobody else has counted meanwhile.
+    /// Producers of half messages were asked. Answered with those that nobody else has counted meanwhile.
     CheckBack {
         /// The half messages.
         due: Vec<CheckBack>,
@@ -17,9 +17,15 @@ pub enum HiddenCommand {
         /// The leader's clock.
         now: TimestampMs,
     },
+    /// A leader looks for producers of half messages that are due, and nobody else does so meanwhile. It counts as no question.
+    /// Answered as [`HiddenCommand::CheckBack`].
+    Claim {
+        /// The half messages.
+        due: Vec<CheckBack>,
+    },
 }
 
-/// A half message whose producer is about to be asked.
+/// A half message whose producer is to be asked, or was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckBack {
     /// The partition that it is for.

@@ -3,13 +3,15 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use bytes::Bytes;
 use duolog_broker::BrokerError;
 use duolog_broker::api::{AckLease, ItemResult, TopicRef};
 use duolog_broker::message_api::{
-    Consumer, DeliveredMessage, Delivery, DeliveryId, Filter, HiddenHandle, MessageApi, Orphan, Pull, Pulled, Receipt,
-    Receive, Resolution, SendMessage, Sent, TopicHead,
+    Consumer, DeliveredMessage, Delivery, DeliveryId, Filter, HiddenHandle, MessageApi, Orphan, Pull, Pulled, Question,
+    Receipt, Receive, Resolution, SendMessage, Sent, TopicHead,
 };
 use duolog_types::{BrokerGroupId, NodeId, Offset, Term, TopicId, TopicPartition};
+use tokio::sync::{mpsc, oneshot};
 
 use super::{FakeBroker, record_of};
 
@@ -145,7 +147,40 @@ impl MessageApi for FakeBroker {
     }
 
     async fn orphans(&self) -> Vec<Orphan> {
-        std::mem::take(&mut self.state.lock().orphans)
+        let all = std::mem::take(&mut self.state.lock().orphans);
+        let is_own = |orphan: &Orphan| self.leads(orphan.handle.partition).is_ok();
+        let (own, others): (Vec<Orphan>, Vec<Orphan>) = all.into_iter().partition(is_own);
+        self.state.lock().orphans.extend(others);
+        own
+    }
+
+    async fn asked(&self, orphans: Vec<(HiddenHandle, u32)>) {
+        self.state.lock().asked.extend(orphans.into_iter().map(|(handle, _)| (self.id, handle)));
+    }
+
+    async fn nodes_with_publishers(&self, topic: &str) -> Vec<NodeId> {
+        let nodes: Vec<NodeId> = self.state.lock().questions.keys().copied().filter(|node| *node != self.id).collect();
+        let mut found = Vec::new();
+        for node in nodes {
+            if self.ask_at(node, topic, Bytes::new()).await {
+                found.push(node);
+            }
+        }
+        found
+    }
+
+    async fn ask_at(&self, node: NodeId, topic: &str, question: Bytes) -> bool {
+        let sender = self.state.lock().questions.get(&node).cloned();
+        let Some(sender) = sender else { return false };
+        let (asked, answer) = oneshot::channel();
+        let question = Question { topic: topic.to_owned(), question, asked };
+        sender.send(question).await.is_ok() && answer.await.unwrap_or(false)
+    }
+
+    fn questions(&self) -> mpsc::Receiver<Question> {
+        let (sender, receiver) = mpsc::channel(4);
+        self.state.lock().questions.insert(self.id, sender);
+        receiver
     }
 
     async fn recall(&self, handle: HiddenHandle) -> ItemResult<()> {

@@ -12,13 +12,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use duolog_broker::BrokerError;
 use duolog_broker::api::{GroupId, PartitionView, TopicRef, TopicView};
-use duolog_broker::message_api::{HiddenHandle, Orphan, Receipt, Receive, Resolution};
+use duolog_broker::message_api::{HiddenHandle, Orphan, Question, Receipt, Receive, Resolution};
 use duolog_record::{Record, RecordBatch};
 use duolog_types::{
     Acl, BrokerGroupId, LeaderEpoch, LogIndex, NodeId, Offset, TopicConfig, TopicId, TopicPartition, User,
 };
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 
 pub use server::{Client, Credentials, Node, message, plain, signing, start, start_with, tls};
 
@@ -33,6 +33,10 @@ pub struct State {
     /// Half and delayed messages.
     pub hidden: Vec<(HiddenHandle, Record)>,
     pub orphans: Vec<Orphan>,
+    /// Half messages that a producer was asked about, and the node that counted it.
+    pub asked: Vec<(NodeId, HiddenHandle)>,
+    /// Where each node takes questions of others.
+    pub questions: BTreeMap<NodeId, mpsc::Sender<Question>>,
     pub acknowledged: Vec<Receipt>,
     pub ended: Vec<(HiddenHandle, Resolution)>,
     pub renewed: Vec<(NodeId, String)>,

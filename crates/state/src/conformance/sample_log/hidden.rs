@@ -114,15 +114,16 @@ impl SampleLog {
             return Command::Hidden(HiddenCommand::Forget { now });
         }
         let keys: Vec<_> = self.hidden.keys().copied().collect();
+        let is_question = self.below(2) == 0;
         let mut due = Vec::new();
         for (partition, address) in keys {
             let (checks, next) = (self.below(3) as u32, self.clock());
             due.push(CheckBack { partition, address, checks, next });
             let row = self.hidden.get_mut(&(partition, address)).expect("it was listed");
             if matches!(row.state, HiddenState::Half { checks: asked, .. } if asked == checks) {
-                row.state = HiddenState::Half { check_at: next, checks: checks + 1 };
+                row.state = HiddenState::Half { check_at: next, checks: checks + u32::from(is_question) };
             }
         }
-        Command::Hidden(HiddenCommand::CheckBack { due })
+        Command::Hidden(if is_question { HiddenCommand::CheckBack { due } } else { HiddenCommand::Claim { due } })
     }
 }
