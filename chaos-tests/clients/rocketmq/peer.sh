@@ -7,7 +7,7 @@
 
 peer_grpc_port=$((port_base + 5))
 probe_limit_s=400
-probe_groups=(fields fifo delay tags sql ack late change short long receive-short receive-many attempts)
+probe_groups=(fields fifo delay tags sql ack late change short long priority receive-short receive-many attempts)
 
 # rocketmq.sh keeps what it installs in the cache, so that only the ports differ from its own.
 peer() {
@@ -36,13 +36,13 @@ use() {
 create_topics() {
   local type name
   if [ "$server" = duolog ]; then
-    for type in "${types[@]}"; do
+    for type in "${types[@]}" priority; do
       "$binary" topic create "$topic-$type" --bootstrap "$bootstrap" --partitions 4 --config "message.type=${type^^}" || return
     done
     return
   fi
   {
-    for type in "${types[@]}"; do echo "topic $topic-$type ${type^^} 4"; done
+    for type in "${types[@]}" priority; do echo "topic $topic-$type ${type^^} 4"; done
     for name in push simple; do printf 'group %s\ngroup %s fifo\n' "$group-$name" "$group-$name-fifo"; done
     for name in "${probe_groups[@]}"; do echo "group $topic-$name $([ "$name" = fifo ] && echo fifo)"; done
   } | peer setup

@@ -25,6 +25,7 @@ pub(crate) fn accepted(topic: MessageType) -> &'static [Kind] {
         MessageType::Fifo => &[Kind::Fifo],
         MessageType::Delay => &[Kind::Delay],
         MessageType::Transaction => &[Kind::Transaction],
+        MessageType::Priority => &[Kind::Priority],
         MessageType::Mixed => &[Kind::Normal, Kind::Fifo, Kind::Delay, Kind::Transaction],
     }
 }
@@ -97,23 +98,30 @@ fn properties(message: &Message) -> Result<(), Refusal> {
 
 fn kind(system: &SystemProperties, topic: MessageType) -> Result<Kind, Refusal> {
     let conflict = |what: String| Refusal::new(Code::MessagePropertyConflictWithType, what);
-    let has = (system.message_group.is_some(), system.delivery_timestamp.is_some());
+    let has = (system.message_group.is_some(), system.delivery_timestamp.is_some(), system.priority.is_some());
     let kind = match (system.message_type(), has) {
         // Older clients leave it to the properties.
-        (Kind::Unspecified, (true, false)) | (Kind::Fifo, (true, false)) => Kind::Fifo,
-        (Kind::Unspecified, (false, true)) | (Kind::Delay, (false, true)) => Kind::Delay,
-        (Kind::Unspecified, (false, false)) | (Kind::Normal, (false, false)) => Kind::Normal,
-        (Kind::Transaction, (false, false)) => Kind::Transaction,
-        (kind, (has_group, has_time)) => {
+        (Kind::Unspecified | Kind::Fifo, (true, false, false)) => Kind::Fifo,
+        (Kind::Unspecified | Kind::Delay, (false, true, false)) => Kind::Delay,
+        (Kind::Unspecified | Kind::Priority, (false, false, true)) => Kind::Priority,
+        (Kind::Unspecified | Kind::Normal, (false, false, false)) => Kind::Normal,
+        (Kind::Transaction, (false, false, false)) => Kind::Transaction,
+        (kind, (has_group, has_time, has_priority)) => {
+            let with = |has: bool| if has { "a" } else { "no" };
             return Err(conflict(format!(
-                "a message of type {} with{} message group and with{} delivery timestamp: FIFO goes with a message group, \
-                 DELAY with a delivery timestamp, NORMAL and TRANSACTION with neither; other types are not supported",
+                "a message of type {} with {} message group, {} delivery timestamp and {} priority: FIFO goes with a message group, \
+                 DELAY with a delivery timestamp, PRIORITY with a priority, NORMAL and TRANSACTION with none of them; other types are \
+                 not supported",
                 kind.as_str_name(),
-                if has_group { " a" } else { "out" },
-                if has_time { " a" } else { "out" },
+                with(has_group),
+                with(has_time),
+                with(has_priority),
             )));
         }
     };
+    if let Some(priority) = system.priority.filter(|priority| *priority < 0) {
+        return Err(Refusal::new(Code::BadRequest, format!("priority {priority}: expected a number from 0 on")));
+    }
     if accepted(topic).contains(&kind) {
         return Ok(kind);
     }
@@ -183,6 +191,17 @@ mod tests {
         assert_eq!(message(&delay, MessageType::Delay).unwrap(), Kind::Delay);
         assert_eq!(message(&half, MessageType::Transaction).unwrap(), Kind::Transaction);
         assert_eq!(message(&fifo(Kind::Fifo), MessageType::Mixed).unwrap(), Kind::Fifo);
+        let urgent = |kind: Kind, priority| {
+            with(|_, s| {
+                s.priority = Some(priority);
+                s.set_message_type(kind);
+            })
+        };
+        for kind in [Kind::Unspecified, Kind::Priority] {
+            assert_eq!(message(&urgent(kind, 0), MessageType::Priority).unwrap(), Kind::Priority);
+        }
+        let negative = message(&urgent(Kind::Priority, -1), MessageType::Priority).unwrap_err();
+        assert_eq!(negative.code(), Code::BadRequest);
         for (bad, topic) in [
             (fifo(Kind::Fifo), MessageType::Normal),
             (fifo(Kind::Normal), MessageType::Mixed),
@@ -191,6 +210,11 @@ mod tests {
             (half, MessageType::Normal),
             (with(|_, s| s.set_message_type(Kind::Lite)), MessageType::Mixed),
             (with(|_, s| s.set_message_type(Kind::Fifo)), MessageType::Fifo),
+            (good(), MessageType::Priority),
+            (with(|_, s| s.set_message_type(Kind::Priority)), MessageType::Priority),
+            (urgent(Kind::Normal, 1), MessageType::Normal),
+            (urgent(Kind::Priority, 1), MessageType::Normal),
+            (urgent(Kind::Priority, 1), MessageType::Mixed),
         ] {
             let code = message(&bad, topic).unwrap_err().code();
             assert_eq!(code, Code::MessagePropertyConflictWithType, "{topic:?}");

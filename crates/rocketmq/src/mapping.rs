@@ -29,11 +29,13 @@ const STORE_HOST_HEADER: &str = "__STORE_HOST";
 const TRACE_HEADER: &str = "__TRACE_CONTEXT";
 /// The body's encoding, when it is not IDENTITY: the protocol's name.
 const ENCODING_HEADER: &str = "__ENCODING";
-/// When it is to be delivered, in milliseconds; Kafka producers may set it too.
+/// The priority of a message that has one; the partition says it, too.
+const PRIORITY_HEADER: &str = "__PRIORITY";
+/// When it is to be delivered, in milliseconds.
 const DELIVER_AT_HEADER: &str = "duolog.deliver-at";
 
 /// All of them.
-const OWN_HEADERS: [&str; 12] = [
+const OWN_HEADERS: [&str; 13] = [
     TAG_HEADER,
     KEYS_HEADER,
     MESSAGE_ID_HEADER,
@@ -45,6 +47,7 @@ const OWN_HEADERS: [&str; 12] = [
     STORE_TIME_HEADER,
     TRACE_HEADER,
     ENCODING_HEADER,
+    PRIORITY_HEADER,
     DELIVER_AT_HEADER,
 ];
 /// More of them may come.

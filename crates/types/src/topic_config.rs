@@ -113,9 +113,9 @@ pub const TOPIC_CONFIG_KEYS: &[ConfigKey] = &[
     ConfigKey {
         name: "message.type",
         default: "NORMAL",
-        doc: "What RocketMQ clients may send: NORMAL, FIFO, DELAY or TRANSACTION messages, or MIXED for all of them. Kafka clients send normal messages in any case.",
-        expected: "NORMAL, FIFO, DELAY, TRANSACTION or MIXED",
-        kind: Kind::OneOf(&["NORMAL", "FIFO", "DELAY", "TRANSACTION", "MIXED"]),
+        doc: "What RocketMQ clients may send: NORMAL, FIFO, DELAY, TRANSACTION or PRIORITY messages, or MIXED for all but the last. Kafka clients send normal messages in any case.",
+        expected: "NORMAL, FIFO, DELAY, TRANSACTION, PRIORITY or MIXED",
+        kind: Kind::OneOf(&["NORMAL", "FIFO", "DELAY", "TRANSACTION", "PRIORITY", "MIXED"]),
     },
     ConfigKey {
         name: "min.cleanable.dirty.ratio",
@@ -218,7 +218,9 @@ pub enum MessageType {
     Delay,
     /// Half messages.
     Transaction,
-    /// All of them.
+    /// With a priority, which is their partition: the higher ones are delivered first.
+    Priority,
+    /// All of them but for those with a priority.
     Mixed,
 }
 
@@ -350,6 +352,7 @@ impl TopicConfig {
             Some("FIFO") => MessageType::Fifo,
             Some("DELAY") => MessageType::Delay,
             Some("TRANSACTION") => MessageType::Transaction,
+            Some("PRIORITY") => MessageType::Priority,
             Some("MIXED") => MessageType::Mixed,
             _ => MessageType::Normal,
         }

@@ -42,6 +42,7 @@ class Probe {
     void run() throws Exception {
         errorsOfSending();
         propertiesAsReceived();
+        priorities();
         filters();
         receipts();
         transactions();
@@ -113,6 +114,35 @@ class Probe {
                 consumer.ack(message);
                 return "due as sent " + (message.getDeliveryTimestamp().orElse(0L) == due) + ", early " + (at < due) + ", within 2 s "
                         + (at < due + 2000);
+            }
+        });
+    }
+
+    /** The greater number goes first, whichever was sent first. */
+    void priorities() {
+        probe("send PRIORITY to a NORMAL topic", () -> send("normal", b -> b.setPriority(1) != null, bytes("x")));
+        probe("send NORMAL to a PRIORITY topic", () -> send("priority", b -> true, bytes("x")));
+        probe("PRIORITY messages as received", () -> {
+            try (SimpleConsumer consumer = consumer("priority", "priority", FilterExpression.SUB_ALL)) {
+                for (int priority : List.of(0, 2, 1, 3)) {
+                    producer("priority").send(builder("priority").setPriority(priority).setBody(bytes("p")).build());
+                }
+                List<String> got = new ArrayList<>();
+                while (got.size() < 4) {
+                    for (MessageView message : consumer.receive(1, Duration.ofSeconds(30))) {
+                        got.add(message.getPriority().map(String::valueOf).orElse("-"));
+                        consumer.ack(message);
+                    }
+                }
+                return got;
+            }
+        });
+        probe("a priority above the last queue", () -> {
+            try (SimpleConsumer consumer = consumer("priority", "priority", FilterExpression.SUB_ALL)) {
+                producer("priority").send(builder("priority").setPriority(70).setBody(bytes("far")).build());
+                MessageView message = take(consumer, 1, m -> Client.text(m).equals("far")).get(0);
+                consumer.ack(message);
+                return message.getPriority();
             }
         });
     }

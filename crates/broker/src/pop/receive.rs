@@ -1,5 +1,6 @@
 //! Receive: what is due again first, then what nobody was offered yet.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,7 +9,7 @@ use std::time::Duration;
 use duolog_coordinator::pop::{Offer, Taken, Taking};
 use duolog_record::Record;
 use duolog_record::group::GroupId;
-use duolog_types::{ConsumptionOrder, DeliveryId, Offset, TimestampMs, TopicPartition};
+use duolog_types::{ConsumptionOrder, DeliveryId, MessageType, Offset, TimestampMs, TopicPartition};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -52,9 +53,7 @@ pub(crate) async fn receive(broker: &Broker, request: Receive) -> ItemResult<Vec
     let mut registrations: Vec<Registration> = Vec::new();
     let mut undelivered = Undelivered::new(broker, &group);
     loop {
-        let mut places = places(broker, &request)?;
-        let turn = TURN.fetch_add(1, Ordering::Relaxed) % places.len();
-        places.rotate_left(turn);
+        let places = in_turn(places(broker, &request)?);
         let mut look = Look { delivered: Vec::new(), next_due: None, has_more: false };
         for place in &places {
             if let Err(error) = look_at(broker, place, &consumer, &mut look, &mut undelivered).await {
@@ -115,6 +114,18 @@ fn places(broker: &Broker, request: &Receive) -> ItemResult<Vec<Place>> {
         }
     }
     if led.is_empty() { Err(broker.runtime(first.group)?.not_leader()) } else { Ok(led) }
+}
+
+/// The partitions as they are looked at: where messages have priorities the highest first, else another one first each time.
+fn in_turn(mut places: Vec<Place>) -> Vec<Place> {
+    match places.first().map(|(located, _)| located.topic.row.config.message_type()) {
+        Some(MessageType::Priority) => places.sort_by_key(|(located, _)| Reverse(located.partition)),
+        _ => {
+            let turn = TURN.fetch_add(1, Ordering::Relaxed) % places.len().max(1);
+            places.rotate_left(turn);
+        }
+    }
+    places
 }
 
 /// Who takes, and what.

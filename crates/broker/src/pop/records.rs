@@ -102,7 +102,7 @@ pub(super) fn order(config: &TopicConfig, wanted: ConsumptionOrder, record: &Rec
     let by_topic = || match config.message_type() {
         MessageType::Fifo => true,
         MessageType::Mixed => record.headers.iter().any(|header| header.key == FIFO_HEADER.as_bytes()),
-        MessageType::Normal | MessageType::Delay | MessageType::Transaction => false,
+        MessageType::Normal | MessageType::Delay | MessageType::Transaction | MessageType::Priority => false,
     };
     let is_fifo = match wanted {
         ConsumptionOrder::Topic => by_topic(),

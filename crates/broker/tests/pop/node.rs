@@ -47,6 +47,10 @@ impl Node {
     }
 
     pub fn send_at(&self, born: TimestampMs, value: &str, key: Option<&str>, headers: &[(&str, &str)]) {
+        self.send_to(0, born, value, key, headers);
+    }
+
+    pub fn send_to(&self, partition: i32, born: TimestampMs, value: &str, key: Option<&str>, headers: &[(&str, &str)]) {
         let headers: Vec<RecordHeader> = headers
             .iter()
             .map(|(key, value)| RecordHeader { key: key.to_string().into(), value: Some(value.to_string().into()) })
@@ -55,7 +59,7 @@ impl Node {
         let key = key.map(str::as_bytes);
         builder.push_with_headers(born, key, Some(value.as_bytes()), &headers).unwrap();
         let batch = builder.build().unwrap().into_bytes();
-        let message = SendMessage { topic: topic(), partition: 0, batch, delivery: Delivery::Now };
+        let message = SendMessage { topic: topic(), partition, batch, delivery: Delivery::Now };
         let sent = self.runtime.block_on(self.broker.send_messages(vec![message], 30_000));
         assert!(sent[0].is_ok(), "{sent:?}");
     }

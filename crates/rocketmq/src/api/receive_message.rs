@@ -52,7 +52,8 @@ pub(crate) async fn handle<B: MessageApi>(
     let is_fifo = topic.config.message_type() == MessageType::Fifo;
     let named = queue.broker.as_ref().and_then(|broker| node_named(&broker.name));
     let wanted = queue.id;
-    if !is_assigned || context.clients.is_simple_consumer(&caller.client_id) {
+    // Another node has decided already.
+    if !caller.is_forwarded && (!is_assigned || context.clients.is_simple_consumer(&caller.client_id)) {
         queue.id = ANY_QUEUE;
     }
     let partition = (queue.id >= 0).then_some(queue.id);
@@ -99,8 +100,8 @@ pub(crate) async fn handle<B: MessageApi>(
     }
 }
 
-/// Whatever lies ready, from the named node first: a consumer must not wait at one node while messages lie at another. What fails
-/// is tried again by the caller.
+/// Whatever lies ready, from the named node first: a consumer must not wait at one node while messages lie at another. Where messages
+/// have priorities that counts more than where they lie. What fails is tried again by the caller.
 async fn look_everywhere<B: MessageApi>(
     context: &Context<B>,
     caller: &Caller,
@@ -110,14 +111,13 @@ async fn look_everywhere<B: MessageApi>(
     resource: &Resource,
     is_fifo: bool,
 ) -> Vec<Message> {
-    let mut leaders: Vec<NodeId> = topic.partitions.iter().filter_map(|partition| partition.leader).collect();
-    leaders.sort_unstable_by_key(|leader| (Some(*leader) != named, *leader));
-    leaders.dedup();
-    for leader in leaders {
+    for (leader, partition) in stations(topic, named) {
+        let receive = Receive { partition, ..receive.clone() };
         let found = match node_of(context, leader) {
-            Leader::Here => here(context, receive.clone(), Duration::ZERO, resource, is_fifo).await,
+            Leader::Here => here(context, receive, Duration::ZERO, resource, is_fifo).await,
             Leader::There(node) => {
-                let request = with_wait(request, Duration::ZERO);
+                let mut request = with_wait(request, Duration::ZERO);
+                request.message_queue.get_or_insert_default().id = partition.unwrap_or(ANY_QUEUE);
                 context.peers.receive(node, caller, request, Instant::now() + context.retry()).await
             }
         };
@@ -127,6 +127,19 @@ async fn look_everywhere<B: MessageApi>(
         }
     }
     Vec::new()
+}
+
+/// Who is asked in turn, and for which partition: all that he leads, or with priorities each one by itself, the highest first.
+fn stations(topic: &TopicView, named: Option<NodeId>) -> Vec<(NodeId, Option<i32>)> {
+    let led = topic.partitions.iter().filter_map(|partition| Some((partition.leader?, partition.partition)));
+    let mut leaders: Vec<NodeId> = led.clone().map(|(leader, _)| leader).collect();
+    leaders.sort_unstable_by_key(|leader| (Some(*leader) != named, *leader));
+    leaders.dedup();
+    if topic.config.message_type() == MessageType::Priority && leaders.len() > 1 {
+        let single = |(leader, partition)| (leader, Some(i32::try_from(partition).unwrap_or(i32::MAX)));
+        return led.rev().map(single).collect();
+    }
+    leaders.into_iter().map(|leader| (leader, None)).collect()
 }
 
 fn wait(request: &ReceiveMessageRequest) -> Duration {
@@ -239,10 +252,36 @@ async fn here<B: MessageApi>(
 
 #[cfg(test)]
 mod tests {
+    use duolog_broker::api::PartitionView;
+    use duolog_types::{BrokerGroupId, LeaderEpoch, TopicConfig, TopicId};
+
     use super::*;
 
     fn filter(kind: FilterType, text: &str) -> Filter {
         filter_of(Some(&FilterExpression { r#type: kind.into(), expression: text.to_owned() }))
+    }
+
+    #[test]
+    fn priorities_count_more_than_where_they_lie() {
+        let view = |(partition, leader): (u32, Option<u64>)| PartitionView {
+            partition,
+            broker_group: BrokerGroupId(1),
+            leader: leader.map(NodeId),
+            leader_epoch: LeaderEpoch(1),
+            replicas: Vec::new(),
+            in_sync_replicas: Vec::new(),
+        };
+        let asked = |message_type: &str, leaders: &[Option<u64>]| {
+            let config = TopicConfig::new([("message.type", message_type)]).unwrap();
+            let partitions = (0..).zip(leaders.iter().copied()).map(view).collect();
+            let topic = TopicView { name: "t".to_owned(), id: TopicId([1; 16]), partitions, config };
+            let asked = stations(&topic, Some(NodeId(1))).into_iter();
+            asked.map(|(leader, partition)| (leader.0, partition)).collect::<Vec<_>>()
+        };
+        let spread = [Some(0), Some(1), None, Some(0)];
+        assert_eq!(asked("NORMAL", &spread), [(1, None), (0, None)]);
+        assert_eq!(asked("PRIORITY", &spread), [(0, Some(3)), (1, Some(1)), (0, Some(0))]);
+        assert_eq!(asked("PRIORITY", &[Some(0), Some(0)]), [(0, None)], "one leader knows the order himself");
     }
 
     #[test]

@@ -114,9 +114,9 @@ fn prepare<B: MessageApi>(
     Ok((place, Ready { topic: TopicRef::Id(topic.id), partition, kind, batch, delivery, message }))
 }
 
-/// A message group has a partition; else the producer's choice counts, unless it is 0, which most clients send without having
-/// chosen: then the partitions that this node leads take turns, for clients spread over the nodes. Of a message that another node
-/// forwards every choice counts. `None`: any will do.
+/// A message group has a partition, and so has a priority: the one of its number, or the last. Else the producer's choice counts,
+/// unless it is 0, which most clients send without having chosen: then the partitions that this node leads take turns, for clients
+/// spread over the nodes. Of a message that another node forwards every choice counts. `None`: any will do.
 fn choose_partition(
     system: &SystemProperties,
     partitions: u32,
@@ -125,6 +125,9 @@ fn choose_partition(
 ) -> Option<u32> {
     if let Some(group) = &system.message_group {
         return Some(partition_of_message_group(group, partitions));
+    }
+    if let Some(priority) = system.priority {
+        return Some(u32::try_from(priority).unwrap_or(0).min(partitions.saturating_sub(1)));
     }
     let chosen = u32::try_from(system.queue_id).ok().filter(|chosen| *chosen < partitions);
     match chosen {
@@ -254,6 +257,8 @@ mod tests {
         let grouped = SystemProperties { message_group: Some("abc".to_owned()), ..free(0) };
         assert_eq!(choose(&grouped, false), Some(partition_of_message_group("abc", 4)));
         assert_eq!(choose(&grouped, false), choose(&grouped, true));
+        let urgent = |priority| SystemProperties { priority: Some(priority), ..free(1) };
+        assert_eq!([0, 2, 3, 9].map(|priority| choose(&urgent(priority), false)), [0, 2, 3, 3].map(Some));
     }
 
     #[test]

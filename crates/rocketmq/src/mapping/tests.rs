@@ -86,6 +86,11 @@ fn every_kind_keeps_what_makes_it() {
     let (_, system) = back(&record(to_batch(&delayed, Kind::Delay, STAMP).unwrap()), false);
     assert_eq!((system.delivery_timestamp, system.message_type()), (Some(at), Kind::Delay));
 
+    told = SystemProperties { priority: Some(7), ..sent().system_properties.unwrap() };
+    let urgent = Message { system_properties: Some(told), ..message.clone() };
+    let (_, system) = back(&record(to_batch(&urgent, Kind::Priority, STAMP).unwrap()), false);
+    assert_eq!((system.priority, system.message_type()), (Some(7), Kind::Priority));
+
     let (_, system) = back(&record(to_batch(&sent(), Kind::Transaction, STAMP).unwrap()), false);
     assert_eq!(system.message_type(), Kind::Transaction);
 }

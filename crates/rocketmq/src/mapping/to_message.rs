@@ -14,7 +14,7 @@ use duolog_types::{TimestampMs, TopicPartition};
 
 use super::{
     BORN_HOST_HEADER, BORN_TIME_HEADER, DELIVER_AT_HEADER, ENCODING_HEADER, FIFO_HEADER, KEYS_HEADER, KIND_HEADER,
-    MESSAGE_ID_HEADER, STORE_HOST_HEADER, STORE_TIME_HEADER, TAG_HEADER, TRACE_HEADER, is_reserved,
+    MESSAGE_ID_HEADER, PRIORITY_HEADER, STORE_HOST_HEADER, STORE_TIME_HEADER, TAG_HEADER, TRACE_HEADER, is_reserved,
 };
 use crate::check::Kind;
 use crate::digest;
@@ -58,6 +58,7 @@ pub(crate) fn to_message(record: &Record, place: Place<'_>) -> Message {
         queue_id: i32::try_from(place.partition.partition).unwrap_or(i32::MAX),
         queue_offset: Some(record.offset.0),
         message_group: group.map(|group| text_of(group).unwrap_or_else(|| STANDARD.encode(group))),
+        priority: told.text(PRIORITY_HEADER).and_then(|priority| priority.parse().ok()),
         trace_context: told.text(TRACE_HEADER),
         ..SystemProperties::default()
     };

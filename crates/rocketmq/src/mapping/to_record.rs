@@ -6,7 +6,7 @@ use duolog_types::TimestampMs;
 
 use super::{
     BORN_HOST_HEADER, BORN_TIME_HEADER, DELIVER_AT_HEADER, ENCODING_HEADER, FIFO_HEADER, KEYS_HEADER, KIND_HEADER,
-    MESSAGE_ID_HEADER, STORE_HOST_HEADER, STORE_TIME_HEADER, TAG_HEADER, TRACE_HEADER,
+    MESSAGE_ID_HEADER, PRIORITY_HEADER, STORE_HOST_HEADER, STORE_TIME_HEADER, TAG_HEADER, TRACE_HEADER,
 };
 use crate::check::Kind;
 use crate::errors::Refusal;
@@ -48,6 +48,7 @@ fn headers_of(system: &SystemProperties, kind: Kind, stamp: Stamp<'_>) -> Vec<Re
     put(FIFO_HEADER, system.message_group.as_ref().map(|_| "1".to_owned()));
     put(KIND_HEADER, (kind != Kind::Normal).then(|| kind.as_str_name().to_owned()));
     put(DELIVER_AT_HEADER, system.delivery_timestamp.as_ref().map(|time| from_timestamp(time).0.to_string()));
+    put(PRIORITY_HEADER, system.priority.map(|priority| priority.to_string()));
     put(BORN_HOST_HEADER, Some(system.born_host.clone()));
     put(STORE_HOST_HEADER, Some(stamp.host.to_owned()));
     put(STORE_TIME_HEADER, Some(stamp.now.0.to_string()));

@@ -147,3 +147,27 @@ async fn a_message_group_goes_to_one_partition_whatever_the_client_chose() {
     let counts: Vec<usize> = state.stored.values().map(Vec::len).collect();
     assert_eq!(counts, [4]);
 }
+
+/// Two nodes lead every other partition each; whichever is asked, the highest priority comes first.
+#[tokio::test]
+async fn the_highest_priority_comes_first_wherever_it_lies() {
+    let (nodes, mut client) = cluster("p", "PRIORITY", &[0, 1, 0, 1]).await;
+    let urgent = |priority: i32| {
+        let mut message = message("p", &format!("01{priority}"), 0);
+        message.system_properties.as_mut().unwrap().priority = Some(priority);
+        message
+    };
+    assert_eq!(send(&mut client, [0, 2, 9, 1, 3].map(urgent).into()).await, [Code::Ok; 5]);
+    let mut seen = Vec::new();
+    for broker in ["node-0", "node-0", "node-1", "node-1"] {
+        let (status, messages) = receive(&mut client, "p", -1, broker).await;
+        assert_eq!(status, Code::Ok);
+        let of = |message: &Message| message.system_properties.clone().unwrap();
+        assert!(messages.iter().all(|message| of(message).message_type() == MessageType::Priority));
+        seen.push(messages.iter().map(|message| of(message).priority()).collect::<Vec<_>>());
+    }
+    assert_eq!(seen, [vec![9, 3], vec![2], vec![1], vec![0]]);
+    for node in nodes {
+        node.stop().await;
+    }
+}
