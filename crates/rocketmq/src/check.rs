@@ -86,14 +86,17 @@ fn properties(message: &Message) -> Result<(), Refusal> {
         );
         return Err(Refusal::new(Code::MessagePropertiesTooLarge, sentence));
     }
-    match properties.keys().find(|name| is_blank(name) || is_reserved(name)) {
-        Some(name) => {
-            let sentence =
-                format!("property {name:?}: the name is empty, has control characters, or is the broker's own");
-            Err(Refusal::new(Code::IllegalMessagePropertyKey, sentence))
-        }
-        None => Ok(()),
+    let illegal = |sentence| Err(Refusal::new(Code::IllegalMessagePropertyKey, sentence));
+    if let Some(name) = properties.keys().find(|name| is_blank(name) || is_reserved(name)) {
+        return illegal(format!(
+            "property {name:?}: the name is empty, has control characters, or is the broker's own"
+        ));
     }
+    // RocketMQ has no code of its own for values.
+    if let Some((name, _)) = properties.iter().find(|(_, value)| value.chars().any(char::is_control)) {
+        return illegal(format!("property {name:?}: its value has control characters"));
+    }
+    Ok(())
 }
 
 fn kind(system: &SystemProperties, topic: MessageType) -> Result<Kind, Refusal> {
@@ -166,6 +169,7 @@ mod tests {
             (with(|_, s| s.keys.push(" ".to_owned())), Code::IllegalMessageKey),
             (with(|_, s| s.message_group = Some("g".repeat(65))), Code::IllegalMessageGroup),
             (with(|m, _| m.user_properties = [("TAGS".into(), "x".into())].into()), Code::IllegalMessagePropertyKey),
+            (with(|m, _| m.user_properties = [("a".into(), "x\ty".into())].into()), Code::IllegalMessagePropertyKey),
             (
                 with(|m, _| m.user_properties = [("a".into(), "x".repeat(17_000))].into()),
                 Code::MessagePropertiesTooLarge,

@@ -12,6 +12,7 @@ use common::{Node, PATIENCE, copy_dir};
 use duolog_broker::BrokerError;
 use duolog_broker::api::{BrokerApi, Fetch, FetchPartition, GroupId, OffsetQuery, TopicRef};
 use duolog_broker::message_api::{Filter, MessageApi, Receive, TAG_HEADER};
+use duolog_types::TimestampMs;
 use node::{HOUR_MS, consumer, request, topic, values};
 
 fn is_bad_receipt(result: Result<(), BrokerError>) -> bool {
@@ -218,4 +219,45 @@ fn kafka_clients_see_the_same_records() {
     let fetched = node.runtime.block_on(node.broker.fetch(fetch)).remove(0).unwrap();
     assert_eq!(fetched.records.len(), 1);
     node.stop();
+}
+
+/// The partition is the priority.
+#[test]
+fn the_highest_priority_comes_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(dir.path());
+    node.create_topic_of("t", 3, &[("message.type", "PRIORITY")]);
+    for (partition, value) in [(0, "low"), (2, "high"), (1, "middle"), (2, "high too")] {
+        node.send_to(partition, TimestampMs(1), value, None, &[]);
+    }
+    let first = node.receive(1, HOUR_MS);
+    assert_eq!(values(&first), ["high"]);
+    assert_eq!(values(&node.receive(2, HOUR_MS)), ["high too", "middle"]);
+    // What comes again keeps its priority.
+    node.runtime.block_on(node.broker.change_invisible(consumer(), first[0].receipt, 0)).unwrap();
+    assert_eq!(values(&node.receive(9, HOUR_MS)), ["high", "low"]);
+    node.stop();
+}
+
+/// Of a topic that somebody made before with fewer partitions than there are broker groups, or that is being made.
+#[test]
+fn dead_letters_find_a_partition_beside() {
+    for letters_partitions in [Some(1), None] {
+        let dir = tempfile::tempdir().unwrap();
+        let node = Node::start_with(dir.path(), |_, options| options.broker_groups = 4);
+        node.create_topic_of("t", 3, &[]);
+        if let Some(count) = letters_partitions {
+            node.create_topic_of("%DLQ%g", count, &[]);
+        }
+        for partition in 0..3 {
+            node.send_to(partition, TimestampMs(1), "poison", None, &[]);
+        }
+        let out = node.receive(9, HOUR_MS);
+        let buried = out.iter().map(|message| node.broker.dead_letter(consumer(), message.receipt));
+        let buried = node.runtime.block_on(futures_util::future::join_all(buried));
+        assert_eq!(buried, [const { Ok(()) }; 3], "{letters_partitions:?}");
+        let letters = node.receive_with(|request| request.topic = TopicRef::Name("%DLQ%g".to_owned())).unwrap();
+        assert_eq!(values(&letters), ["poison"; 3]);
+        node.stop();
+    }
 }

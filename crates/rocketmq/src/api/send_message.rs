@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use duolog_broker::api::{AckLease, Produced, TopicRef};
 use duolog_broker::message_api::{Delivery, MessageApi, SendMessage, Sent};
+use duolog_types::limits::DELAY_MS_MAX;
 use duolog_types::{NodeId, Offset, TimestampMs, TimestampType, TopicPartition, partition_of_message_group};
 use tokio::time::Instant;
 
@@ -100,7 +101,7 @@ fn prepare<B: MessageApi>(
         choose_partition(system, topic.partitions, caller.is_forwarded, own).unwrap_or(turn % topic.partitions.max(1));
     // So that the node that leads chooses the same.
     system.queue_id = i32::try_from(partition).unwrap_or(i32::MAX);
-    let delivery = delivery_of(system, kind, now());
+    let delivery = delivery_of(system, kind, now())?;
     if kind == Kind::Transaction {
         context.clients.publishes(&caller.client_id, &name);
     }
@@ -138,16 +139,24 @@ fn choose_partition(
     }
 }
 
-fn delivery_of(system: &SystemProperties, kind: Kind, now: TimestampMs) -> Delivery {
-    match (kind, &system.delivery_timestamp) {
-        (Kind::Delay, Some(time)) => Delivery::At(from_timestamp(time)),
+fn delivery_of(system: &SystemProperties, kind: Kind, now: TimestampMs) -> Result<Delivery, Refusal> {
+    let delivery = match (kind, &system.delivery_timestamp) {
+        (Kind::Delay, Some(time)) => {
+            let time = from_timestamp(time);
+            if time.0.saturating_sub(now.0) > DELAY_MS_MAX {
+                let sentence = format!("the delivery time is more than {DELAY_MS_MAX} ms away");
+                return Err(Refusal::new(Code::IllegalDeliveryTime, sentence));
+            }
+            Delivery::At(time)
+        }
         (Kind::Transaction, _) => {
             let asked = system.orphaned_transaction_recovery_duration.as_ref().and_then(from_duration);
             let after_ms = i64::try_from(asked.filter(|ms| *ms > 0).unwrap_or(CHECK_AFTER_MS)).unwrap_or(i64::MAX);
             Delivery::OnCommit { check_at: TimestampMs(now.0.saturating_add(after_ms)) }
         }
         _ => Delivery::Now,
-    }
+    };
+    Ok(delivery)
 }
 
 async fn store<B: MessageApi>(
@@ -264,11 +273,17 @@ mod tests {
     #[test]
     fn a_kind_decides_when_a_message_is_delivered() {
         let (plain, at) = (SystemProperties::default(), TimestampMs(1_000));
-        assert_eq!(delivery_of(&plain, Kind::Normal, at), Delivery::Now);
-        let late = SystemProperties { delivery_timestamp: Some(to_timestamp(TimestampMs(9))), ..plain.clone() };
-        assert_eq!(delivery_of(&late, Kind::Delay, at), Delivery::At(TimestampMs(9)));
+        assert_eq!(delivery_of(&plain, Kind::Normal, at), Ok(Delivery::Now));
+        let late = |ms| {
+            let time = Some(to_timestamp(TimestampMs(ms)));
+            delivery_of(&SystemProperties { delivery_timestamp: time, ..plain.clone() }, Kind::Delay, at)
+        };
+        for ms in [9, 1_000 + DELAY_MS_MAX] {
+            assert_eq!(late(ms), Ok(Delivery::At(TimestampMs(ms))));
+        }
+        assert_eq!(late(1_001 + DELAY_MS_MAX).unwrap_err().code(), Code::IllegalDeliveryTime);
         let check = |system: &SystemProperties| match delivery_of(system, Kind::Transaction, at) {
-            Delivery::OnCommit { check_at } => check_at.0,
+            Ok(Delivery::OnCommit { check_at }) => check_at.0,
             other => panic!("{other:?}"),
         };
         assert_eq!(check(&plain), 11_000);

@@ -212,8 +212,13 @@ async fn half_and_delayed_messages_have_handles() {
     assert_eq!(node.broker.state.lock().ended.iter().map(|(_, how)| *how).collect::<Vec<_>>(), [Resolution::Commit]);
 
     let late = change(message("d", "01B", 0), |system| {
+        let in_an_hour = std::time::SystemTime::now() + Duration::from_secs(3_600);
+        system.delivery_timestamp = Some(in_an_hour.into());
+    });
+    let too_late = change(late.clone(), |system| {
         system.delivery_timestamp = Some(prost_types::Timestamp { seconds: 4_000_000_000, nanos: 0 });
     });
+    assert_eq!(code(&send(&mut client, vec![too_late]).await.status), Code::IllegalDeliveryTime);
     let sent = send(&mut client, vec![late]).await;
     let recall = RecallMessageRequest { topic: resource("d"), recall_handle: sent.entries[0].recall_handle.clone() };
     let recalled = client.recall_message(recall.clone()).await.unwrap().into_inner();
