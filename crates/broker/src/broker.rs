@@ -63,6 +63,8 @@ pub struct Settings {
     pub producer_id_expiration_check_interval_ms: u64,
     /// Between two looks at how far groups of single messages have come, in milliseconds.
     pub consumer_offset_interval_ms: u64,
+    /// How long a delivery stays out because its consumer lives, in milliseconds.
+    pub renew_max_ms: u64,
     /// Bytes of all RocksDB write buffers.
     pub write_buffer_bytes: usize,
     /// Bytes of all RocksDB block caches.

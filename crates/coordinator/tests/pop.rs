@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use duolog_coordinator::pop::{Offer, PopQueue, PopUpdate};
+use duolog_coordinator::pop::{Offer, PopQueue, PopState, PopUpdate, Renewal};
 use duolog_record::group::GroupId;
 use duolog_state::command::{Command, PartitionCommand};
 use duolog_state::reader;
@@ -227,7 +227,8 @@ impl World {
             Step::Acknowledge(_) | Step::Move { .. } | Step::AnswerAgain(_) => {}
             Step::Keep(keeper) => {
                 let (before, due) = (TimestampMs(self.now + 50), TimestampMs(self.now + 300));
-                let update = self.queue.keep(&keeper.to_string(), before, due);
+                let renewal = Renewal { now: TimestampMs(self.now), before, due, ms_max: i64::MAX };
+                let update = self.queue.keep(&keeper.to_string(), renewal);
                 for (id, due) in &update.extended {
                     for message in self.queue.delivery(*id) {
                         self.due.insert(message.offset, due.0);
@@ -353,4 +354,22 @@ fn after_a_fail_over_only_what_the_consumer_surely_has_is_kept_for_it() {
     world.run(Step::Keep(1));
     assert_eq!(world.due.get(&Offset(1)), Some(&1_360), "the consumer has settled its neighbour, so it has this one");
     world.check();
+}
+
+/// An answer that was lost keeps its messages as long as the consumer lives, but not for ever.
+#[test]
+fn a_delivery_is_not_prolonged_without_end() {
+    let mut queue = PopQueue::load(group(), TP, Offset(0), PopState::default());
+    let mut taking = queue.take(TimestampMs(0), 1, 9);
+    queue.offer(&mut taking, Offset(0), None, true);
+    let kept = (DeliveryId(7), TimestampMs(60), Some("c".to_owned()));
+    queue.deliver(taking, kept, (DeliveryId(8), TimestampMs(60))).unwrap();
+    let mut live = |now: i64| {
+        let (before, due) = (TimestampMs(now + 40), TimestampMs(now + 60));
+        let update = queue.keep("c", Renewal { now: TimestampMs(now), before, due, ms_max: 180 });
+        update.extended.iter().map(|(_, due)| due.0).collect::<Vec<_>>()
+    };
+    assert_eq!((live(10), live(30), live(80)), (vec![], vec![90], vec![140]));
+    assert_eq!((live(130), live(189)), (vec![190], vec![249]));
+    assert_eq!((live(240), live(300)), (vec![], vec![]), "180 ms after the first sign of life");
 }

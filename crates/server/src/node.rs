@@ -180,6 +180,7 @@ fn settings(config: &NodeConfig) -> Settings {
         producer_id_expiration_ms: config.broker.producer_id_expiration_ms,
         producer_id_expiration_check_interval_ms: config.broker.producer_id_expiration_check_interval_ms,
         consumer_offset_interval_ms: config.broker.consumer_offset_interval_ms,
+        renew_max_ms: config.broker.renew_max_ms,
         write_buffer_bytes: config.memory.write_buffer_bytes,
         block_cache_bytes: config.memory.block_cache_bytes,
         group_initial_rebalance_delay_ms: u32::try_from(config.broker.group_initial_rebalance_delay_ms)

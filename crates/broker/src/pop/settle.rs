@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use duolog_coordinator::pop::Renewal;
 use duolog_record::group::GroupId;
-use duolog_types::{DeliveryId, TopicPartition};
+use duolog_types::{DeliveryId, TimestampMs, TopicPartition};
 
 use super::queues::QueueHandle;
 use super::{after, bad_receipt, place_of};
@@ -12,12 +13,13 @@ use crate::api::{EpochCheck, ItemResult};
 use crate::broker::Broker;
 use crate::fetch::serve;
 use crate::message_api::Receipt;
+use crate::produce::now;
 use crate::runtime::GroupRuntime;
 
 /// A consumer that lives keeps its messages for this time, from its last sign of life.
-const KEEP_MS: u64 = 60_000;
+const KEEP_MS: i64 = 60_000;
 /// Only what would be due within this time is prolonged, so that a sign of life costs little.
-const KEEP_BELOW_MS: u64 = 40_000;
+const KEEP_BELOW_MS: i64 = 40_000;
 
 /// See [`crate::message_api::MessageApi::acknowledge`].
 pub(crate) async fn acknowledge(broker: &Broker, group: &GroupId, receipts: &[Receipt]) -> Vec<ItemResult<()>> {
@@ -87,12 +89,16 @@ pub(crate) async fn change_invisible(
 
 /// See [`crate::message_api::MessageApi::renew`].
 pub(crate) async fn renew(broker: &Broker, client_id: &str) {
+    let now = now();
+    let at = |ms: i64| TimestampMs(now.0.saturating_add(ms));
+    let ms_max = i64::try_from(broker.settings().renew_max_ms).unwrap_or(i64::MAX);
+    let renewal = Renewal { now, before: at(KEEP_BELOW_MS), due: at(KEEP_MS), ms_max };
     for runtime in broker.runtimes() {
         let Some(term) = *runtime.subscribe_serving().borrow() else { continue };
         let mut under_way = Vec::new();
         for handle in runtime.pop().all(term) {
             let mut queue = handle.lock().await;
-            let update = queue.pop.keep(client_id, after(KEEP_BELOW_MS), after(KEEP_MS));
+            let update = queue.pop.keep(client_id, renewal);
             if !update.is_empty() {
                 under_way.push(runtime.pop().submit(&queue, update));
             }

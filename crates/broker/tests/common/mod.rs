@@ -38,6 +38,7 @@ impl Node {
             producer_id_expiration_ms: 86_400_000,
             producer_id_expiration_check_interval_ms: 600_000,
             consumer_offset_interval_ms: 50,
+            renew_max_ms: 10_800_000,
             write_buffer_bytes: 8 << 20,
             block_cache_bytes: 8 << 20,
             group_initial_rebalance_delay_ms: 0,

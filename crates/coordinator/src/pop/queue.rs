@@ -27,11 +27,24 @@ pub struct PopQueue {
     /// The first message of each delivery, by offset.
     lowest: BTreeSet<(Offset, DeliveryId)>,
     pub(super) orders: Orders,
-    /// Deliveries that a sign of life of their keeper prolongs.
+    /// Deliveries that a sign of life of their keeper prolongs, each with the time of the first one.
     ///
     /// Those of an earlier leader are not among them: their answer may have been lost with it, and as long as its consumer lives nobody
     /// would ever get the messages. Once the consumer settles one of a delivery it has the others, too.
-    keepers: BTreeMap<String, BTreeSet<DeliveryId>>,
+    keepers: BTreeMap<String, BTreeMap<DeliveryId, Option<TimestampMs>>>,
+}
+
+/// How a sign of life prolongs deliveries.
+#[derive(Debug, Clone, Copy)]
+pub struct Renewal {
+    /// The leader's clock.
+    pub now: TimestampMs,
+    /// Those are prolonged that would be due before this time,
+    pub before: TimestampMs,
+    /// and become due at this one.
+    pub due: TimestampMs,
+    /// Nothing is prolonged for longer than this, from the first sign of life on.
+    pub ms_max: i64,
 }
 
 impl PopQueue {
@@ -151,7 +164,7 @@ impl PopQueue {
     /// The consumer has the messages of a delivery.
     fn keep_from_now_on(&mut self, id: DeliveryId) {
         if let Some(keeper) = self.deliveries.get(&id).and_then(|row| row.keeper.clone()) {
-            self.keepers.entry(keeper).or_default().insert(id);
+            self.keepers.entry(keeper).or_default().entry(id).or_default();
         }
     }
 
@@ -184,12 +197,15 @@ impl PopQueue {
         update
     }
 
-    /// A consumer lives: its deliveries that would be due before `before` are due at `due` instead.
-    pub fn keep(&mut self, keeper: &str, before: TimestampMs, due: TimestampMs) -> PopUpdate {
+    /// A consumer lives: its deliveries that would be due soon are due later. One that it has kept for very long is left alone: the consumer
+    /// may be alive and know nothing of it, if the answer was lost.
+    pub fn keep(&mut self, keeper: &str, renewal: Renewal) -> PopUpdate {
+        let Renewal { now, before, due, ms_max } = renewal;
         let mut update = PopUpdate::new(self.group.clone(), self.partition);
-        for id in self.keepers.get(keeper).into_iter().flatten() {
+        for (id, since) in self.keepers.get_mut(keeper).into_iter().flatten() {
             let row = self.deliveries.get_mut(id).expect("keepers name deliveries");
-            if row.due < before {
+            let kept_ms = now.0.saturating_sub(since.get_or_insert(now).0);
+            if row.due < before && kept_ms < ms_max {
                 self.due.remove(&(row.due, *id));
                 row.due = due;
                 self.due.insert((due, *id));
@@ -210,7 +226,7 @@ impl PopQueue {
             self.orders.insert(message.order, message.offset);
         }
         if let Some(keeper) = &row.keeper {
-            self.keepers.entry(keeper.clone()).or_default().insert(id);
+            self.keepers.entry(keeper.clone()).or_default().insert(id, None);
         }
         self.deliveries.insert(id, row);
     }

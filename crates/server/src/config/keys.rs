@@ -244,6 +244,12 @@ pub const KEYS: &[Key] = &[
         doc: "Milliseconds between two looks at how far groups of RocketMQ clients have come, which is committed then like the offsets of Kafka's consumers (RocketMQ's `flushConsumerOffsetInterval`).",
     },
     Key {
+        name: "broker.renew_max_ms",
+        kind: Kind::Integer,
+        default: "10800000",
+        doc: "How long a message that was delivered with automatic renewal stays invisible because its consumer lives, in milliseconds (RocketMQ's `renewMaxTimeMillis`).",
+    },
+    Key {
         name: "memory.write_buffer_bytes",
         kind: Kind::Integer,
         default: "50331648",

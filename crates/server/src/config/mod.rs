@@ -101,6 +101,7 @@ pub struct Broker {
     pub producer_id_expiration_ms: u64,
     pub producer_id_expiration_check_interval_ms: u64,
     pub consumer_offset_interval_ms: u64,
+    pub renew_max_ms: u64,
 }
 
 /// Budgets of memory.
@@ -185,6 +186,7 @@ impl Default for Broker {
             producer_id_expiration_ms: 86_400_000,
             producer_id_expiration_check_interval_ms: 600_000,
             consumer_offset_interval_ms: 5_000,
+            renew_max_ms: 10_800_000,
         }
     }
 }
@@ -362,6 +364,7 @@ grpc_port = 7070
                     config.broker.producer_id_expiration_check_interval_ms.to_string()
                 }
                 "broker.consumer_offset_interval_ms" => config.broker.consumer_offset_interval_ms.to_string(),
+                "broker.renew_max_ms" => config.broker.renew_max_ms.to_string(),
                 _ => return None,
             })
         };
