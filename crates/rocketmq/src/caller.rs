@@ -8,7 +8,7 @@ use tonic::metadata::{KeyAndValueRef, MetadataMap, MetadataValue};
 
 use crate::errors::Refusal;
 use crate::proto::Code;
-use crate::signature::DATE_TIME;
+use crate::signature::{DATE_TIME, Signature};
 use crate::stream::Peer;
 
 /// Names the client; every call has it.
@@ -25,6 +25,7 @@ const MARGIN: Duration = Duration::from_millis(100);
 /// A client, and how long it waits.
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
+    /// Its name: with users that of the user and of the client, so that no user can pass for the clients of another.
     pub(crate) client_id: String,
     /// The IP address that the call came from: the client's, or that of the node that has sent it on.
     pub(crate) host: String,
@@ -47,11 +48,18 @@ impl Caller {
         }
     }
 
-    /// Who makes this call.
-    pub(crate) fn of_call<R>(request: &tonic::Request<R>) -> Self {
+    /// Who makes this call. `has_users` says that calls are signed.
+    pub(crate) fn of_call<R>(request: &tonic::Request<R>, has_users: bool) -> Self {
         let peer: Option<SocketAddr> = request.extensions().get::<Peer>().map(|peer| peer.0);
-        let host = peer.map(|peer| peer.ip().to_canonical().to_string()).unwrap_or_default();
-        Self { host, ..Self::of(request.metadata()) }
+        let mut caller = Self::of(request.metadata());
+        caller.host = peer.map(|peer| peer.ip().to_canonical().to_string()).unwrap_or_default();
+        if has_users && !caller.client_id.is_empty() {
+            let signature = caller.authorization().and_then(|text| Signature::parse(text).ok());
+            // A user's name has no slash.
+            let name = signature.map(|signature| format!("{}/{}", signature.access_key, caller.client_id));
+            caller.client_id = name.unwrap_or(caller.client_id);
+        }
+        caller
     }
 
     /// What the client proves itself with, not checked yet.

@@ -242,6 +242,7 @@ fn no_answer(node: NodeId, status: &tonic::Status) -> Refusal {
         GrpcCode::DeadlineExceeded | GrpcCode::Cancelled | GrpcCode::Unknown => {
             (Code::ProxyTimeout, "; it may have happened")
         }
+        GrpcCode::ResourceExhausted => (Code::TooManyRequests, ""),
         _ => (Code::InternalServerError, ""),
     };
     Refusal::new(code, format!("node {node}, which leads, did not answer: {}{then}", status.message()))

@@ -30,6 +30,10 @@ impl<B: MessageApi> Service<B> {
         Self { context }
     }
 
+    fn caller<R>(&self, request: &Request<R>) -> Caller {
+        Caller::of_call(request, self.context.config.access.authentication_enabled)
+    }
+
     /// Answers a call with one answer. Every outcome is a status in it: clients take gRPC's own errors for a broken connection.
     async fn answer<R, A, F>(
         &self,
@@ -43,7 +47,7 @@ impl<B: MessageApi> Service<B> {
         F: Future<Output = Result<A, Refusal>>,
     {
         self.context.metrics.count_request(call);
-        let caller = Caller::of_call(&request);
+        let caller = self.caller(&request);
         let answer = match admit(&self.context, &caller, request.get_ref()) {
             Ok(()) => handle(self.context.clone(), caller, request.into_inner()).await,
             Err(refusal) => Err(refusal),
@@ -99,7 +103,7 @@ impl<B: MessageApi> MessagingService for Service<B> {
     ) -> Result<Response<Self::ReceiveMessageStream>, Status> {
         let metrics = &self.context.metrics;
         metrics.count_request(Call::ReceiveMessage);
-        let caller = Caller::of_call(&request);
+        let caller = self.caller(&request);
         let request = request.into_inner();
         let group = request.group.clone();
         let received = match admit(&self.context, &caller, &request) {
@@ -135,7 +139,7 @@ impl<B: MessageApi> MessagingService for Service<B> {
     ) -> Result<Response<Self::PullMessageStream>, Status> {
         let metrics = &self.context.metrics;
         metrics.count_request(Call::PullMessage);
-        let caller = Caller::of_call(&request);
+        let caller = self.caller(&request);
         let pulled = match admit(&self.context, &caller, request.get_ref()) {
             Ok(()) => api::pull_message::handle(self.context.clone(), caller, request.into_inner()).await,
             Err(refusal) => Err(refusal),
@@ -178,7 +182,7 @@ impl<B: MessageApi> MessagingService for Service<B> {
         request: Request<Streaming<TelemetryCommand>>,
     ) -> Result<Response<Self::TelemetryStream>, Status> {
         self.context.metrics.count_request(Call::Telemetry);
-        let caller = Caller::of_call(&request);
+        let caller = self.caller(&request);
         let answers = api::telemetry::handle(self.context.clone(), caller, request.into_inner());
         Ok(Response::new(Box::pin(answers)))
     }

@@ -180,6 +180,20 @@ async fn a_receipt_of_another_topic_needs_the_rights_for_that_one() {
 }
 
 #[tokio::test]
+async fn no_user_passes_for_the_client_of_another() {
+    let nodes = cluster(AccessConfig { authentication_enabled: true, ..AccessConfig::default() }).await;
+    for user in ["ann", "root"] {
+        let mut client = signing(nodes[0].port, "c@1", Credentials::new(user, SECRET)).await;
+        assert_eq!(
+            client.heartbeat(HeartbeatRequest::default()).await.unwrap().into_inner().status.unwrap().code(),
+            Code::Ok
+        );
+    }
+    let renewed: Vec<String> = nodes[0].broker.state.lock().renewed.iter().map(|(_, client)| client.clone()).collect();
+    assert_eq!(renewed, ["ann/c@1", "root/c@1"]);
+}
+
+#[tokio::test]
 async fn the_mark_of_a_forwarded_call_gives_no_right() {
     let nodes = cluster(both()).await;
     let mut client = plain(nodes[0].port, "c@1").await;
