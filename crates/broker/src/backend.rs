@@ -1,18 +1,58 @@
-//! A replica's state in RocksDB, as the replication layer drives it.
+//! A replica's state in its tables, as the replication layer drives it. The tables lie in RocksDB; a simulation has its own.
 
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 use duolog_replication::{CommandResponse, Mark, ReplicatedState, StateFactory};
-use duolog_state::{AppliedEntry, Machine, StateEvent};
+use duolog_state::rows::Applied;
+use duolog_state::{AppliedEntry, Machine, StateEvent, TableReader, TableWriter};
 use duolog_state_store::{RocksReader, RocksTables, StoreBudget};
 use duolog_types::{BrokerGroupId, LogIndex};
+
+/// Where the tables of replicas lie.
+pub trait StateStore: Send + Sync + 'static {
+    /// What it opens.
+    type Tables: StoredTables;
+
+    /// Opens a replica's tables in a directory, empty when there are none.
+    ///
+    /// # Errors
+    /// They are damaged, or of a newer version.
+    fn open(&self, group: BrokerGroupId, dir: &Path) -> io::Result<Self::Tables>;
+}
+
+/// The tables of a replica.
+pub trait StoredTables: TableWriter + 'static {
+    /// A handle that reads the newest state.
+    fn reader(&self) -> Arc<dyn StateReader>;
+
+    /// Makes what was written durable, and says up to where.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    fn make_durable(&self) -> io::Result<Option<Applied>>;
+
+    /// Writes a consistent, durable copy into a directory that does not exist yet.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    fn checkpoint(&self, dir: &Path) -> io::Result<()>;
+}
+
+/// Reads the newest state of a replica.
+pub trait StateReader: TableReader {
+    /// The applied position and the hash of the state there: what replicas compare.
+    ///
+    /// # Errors
+    /// The tables fail.
+    fn state_hash(&self) -> Result<(Option<Applied>, u64), duolog_state::StateError>;
+}
 
 /// Told what a replica's state has become.
 pub(crate) trait StateSink: Send + Sync {
     /// The state was opened, or replaced by a snapshot: from now on it is read here.
-    fn opened(&self, tables: RocksReader);
+    fn opened(&self, tables: Arc<dyn StateReader>);
     /// Entries up to `index` were applied.
     fn applied(&self, index: LogIndex, events: &[StateEvent]);
 }
@@ -20,32 +60,32 @@ pub(crate) trait StateSink: Send + Sync {
 /// Finds who is told, by broker group.
 pub(crate) type SinkOf = Arc<dyn Fn(BrokerGroupId) -> Arc<dyn StateSink> + Send + Sync>;
 
-/// Opens replicas' states in RocksDB.
-pub(crate) struct RocksFactory {
-    pub(crate) budget: StoreBudget,
+/// Opens replicas' states.
+pub(crate) struct Factory<S> {
+    pub(crate) store: S,
     pub(crate) sink: SinkOf,
 }
 
-struct RocksState {
-    machine: Machine<RocksTables>,
+struct Replica<T> {
+    machine: Machine<T>,
     sink: Arc<dyn StateSink>,
 }
 
-impl StateFactory for RocksFactory {
+impl<S: StateStore> StateFactory for Factory<S> {
     fn open(&self, group: BrokerGroupId, dir: &Path) -> io::Result<Box<dyn ReplicatedState>> {
-        let tables = RocksTables::open(dir, &self.budget).map_err(io::Error::other)?;
+        let tables = self.store.open(group, dir)?;
         let sink = (self.sink)(group);
         sink.opened(tables.reader());
         let machine = Machine::open(tables).map_err(io::Error::other)?;
-        Ok(Box::new(RocksState { machine, sink }))
+        Ok(Box::new(Replica { machine, sink }))
     }
 }
 
-fn mark(applied: duolog_state::rows::Applied) -> Mark {
+fn mark(applied: Applied) -> Mark {
     Mark { term: applied.term.0, index: applied.index.0 }
 }
 
-impl ReplicatedState for RocksState {
+impl<T: StoredTables> ReplicatedState for Replica<T> {
     fn applied(&self) -> Option<Mark> {
         self.machine.applied().map(mark)
     }
@@ -64,11 +104,42 @@ impl ReplicatedState for RocksState {
     }
 
     fn make_durable(&mut self) -> io::Result<Option<Mark>> {
-        self.machine.tables().flush().map_err(io::Error::other)?;
-        Ok(self.machine.tables().durable_applied().map_err(io::Error::other)?.map(mark))
+        Ok(self.machine.tables().make_durable()?.map(mark))
     }
 
     fn checkpoint(&mut self, dir: &Path) -> io::Result<()> {
-        self.machine.tables().checkpoint(dir).map(|_| ()).map_err(io::Error::other)
+        self.machine.tables().checkpoint(dir)
+    }
+}
+
+/// Tables in RocksDB.
+pub(crate) struct RocksStore(pub(crate) StoreBudget);
+
+impl StateStore for RocksStore {
+    type Tables = RocksTables;
+
+    fn open(&self, _: BrokerGroupId, dir: &Path) -> io::Result<RocksTables> {
+        RocksTables::open(dir, &self.0).map_err(io::Error::other)
+    }
+}
+
+impl StoredTables for RocksTables {
+    fn reader(&self) -> Arc<dyn StateReader> {
+        Arc::new(Self::reader(self))
+    }
+
+    fn make_durable(&self) -> io::Result<Option<Applied>> {
+        self.flush().map_err(io::Error::other)?;
+        self.durable_applied().map_err(io::Error::other)
+    }
+
+    fn checkpoint(&self, dir: &Path) -> io::Result<()> {
+        Self::checkpoint(self, dir).map(|_| ()).map_err(io::Error::other)
+    }
+}
+
+impl StateReader for RocksReader {
+    fn state_hash(&self) -> Result<(Option<Applied>, u64), duolog_state::StateError> {
+        self.snapshot().state_hash()
     }
 }

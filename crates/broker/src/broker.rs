@@ -5,38 +5,33 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use duolog_coordinator::groups::{
-    GroupConfig, HeartbeatRequest, JoinReply, JoinRequest, LeaveRequest, SyncReply, SyncRequest,
-};
+use duolog_coordinator::groups::{HeartbeatRequest, JoinReply, JoinRequest, LeaveRequest, SyncReply, SyncRequest};
 use duolog_record::group::GroupId;
-use duolog_replication::{Cluster, ClusterOptions, ProposeError, StartError};
+use duolog_replication::{Cluster, ProposeError};
 use duolog_state::Response;
 use duolog_state::command::Command;
-use duolog_state_store::StoreBudget;
 use duolog_types::GroupConfig as ConsumerGroupConfig;
 use duolog_types::{BrokerGroupId, Durability, FlushWish, LeaderEpoch, NodeId, Offset, TopicId};
 use parking_lot::RwLock;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::access::{FirstUser, create_first_user};
+use crate::access::FirstUser;
 use crate::api::{
     BrokerApi, BrokerConfigValue, ClusterView, ConfigEdit, CreatedTopic, Elected, Election, EpochCheck, EpochEnd,
     Fetch, Fetched, FoundOffset, GroupDescription, GroupListing, GroupOffset, ItemResult, JoinRefusal, LogDirView,
     NewPartitions, NewTopic, NodeView, OffsetCommits, OffsetQuery, ProducePartition, Produced, ProducerIdentity,
     ProducerView, QuorumView, TopicRef, TopicView,
 };
-use crate::backend::{RocksFactory, StateSink};
 use crate::catalog::{Catalog, Located};
 use crate::error::BrokerError;
 use crate::groups::{self, Coordinator};
-use crate::hook::Hook;
 use crate::message_api::Consumer;
 use crate::producer_ids::ProducerIds;
 use crate::runtime::GroupRuntime;
 use crate::{
-    consumers, fetch, group_configs, hidden, inspect, leaders, new_partitions, offsets, pop, produce, producer_expiry,
-    producer_ids, reconcile, records, retention, sequencer_task, topics, views,
+    consumers, fetch, group_configs, inspect, leaders, new_partitions, offsets, produce, producer_ids, records, topics,
+    views,
 };
 
 /// Between two looks at which nodes answer.
@@ -96,45 +91,14 @@ struct Inner {
 }
 
 impl Broker {
-    /// Starts the node's part in the cluster, and everything that serves clients, on the current runtime. Blocks while
-    /// logs are recovered; must not be called on an async worker.
-    ///
-    /// # Errors
-    /// See [`StartError`].
-    pub fn start(
+    pub(crate) fn of(
         settings: Settings,
-        options: ClusterOptions,
-        handle: &tokio::runtime::Handle,
-    ) -> Result<Self, StartError> {
-        let (own_id, data_dir) = (options.node_id, options.data_dir.clone());
-        let mut runtimes = BTreeMap::new();
-        let mut queues = Vec::new();
-        for id in (0..options.broker_groups).map(BrokerGroupId) {
-            let (runtime, queue, submitted) = GroupRuntime::new(id, own_id);
-            queues.push((runtime.clone(), queue, submitted));
-            runtimes.insert(id, runtime);
-        }
-        let sinks = runtimes.clone();
-        let factory = RocksFactory {
-            budget: StoreBudget::new(settings.write_buffer_bytes, settings.block_cache_bytes),
-            sink: Arc::new(move |id| sinks.get(&id).expect("a runtime per group").clone() as Arc<dyn StateSink>),
-        };
-        let taps = runtimes.clone();
-        let cluster = Cluster::start(options, Arc::new(factory), |id| {
-            Arc::new(Hook(taps.get(&id).expect("a runtime per group").clone()))
-        })?;
-        for (id, runtime) in &runtimes {
-            runtime.attach(cluster.group(*id).expect("a replica per group").clone());
-        }
-        let group_config = GroupConfig {
-            initial_rebalance_delay_ms: settings.group_initial_rebalance_delay_ms,
-            ..GroupConfig::default()
-        };
-        let coordinators = runtimes
-            .iter()
-            .map(|(id, runtime)| (*id, Coordinator::start(runtime.clone(), group_config.clone(), handle)))
-            .collect();
-        let broker = Self(Arc::new(Inner {
+        (own_id, data_dir): (NodeId, PathBuf),
+        cluster: Cluster,
+        runtimes: BTreeMap<BrokerGroupId, Arc<GroupRuntime>>,
+        coordinators: BTreeMap<BrokerGroupId, Arc<Coordinator>>,
+    ) -> Self {
+        Self(Arc::new(Inner {
             settings,
             own_id,
             data_dir,
@@ -145,41 +109,7 @@ impl Broker {
             catalog_version: watch::channel(0).0,
             producer_ids: ProducerIds::default(),
             silent: RwLock::new(BTreeSet::new()),
-        }));
-        for (runtime, queue, submitted) in queues {
-            handle.spawn(sequencer_task::run(runtime.clone(), queue));
-            handle.spawn(pop::propose(runtime.clone(), submitted));
-            handle.spawn(pop::publish(broker.clone(), runtime.clone()));
-            handle.spawn(sequencer_task::release(runtime.clone()));
-            handle.spawn(watch_failure(broker.clone(), runtime.clone()));
-            broker.spawn_expiry(&runtime, handle);
-            handle.spawn(hidden::deliver(broker.clone(), runtime.clone()));
-            handle.spawn(hidden::forget(runtime.clone()));
-            handle.spawn(reconcile::reconcile(broker.clone(), runtime));
-        }
-        handle.spawn(reconcile::follow_catalog(broker.clone()));
-        handle.spawn(reconcile::initialize_catalog(broker.clone()));
-        handle.spawn(watch_liveness(broker.clone()));
-        if let Some(first) = broker.settings().first_user.clone() {
-            handle.spawn(create_first_user(broker.clone(), first));
-        }
-        Ok(broker)
-    }
-
-    /// Everything that goes by age: records, idle producers, committed offsets.
-    fn spawn_expiry(&self, runtime: &Arc<GroupRuntime>, handle: &tokio::runtime::Handle) {
-        let settings = self.settings();
-        let every = |interval_ms: u64| Duration::from_millis(interval_ms.max(1));
-        let age = |age_ms: u64| i64::try_from(age_ms).unwrap_or(i64::MAX);
-        let interval = every(settings.retention_check_interval_ms);
-        handle.spawn(retention::run(self.clone(), runtime.clone(), interval));
-        let interval = every(settings.producer_id_expiration_check_interval_ms);
-        let expiration_ms = age(settings.producer_id_expiration_ms);
-        handle.spawn(producer_expiry::run(self.clone(), runtime.clone(), interval, expiration_ms));
-        let interval = every(settings.offsets_retention_check_interval_ms);
-        let retention_ms = age(settings.offsets_retention_ms);
-        let coordinator = self.0.coordinators[&runtime.id()].clone();
-        handle.spawn(groups::expire(self.clone(), coordinator, interval, retention_ms));
+        }))
     }
 
     /// Set when the node must stop.
@@ -350,7 +280,7 @@ impl Broker {
 }
 
 /// A replica that cannot go on ends the node.
-async fn watch_failure(broker: Broker, runtime: Arc<GroupRuntime>) {
+pub(crate) async fn watch_failure(broker: Broker, runtime: Arc<GroupRuntime>) {
     let mut failed = runtime.subscribe_failed();
     if let Ok(reason) = failed.wait_for(Option::is_some).await {
         broker.cluster_handle().fail(reason.clone().unwrap_or_default());
@@ -358,7 +288,7 @@ async fn watch_failure(broker: Broker, runtime: Arc<GroupRuntime>) {
 }
 
 /// Asks the other nodes, so that metadata does not send clients to one that is gone.
-async fn watch_liveness(broker: Broker) {
+pub(crate) async fn watch_liveness(broker: Broker) {
     let mut tick = tokio::time::interval(LIVENESS_INTERVAL);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {

@@ -36,12 +36,14 @@ mod retention;
 mod runtime;
 mod sequencer_task;
 mod sql;
+mod start;
 mod stored;
 mod topics;
 mod views;
 mod wakeups;
 
 pub use access::{AccessApi, FirstUser, UserEdit, UserError};
+pub use backend::{StateReader, StateStore, StoredTables};
 pub use broker::{Broker, Settings};
 pub use durability::{LedExposure, TopicDurability};
 pub use error::BrokerError;

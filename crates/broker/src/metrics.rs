@@ -45,8 +45,7 @@ impl Broker {
     pub fn state_hashes(&self) -> Result<Vec<(BrokerGroupId, u64, u64)>, String> {
         let mut hashes = Vec::new();
         for runtime in self.runtimes() {
-            let reader = runtime.rocks();
-            let (applied, hash) = reader.snapshot().state_hash().map_err(|error| error.to_string())?;
+            let (applied, hash) = runtime.tables().state_hash().map_err(|error| error.to_string())?;
             hashes.push((runtime.id(), applied.map_or(0, |applied| applied.index.0), hash));
         }
         Ok(hashes)

@@ -6,14 +6,13 @@ use std::time::Instant;
 
 use duolog_replication::{BrokerGroup, Leadership};
 use duolog_state::run::RunJudge;
-use duolog_state::{StateEvent, TableReader, reader};
-use duolog_state_store::RocksReader;
+use duolog_state::{StateEvent, reader};
 use duolog_types::{BrokerGroupId, LogIndex, NodeId, Offset, Term, TopicPartition};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::api::{ItemResult, Produced};
-use crate::backend::StateSink;
+use crate::backend::{StateReader, StateSink};
 use crate::error::BrokerError;
 use crate::hidden::HiddenTimes;
 use crate::leader_log::LeaderLog;
@@ -43,7 +42,7 @@ pub(crate) struct GroupRuntime {
     id: BrokerGroupId,
     node_id: NodeId,
     started: Instant,
-    tables: RwLock<Option<RocksReader>>,
+    tables: RwLock<Option<Arc<dyn StateReader>>>,
     group: OnceLock<Arc<BrokerGroup>>,
     leader: Mutex<Option<LeaderLog<Waiter>>>,
     wakeups: Wakeups,
@@ -116,12 +115,7 @@ impl GroupRuntime {
     }
 
     /// The applied state.
-    pub(crate) fn tables(&self) -> Arc<dyn TableReader> {
-        Arc::new(self.rocks())
-    }
-
-    /// The applied state, with snapshots.
-    pub(crate) fn rocks(&self) -> RocksReader {
+    pub(crate) fn tables(&self) -> Arc<dyn StateReader> {
         self.tables.read().clone().expect("opened before requests come in")
     }
 
@@ -295,7 +289,7 @@ pub(crate) fn storage(error: impl std::fmt::Display) -> BrokerError {
 }
 
 impl StateSink for GroupRuntime {
-    fn opened(&self, tables: RocksReader) {
+    fn opened(&self, tables: Arc<dyn StateReader>) {
         *self.tables.write() = Some(tables);
         Self::bump(&self.catalog_changed);
         Self::bump(&self.topics_changed);

@@ -10,6 +10,7 @@ use crate::error::LogError;
 use crate::format::Extent;
 use crate::index_file;
 use crate::shared::{FlushCallback, FlushState, InFlight, SealedSegment, Shared, Urgency, answer, lesser};
+use crate::steps::Step;
 
 /// One flush: what was written when it began, and who waits for it.
 struct Flush {
@@ -30,6 +31,35 @@ pub(crate) fn run(shared: &Shared) {
             return;
         }
         finish(shared, flush);
+    }
+}
+
+/// A flush whose files are synced; it counts when it is finished.
+pub(crate) struct Synced(Flush, Result<(), LogError>);
+
+/// Takes a flush that is due and syncs its files; else when to look again.
+pub(crate) fn step(shared: &Shared) -> Result<Synced, Step> {
+    let flush = {
+        let mut state = shared.flush.lock();
+        match due(shared, &state) {
+            _ if state.stopped => return Err(Step::Ended),
+            Some(Urgency::Now) if state.in_flight == InFlight::Idle => begin(&mut state),
+            Some(Urgency::Until(deadline)) => return Err(Step::Wait(Some(deadline))),
+            Some(Urgency::Now) | None => return Err(Step::Wait(None)),
+        }
+    };
+    let result = sync(shared, &flush);
+    Ok(Synced(flush, result))
+}
+
+/// Tells everybody how the flush ended.
+pub(crate) fn finish_step(shared: &Shared, Synced(flush, result): Synced) {
+    match result {
+        Ok(()) => finish(shared, flush),
+        Err(error) => {
+            answer(flush.callbacks, &Err(error.clone()));
+            shared.fail(&error);
+        }
     }
 }
 
@@ -83,6 +113,13 @@ fn sync(shared: &Shared, flush: &Flush) -> Result<(), LogError> {
     if flush.sealed.is_empty() && !flush.dir_changed {
         return sync_file(&*flush.active, &flush.active_path);
     }
+    if shared.options.driver.is_stepped() {
+        for sealed in &flush.sealed {
+            sync_file(&*sealed.file, &sealed.segment.path)?;
+        }
+        sync_file(&*flush.active, &flush.active_path)?;
+        return shared.disk.sync_dir(&shared.dir).map_err(|e| LogError::io("flush", &shared.dir, e));
+    }
     std::thread::scope(|scope| {
         let mut others: Vec<_> = flush
             .sealed
@@ -120,6 +157,7 @@ fn finish(shared: &Shared, flush: Flush) {
     // The writer looks at the flush state under `front`: taking it here means that it sees the change or is waiting.
     drop(shared.front.lock());
     shared.work.notify_all();
+    shared.wake();
     write_sidecars(shared, &flush.sealed);
 }
 

@@ -28,6 +28,7 @@ mod scan;
 mod segment;
 mod shared;
 mod staged;
+mod steps;
 mod table;
 mod tail;
 mod writer;
@@ -37,5 +38,6 @@ pub use disk::{Disk, DiskFile, DiskHook, DiskUsage, HookedDisk, RealDisk, SimDis
 pub use entry::{BODY_BYTES_MAX, LogEntry, LogId, VOTE_BYTES_MAX};
 pub use error::LogError;
 pub use log::CommitLog;
-pub use options::{LogObserver, LogOptions, Recovered, SegmentInfo, SegmentRole, TornTail};
+pub use options::{LogDriver, LogObserver, LogOptions, Recovered, SegmentInfo, SegmentRole, TornTail};
 pub use shared::FlushCallback;
+pub use steps::{LogSteps, Step};

@@ -1,8 +1,8 @@
 //! The commit log's handle: appending, the vote, truncation and the purge mark. Reading is in `read.rs`.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::mpsc;
+use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -14,11 +14,12 @@ use crate::disk::Disk;
 use crate::entry::{BODY_BYTES_MAX, LogEntry, LogId, VOTE_BYTES_MAX};
 use crate::error::LogError;
 use crate::format::record_bytes;
-use crate::options::{LogObserver, LogOptions, Recovered};
+use crate::options::{LogDriver, LogObserver, LogOptions, Recovered};
 use crate::recovery;
 use crate::shared::{
     Command, FlushCallback, FlushState, Front, InFlight, Phase, Queued, Shared, Space, Urgency, answer,
 };
+use crate::steps::LogSteps;
 use crate::tail::Tail;
 use crate::{flusher, writer};
 
@@ -32,6 +33,8 @@ pub struct CommitLog {
 struct Handle {
     shared: Arc<Shared>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Where there are no threads.
+    steps: Option<LogSteps>,
 }
 
 impl CommitLog {
@@ -88,6 +91,7 @@ impl CommitLog {
             flush: Mutex::new(flush),
             due: Condvar::new(),
             flush_done: Condvar::new(),
+            on_change: OnceLock::new(),
         });
         let writer = writer::Writer::new(
             shared.clone(),
@@ -97,7 +101,13 @@ impl CommitLog {
             recovered.last,
             opened.flushed.position,
         );
-        let handle = Handle { shared: shared.clone(), threads: Mutex::new(Vec::new()) };
+        let mut handle = Handle { shared: shared.clone(), threads: Mutex::new(Vec::new()), steps: None };
+        if let LogDriver::Steps(start) = &shared.options.driver {
+            let steps = LogSteps::new(shared.clone(), writer);
+            start(steps.clone());
+            handle.steps = Some(steps);
+            return Ok((Self { handle: Arc::new(handle) }, recovered));
+        }
         let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
             thread::Builder::new()
                 .name(name.to_owned())
@@ -139,6 +149,9 @@ impl CommitLog {
             if front.queue.is_empty() || front.queue_bytes + bytes <= shared.options.queue_bytes_max {
                 break;
             }
+            if shared.options.driver.is_stepped() {
+                break;
+            }
             shared.room.wait(&mut front);
         }
         if front.space != Space::Enough && !entries.is_empty() {
@@ -163,6 +176,8 @@ impl CommitLog {
         front.queue_bytes += bytes;
         front.queue.push_back(Queued { command: Command::Append { entries, ticket }, bytes, urgency, on_flushed });
         shared.work.notify_all();
+        drop(front);
+        shared.wake();
         Ok(())
     }
 
@@ -221,6 +236,8 @@ impl CommitLog {
         front.queue_bytes += bytes;
         front.queue.push_back(Queued { command: Command::Truncate { from, kept }, bytes, urgency, on_flushed: None });
         shared.work.notify_all();
+        drop(front);
+        shared.wake();
         Ok(())
     }
 
@@ -251,7 +268,7 @@ impl CommitLog {
     /// # Errors
     /// What killed the log.
     pub fn flush_and_wait(&self) -> Result<(), LogError> {
-        wait_for(|callback| self.flush(callback))
+        self.wait_for(|callback| self.flush(callback))
     }
 
     /// Queues a command; a dead log answers the callback instead.
@@ -272,6 +289,8 @@ impl CommitLog {
         front.queue_bytes += bytes;
         front.queue.push_back(Queued { command, bytes, urgency, on_flushed });
         shared.work.notify_all();
+        drop(front);
+        shared.wake();
     }
 
     /// Last entry in the page cache: a crash of the process keeps it. The purge mark where nothing is above it.
@@ -295,7 +314,7 @@ impl CommitLog {
         let shared = self.shared();
         let closed = {
             let queue = |command| {
-                wait_for(|on_flushed| {
+                self.wait_for(|on_flushed| {
                     let mut front = shared.front.lock();
                     if let Phase::Stopped(error) = &front.phase {
                         let error = error.clone();
@@ -306,6 +325,8 @@ impl CommitLog {
                     let on_flushed = Some(on_flushed);
                     front.queue.push_back(Queued { command, bytes: 0, urgency: Urgency::Now, on_flushed });
                     shared.work.notify_all();
+                    drop(front);
+                    shared.wake();
                 })
             };
             queue(Command::Barrier).and_then(|()| queue(Command::Close))
@@ -314,16 +335,22 @@ impl CommitLog {
         self.handle.join();
         closed
     }
-}
 
-/// Runs `start` with a callback and waits for it.
-fn wait_for(start: impl FnOnce(FlushCallback)) -> Result<(), LogError> {
-    let (sender, receiver) = mpsc::sync_channel(1);
-    start(Box::new(move |result| {
-        // The receiver waits below.
-        let _ = sender.send(result);
-    }));
-    receiver.recv().unwrap_or(Err(LogError::Closed))
+    /// Runs `start` with a callback and waits for it.
+    fn wait_for(&self, start: impl FnOnce(FlushCallback)) -> Result<(), LogError> {
+        let (sender, receiver) = mpsc::sync_channel(1);
+        start(Box::new(move |result| {
+            // The receiver waits below.
+            let _ = sender.send(result);
+        }));
+        match &self.handle.steps {
+            Some(steps) => {
+                steps.run_dry();
+                receiver.try_recv().unwrap_or(Err(LogError::Closed))
+            }
+            None => receiver.recv().unwrap_or(Err(LogError::Closed)),
+        }
+    }
 }
 
 impl Handle {

@@ -1,12 +1,15 @@
 //! Settings of a log, what it reports, and who listens.
 
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use duolog_types::{LogIndex, Term};
 
 use crate::entry::LogId;
 use crate::error::LogError;
+use crate::steps::LogSteps;
 
 /// Settings of one commit log.
 #[derive(Debug, Clone)]
@@ -31,6 +34,31 @@ pub struct LogOptions {
     pub queue_bytes_max: u64,
     /// Space is allocated ahead in steps of this. Default 64 MiB.
     pub allocation_step_bytes: u64,
+    /// Who runs the writer and the flusher. Default: threads.
+    pub driver: LogDriver,
+}
+
+/// Who runs the writer and the flusher of a log.
+#[derive(Clone, Default)]
+pub enum LogDriver {
+    /// A thread each.
+    #[default]
+    Threads,
+    /// Whoever is given the steps when the log is opened: a simulation, in which no thread may run by itself. An append never waits
+    /// for room then.
+    Steps(Arc<dyn Fn(LogSteps) + Send + Sync>),
+}
+
+impl LogDriver {
+    pub(crate) fn is_stepped(&self) -> bool {
+        matches!(self, Self::Steps(_))
+    }
+}
+
+impl fmt::Debug for LogDriver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.is_stepped() { "Steps" } else { "Threads" })
+    }
 }
 
 impl Default for LogOptions {
@@ -45,6 +73,7 @@ impl Default for LogOptions {
             idle_mark_after_ms: 10,
             queue_bytes_max: 32 << 20,
             allocation_step_bytes: 64 << 20,
+            driver: LogDriver::Threads,
         }
     }
 }

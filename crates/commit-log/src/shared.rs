@@ -11,7 +11,7 @@
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -49,6 +49,8 @@ pub(crate) struct Shared {
     pub(crate) due: Condvar,
     /// The writer waits here while too much is unflushed.
     pub(crate) flush_done: Condvar,
+    /// Called with every change that a thread would wait for, where there are no threads.
+    pub(crate) on_change: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
 /// The log as its callers see it: ahead of the file.
@@ -196,6 +198,12 @@ impl FlushState {
 }
 
 impl Shared {
+    pub(crate) fn wake(&self) {
+        if let Some(wake) = self.on_change.get() {
+            wake();
+        }
+    }
+
     /// Ends the log: both threads stop, every waiter hears of `error`. Only the first call has an effect.
     pub(crate) fn stop(&self, error: &LogError) -> bool {
         let queued = {
@@ -215,6 +223,7 @@ impl Shared {
         self.room.notify_all();
         self.due.notify_all();
         self.flush_done.notify_all();
+        self.wake();
         answer(waiting, &Err(error.clone()));
         answer(queued.into_iter().filter_map(|queued| queued.on_flushed), &Err(error.clone()));
         true

@@ -13,9 +13,11 @@ use crate::format::{Extent, Position, RecordHeader, RecordKind, SegmentHeader, r
 use crate::index_file::Row;
 use crate::segment::{Segment, segment_path};
 use crate::shared::{
-    Command, FlushCallback, InFlight, Phase, Queued, SealedSegment, Shared, Space, Urgency, answer, lesser,
+    Command, FlushCallback, FlushState, Front, InFlight, Phase, Queued, SealedSegment, Shared, Space, Urgency, answer,
+    lesser,
 };
 use crate::staged::{RecordChain, TableChange, slices};
+use crate::steps::Step;
 
 /// One write takes at most this much, or one command.
 const WRITE_BYTES_MAX: u64 = 8 << 20;
@@ -92,59 +94,80 @@ impl Writer {
 
     pub(crate) fn run(mut self) {
         loop {
-            let outcome = match self.next() {
-                Next::Write(commands) => self.write(commands),
-                Next::Mark => self.mark().map(|()| Then::GoOn),
-                Next::Allocate => self.allocate_ahead(0).map(|()| Then::GoOn),
-                Next::Stop => return,
-            };
-            match outcome {
-                Ok(Then::GoOn) => {}
-                Ok(Then::Stop) => return,
-                Err(error) => {
-                    self.shared.fail(&error);
-                    answer(std::mem::take(&mut self.staged.callbacks), &Err(self.shared.failure()));
-                    return;
-                }
+            let next = self.next();
+            if matches!(self.carry_out(next), Then::Stop) {
+                return;
             }
         }
+    }
+
+    /// Does one thing, if there is one, without waiting.
+    pub(crate) fn step(&mut self) -> Step {
+        if self.is_held_up() {
+            return Step::Wait(None);
+        }
+        let next = self.look(&mut self.shared.front.lock());
+        match next.map(|next| self.carry_out(next)) {
+            Ok(Then::GoOn) => Step::Done,
+            Ok(Then::Stop) => Step::Ended,
+            Err(due) => Step::Wait(due),
+        }
+    }
+
+    fn carry_out(&mut self, next: Next) -> Then {
+        let outcome = match next {
+            Next::Write(commands) => self.write(commands),
+            Next::Mark => self.mark().map(|()| Then::GoOn),
+            Next::Allocate => self.allocate_ahead(0).map(|()| Then::GoOn),
+            Next::Stop => Ok(Then::Stop),
+        };
+        outcome.unwrap_or_else(|error| {
+            self.shared.fail(&error);
+            answer(std::mem::take(&mut self.staged.callbacks), &Err(self.shared.failure()));
+            Then::Stop
+        })
     }
 
     fn next(&self) -> Next {
         let shared = &*self.shared;
         let mut front = shared.front.lock();
         loop {
-            if matches!(front.phase, Phase::Stopped(_)) {
-                return Next::Stop;
-            }
-            if !front.queue.is_empty() {
-                let mut commands = Vec::new();
-                let mut bytes = 0;
-                while let Some(queued) = front.queue.front() {
-                    if !commands.is_empty() && bytes + queued.bytes > WRITE_BYTES_MAX {
-                        break;
-                    }
-                    bytes += queued.bytes;
-                    commands.extend(front.queue.pop_front());
-                }
-                front.queue_bytes -= bytes;
-                shared.room.notify_all();
-                return Next::Write(commands);
-            }
-            if front.space == Space::Wanted {
-                front.space = Space::Full;
-                return Next::Allocate;
-            }
-            if self.mark_wanted() {
-                let due = self.busy_at + Duration::from_millis(shared.options.idle_mark_after_ms);
-                if due <= Instant::now() {
-                    return Next::Mark;
-                }
-                shared.work.wait_until(&mut front, due);
-            } else {
-                shared.work.wait(&mut front);
+            match self.look(&mut front) {
+                Ok(next) => return next,
+                Err(Some(due)) => drop(shared.work.wait_until(&mut front, due)),
+                Err(None) => shared.work.wait(&mut front),
             }
         }
+    }
+
+    /// What is to be done now; else when to look again, if not only after a change.
+    fn look(&self, front: &mut Front) -> Result<Next, Option<Instant>> {
+        if matches!(front.phase, Phase::Stopped(_)) {
+            return Ok(Next::Stop);
+        }
+        if !front.queue.is_empty() {
+            let mut commands = Vec::new();
+            let mut bytes = 0;
+            while let Some(queued) = front.queue.front() {
+                if !commands.is_empty() && bytes + queued.bytes > WRITE_BYTES_MAX {
+                    break;
+                }
+                bytes += queued.bytes;
+                commands.extend(front.queue.pop_front());
+            }
+            front.queue_bytes -= bytes;
+            self.shared.room.notify_all();
+            return Ok(Next::Write(commands));
+        }
+        if front.space == Space::Wanted {
+            front.space = Space::Full;
+            return Ok(Next::Allocate);
+        }
+        if !self.mark_wanted() {
+            return Err(None);
+        }
+        let due = self.busy_at + Duration::from_millis(self.shared.options.idle_mark_after_ms);
+        if due <= Instant::now() { Ok(Next::Mark) } else { Err(Some(due)) }
     }
 
     /// Whether everything is flushed and no record says so.
@@ -189,16 +212,23 @@ impl Writer {
     /// Bounds what is written and not flushed. Gives the flushed position.
     fn wait_for_flusher(&self) -> Extent {
         let mut flush = self.shared.flush.lock();
-        loop {
-            let in_flight = match flush.in_flight {
-                InFlight::Flushing { bytes, .. } => bytes,
-                InFlight::Idle => 0,
-            };
-            if flush.stopped || flush.unflushed_bytes + in_flight <= self.shared.options.unflushed_bytes_max {
-                return flush.flushed;
-            }
+        while self.holds_up(&flush) {
             self.shared.flush_done.wait(&mut flush);
         }
+        flush.flushed
+    }
+
+    /// Whether too much is written and not flushed.
+    fn holds_up(&self, flush: &FlushState) -> bool {
+        let in_flight = match flush.in_flight {
+            InFlight::Flushing { bytes, .. } => bytes,
+            InFlight::Idle => 0,
+        };
+        !flush.stopped && flush.unflushed_bytes + in_flight > self.shared.options.unflushed_bytes_max
+    }
+
+    fn is_held_up(&self) -> bool {
+        self.holds_up(&self.shared.flush.lock())
     }
 
     fn stage_command(&mut self, command: Command, flushed: Extent) -> Result<(), LogError> {
@@ -341,6 +371,7 @@ impl Writer {
             if let Some(urgency) = staged.urgency {
                 flush.urgency = Some(urgency.earliest(flush.urgency));
                 self.shared.due.notify_one();
+                self.shared.wake();
             }
             if flush.stopped {
                 staged.callbacks

@@ -137,7 +137,7 @@ pub(crate) async fn call_within(
     deadline: Instant,
 ) -> Result<AdminReply, String> {
     let address = format!("{host}:{grpc_port}");
-    let mut client = network::connect(host, grpc_port)?;
+    let mut client = network::connect(host, grpc_port, None)?;
     let json = serde_json::to_string(request).map_err(|error| error.to_string())?;
     let mut message = Request::new(proto::AdminRequest { json });
     message.set_timeout(deadline.saturating_duration_since(Instant::now()));

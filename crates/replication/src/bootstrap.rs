@@ -50,7 +50,7 @@ async fn probe(shared: &Shared, node: &NodeAddress) -> Result<proto::ProbeReply,
         grpc_port: u32::from(own.grpc_port),
         kafka_port: u32::from(own.kafka_port),
     };
-    let mut client = network::connect(&node.host, node.grpc_port)?;
+    let mut client = network::connect(&node.host, node.grpc_port, shared.hooks.net.clone())?;
     let mut request = Request::new(proto::ProbeRequest { announced: Some(announced) });
     request.set_timeout(PROBE_TIMEOUT);
     let reply = client
@@ -156,7 +156,7 @@ async fn initialize(
 }
 
 async fn adopt(shared: &Shared, node: &NodeAddress, cluster_id: &str) -> Result<(), String> {
-    let mut client = network::connect(&node.host, node.grpc_port)?;
+    let mut client = network::connect(&node.host, node.grpc_port, shared.hooks.net.clone())?;
     let message =
         proto::AdoptRequest { cluster_id: cluster_id.to_owned(), cluster_name: shared.identity.get().cluster_name };
     let mut request = Request::new(message);

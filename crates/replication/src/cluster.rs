@@ -14,7 +14,6 @@ use duolog_types::{BrokerGroupId, FlushWish, LogIndex, NodeId, Term};
 use parking_lot::Mutex;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
-use tonic::transport::server::TcpIncoming;
 
 use crate::disk_space::{self, DiskSpace, DiskState};
 use crate::group::{BrokerGroup, GroupOptions, ProposeError};
@@ -28,7 +27,7 @@ use crate::state_machine::StateFactory;
 use crate::testing::Hooks;
 use crate::type_config::{CommandResponse, Member, RaftLogId};
 use crate::wire::{self, proto};
-use crate::{balance, bootstrap, guarding};
+use crate::{balance, bootstrap, guarding, net};
 
 /// Raft's times, in milliseconds. Fixed when a node starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -184,6 +183,28 @@ impl Cluster {
         tap: impl Fn(BrokerGroupId) -> Arc<dyn EntryTap>,
         hooks: Hooks,
     ) -> Result<Self, StartError> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("raft")
+            .enable_all()
+            .build()
+            .map_err(context("starting the Raft runtime"))?;
+        let cluster = runtime.block_on(Self::join_here(options, factory, tap, hooks))?;
+        *cluster.runtime.lock() = Some(runtime);
+        Ok(cluster)
+    }
+
+    /// As [`Cluster::start`], on the runtime of the caller: for a simulation, in which nothing may run beside.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    #[doc(hidden)]
+    pub async fn join_here(
+        options: ClusterOptions,
+        factory: Arc<dyn StateFactory>,
+        tap: impl Fn(BrokerGroupId) -> Arc<dyn EntryTap>,
+        hooks: Hooks,
+    ) -> Result<Self, StartError> {
         if !options.nodes.iter().any(|node| node.id == options.node_id) {
             return Err(StartError::NotListed(options.node_id));
         }
@@ -193,43 +214,7 @@ impl Cluster {
         let guard =
             Guard::open(&options.data_dir, &options.boot_id_path, &ids).map_err(context("the power-loss guard"))?;
         let guard = Arc::new(guard);
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .thread_name("raft")
-            .enable_all()
-            .build()
-            .map_err(context("starting the Raft runtime"))?;
-        // Recovery waits for disks, so the groups recover side by side.
-        let mut opening = Vec::new();
-        for id in ids {
-            let dir = options.data_dir.join("groups").join(id.to_string());
-            std::fs::create_dir_all(&dir).map_err(context(format!("creating {}", dir.display())))?;
-            let group_options = GroupOptions {
-                id,
-                node_id: options.node_id,
-                disk: options.disk.clone(),
-                log: options.log.clone(),
-                times: options.times,
-                cluster_name: options.cluster_name.clone(),
-                tap: tap(id),
-                factory: factory.clone(),
-                identity: identity.clone(),
-                guard: guard.clone(),
-                hooks: hooks.clone(),
-            };
-            let opened = runtime.spawn(async move {
-                let group = BrokerGroup::open(&dir, group_options).await;
-                group.map_err(context(format!("broker group {id} in {}", dir.display())))
-            });
-            opening.push((id, opened));
-        }
-        let mut groups = BTreeMap::new();
-        for (id, opened) in opening {
-            let group = runtime.block_on(opened).map_err(|panic| context("recovery")(io::Error::other(panic)))??;
-            // A guarded node stands for no election; see `guarding`.
-            group.raft.runtime_config().elect(!guard.is_guarded(id));
-            groups.insert(id, group);
-        }
+        let groups = recover(&options, &ids, (identity.clone(), guard.clone()), factory, tap, &hooks).await?;
         let watcher = disk_space::Watcher {
             disk: options.disk.clone(),
             data_dir: options.data_dir.clone(),
@@ -237,7 +222,7 @@ impl Cluster {
         };
         let space = watcher.look(DiskState::Writable).map_err(context("looking at the disk's free space"))?;
         let (space_tx, disk_space) = watch::channel(space);
-        runtime.spawn(watcher.run(space_tx));
+        tokio::spawn(watcher.run(space_tx));
         let had_data = groups.values().any(|group| group.log().vote().is_some() || group.log().last().is_some());
         let shared = Arc::new(Shared {
             identity,
@@ -256,15 +241,15 @@ impl Cluster {
         });
         // The cores run before anybody can call them.
         for group in shared.groups.values() {
-            runtime.block_on(async { group.raft.run() });
-            runtime.spawn(watch_failure(shared.clone(), group.clone()));
-            runtime.spawn(watch_core(shared.clone(), group.clone()));
+            group.raft.run();
+            tokio::spawn(watch_failure(shared.clone(), group.clone()));
+            tokio::spawn(watch_core(shared.clone(), group.clone()));
         }
-        runtime.block_on(listen(shared.clone()))?;
-        runtime.spawn(bootstrap::run(shared.clone()));
-        runtime.spawn(guarding::run(shared.clone()));
-        runtime.spawn(balance::run(shared.clone()));
-        Ok(Self { shared, runtime: Mutex::new(Some(runtime)), _lock: lock })
+        listen(shared.clone()).await?;
+        tokio::spawn(bootstrap::run(shared.clone()));
+        tokio::spawn(guarding::run(shared.clone()));
+        tokio::spawn(balance::run(shared.clone()));
+        Ok(Self { shared, runtime: Mutex::new(None), _lock: lock })
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
@@ -377,16 +362,58 @@ impl Drop for Cluster {
     }
 }
 
+/// Opens every broker group. Recovery waits for disks, so they recover side by side.
+async fn recover(
+    options: &ClusterOptions,
+    ids: &[BrokerGroupId],
+    (identity, guard): (Arc<Identity>, Arc<Guard>),
+    factory: Arc<dyn StateFactory>,
+    tap: impl Fn(BrokerGroupId) -> Arc<dyn EntryTap>,
+    hooks: &Hooks,
+) -> Result<BTreeMap<BrokerGroupId, Arc<BrokerGroup>>, StartError> {
+    let mut opening = Vec::new();
+    for id in ids.iter().copied() {
+        let dir = options.data_dir.join("groups").join(id.to_string());
+        std::fs::create_dir_all(&dir).map_err(context(format!("creating {}", dir.display())))?;
+        let group_options = GroupOptions {
+            id,
+            node_id: options.node_id,
+            disk: options.disk.clone(),
+            log: options.log.clone(),
+            times: options.times,
+            cluster_name: options.cluster_name.clone(),
+            tap: tap(id),
+            factory: factory.clone(),
+            identity: identity.clone(),
+            guard: guard.clone(),
+            hooks: hooks.clone(),
+        };
+        let opened = tokio::spawn(async move {
+            let group = BrokerGroup::open(&dir, group_options).await;
+            group.map_err(context(format!("broker group {id} in {}", dir.display())))
+        });
+        opening.push((id, opened));
+    }
+    let mut groups = BTreeMap::new();
+    for (id, opened) in opening {
+        let group = opened.await.map_err(|panic| context("recovery")(io::Error::other(panic)))??;
+        // A guarded node stands for no election; see `guarding`.
+        group.raft.runtime_config().elect(!guard.is_guarded(id));
+        groups.insert(id, group);
+    }
+    Ok(groups)
+}
+
 async fn listen(shared: Arc<Shared>) -> Result<(), StartError> {
     let address = shared.options.grpc_listen;
-    let listener =
-        tokio::net::TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })?;
+    let incoming = match &shared.hooks.net {
+        Some(net) => net.listen(address).await,
+        None => net::listen_tcp(address).await,
+    };
+    let incoming = incoming.map_err(|source| StartError::Listen { address, source })?;
     let service = proto::cluster_server::ClusterServer::new(ClusterService(shared))
         .max_decoding_message_size(wire::MESSAGE_BYTES_MAX)
         .max_encoding_message_size(wire::MESSAGE_BYTES_MAX);
-    // The builder's own setting is not used for a listener that is handed in. With Nagle's algorithm a follower's answers
-    // wait for the leader's delayed acknowledgement: 40 ms.
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let server = tonic::transport::Server::builder()
         .initial_stream_window_size(8 << 20)
         .initial_connection_window_size(8 << 20)

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt, TryFutureExt};
+use hyper_util::rt::TokioIo;
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2, stream_append_sequential};
 use openraft::raft::{
@@ -21,7 +22,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Request, Status};
 
 use duolog_types::NodeId;
@@ -29,6 +30,7 @@ use duolog_types::NodeId;
 use crate::identity::Identity;
 use crate::lease::Lease;
 use crate::marks::ReceivedMarks;
+use crate::net::Net;
 use crate::snapshot::{self, SnapshotHandle, SnapshotSource};
 use crate::testing::Hooks;
 use crate::type_config::{Member, RaftLogId, RaftVote, TypeConfig, term_of};
@@ -46,7 +48,7 @@ pub(crate) type Client = proto::cluster_client::ClusterClient<Channel>;
 type BoxFuture<'a, T> = futures_util::future::BoxFuture<'a, T>;
 
 /// A lazily connected client. It reconnects by itself.
-pub(crate) fn connect(host: &str, grpc_port: u16) -> Result<Client, String> {
+pub(crate) fn connect(host: &str, grpc_port: u16, net: Option<Arc<dyn Net>>) -> Result<Client, String> {
     let endpoint = Endpoint::from_shared(format!("http://{host}:{grpc_port}"))
         .map_err(|error| format!("address {host}:{grpc_port}: {error}"))?
         .connect_timeout(Duration::from_millis(500))
@@ -57,7 +59,14 @@ pub(crate) fn connect(host: &str, grpc_port: u16) -> Result<Client, String> {
         .http2_keep_alive_interval(Duration::from_secs(2))
         .keep_alive_timeout(Duration::from_secs(5))
         .keep_alive_while_idle(true);
-    Ok(Client::new(endpoint.connect_lazy())
+    let channel = match net {
+        None => endpoint.connect_lazy(),
+        Some(net) => endpoint.connect_with_connector_lazy(tower::service_fn(move |uri: Uri| {
+            let connection = net.connect(uri.host().unwrap_or_default().to_owned(), uri.port_u16().unwrap_or_default());
+            connection.map_ok(TokioIo::new)
+        })),
+    };
+    Ok(Client::new(channel)
         .max_decoding_message_size(wire::MESSAGE_BYTES_MAX)
         .max_encoding_message_size(wire::MESSAGE_BYTES_MAX))
 }

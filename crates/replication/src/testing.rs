@@ -8,6 +8,7 @@ use openraft::Config;
 use tonic::Request;
 
 use crate::cluster::Cluster;
+use crate::net::Net;
 use crate::network::{self, Client};
 use crate::type_config::Member;
 use crate::wire::proto;
@@ -20,6 +21,8 @@ pub type AddressOf = Arc<dyn Fn(NodeId) -> (String, u16) + Send + Sync>;
 pub struct Hooks {
     /// Members are called here, at the test's own proxies, instead of at the addresses that the membership records.
     pub address_of: Option<AddressOf>,
+    /// The network between nodes, when it is not TCP.
+    pub net: Option<Arc<dyn Net>>,
     /// Changes openraft's configuration before it is checked.
     pub configure: Option<fn(&mut Config)>,
     /// Starts with a configuration that the check would refuse.
@@ -29,10 +32,10 @@ pub struct Hooks {
 impl Hooks {
     pub(crate) fn connect(&self, node: NodeId, member: &Member) -> Result<Client, String> {
         match &self.address_of {
-            None => network::connect(&member.host, member.grpc_port),
+            None => network::connect(&member.host, member.grpc_port, self.net.clone()),
             Some(address_of) => {
                 let (host, port) = address_of(node);
-                network::connect(&host, port)
+                network::connect(&host, port, self.net.clone())
             }
         }
     }

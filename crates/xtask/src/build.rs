@@ -115,3 +115,12 @@ pub fn chaos() -> Result<PathBuf> {
     cargo(&["build", "--release", "--workspace", "--bin", "duolog-chaos"], &[])?;
     Ok(target_dir()?.join("release/duolog-chaos"))
 }
+
+/// The simulation is a workspace of its own: it needs a feature of tokio that must not get into the server.
+pub const SIM_MANIFEST: &str = "crates/sim/Cargo.toml";
+
+/// Builds the simulation and returns the binary's path.
+pub fn sim() -> Result<PathBuf> {
+    cargo(&["build", "--release", "--manifest-path", SIM_MANIFEST, "--bin", "duolog-sim"], &[])?;
+    Ok(target_dir()?.join("release/duolog-sim"))
+}

@@ -13,6 +13,7 @@ mod local;
 mod native;
 mod node_config;
 mod process;
+mod sim;
 
 use std::process::ExitCode;
 
@@ -42,6 +43,8 @@ enum Command {
     Lint,
     /// Kill and pause real nodes under load, then check what clients saw.
     Chaos(chaos::Options),
+    /// Simulate clusters in virtual time, one per seed, with faults; a seed repeats its run bit for bit.
+    Sim(sim::Options),
     /// Search for inputs that break a parser or the recovery of the log.
     Fuzz(fuzz::Options),
     /// Measure against the real Kafka and the real RocketMQ on the same machine.
@@ -71,6 +74,7 @@ fn run(command: Command) -> Result<()> {
         }
         Command::Lint => lint::run(),
         Command::Chaos(options) => chaos::run(&options),
+        Command::Sim(options) => sim::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Docs => docs::regenerate(),

@@ -25,6 +25,13 @@ pub fn run() -> Result<()> {
     step("clippy", || {
         build::cargo(&["clippy", "--release", "--workspace", "--all-targets", "--", "-D", "warnings"], &[])
     })?;
+    step("format of the simulation", || {
+        build::cargo(&["fmt", "--manifest-path", build::SIM_MANIFEST, "--check"], &[])
+    })?;
+    step("clippy of the simulation", || {
+        let arguments = ["clippy", "--release", "--manifest-path", build::SIM_MANIFEST, "--", "-D", "warnings"];
+        build::cargo(&arguments, &[])
+    })?;
     if has_cargo_deny()? {
         // The advisories need a database from the network.
         step("cargo deny", || build::cargo(&["deny", "check", "bans", "licenses", "sources"], &[]))?;

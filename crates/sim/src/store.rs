@@ -1,0 +1,158 @@
+//! Tables of a node's replicas in memory. What is durable of them outlives the node: like RocksDB without a write-ahead log, they
+//! are found as they were at some earlier applied position.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use duolog_broker::{StateReader, StateStore, StoredTables};
+use duolog_state::rows::Applied;
+use duolog_state::tables::{MemorySnapshot, MemoryTables, Row};
+use duolog_state::{StateError, TableId, TableReader, TableWriter, WriteSet, reader, state_hash};
+use duolog_types::BrokerGroupId;
+use parking_lot::Mutex;
+
+use crate::random::Random;
+
+/// A write in so many makes everything durable: a full write buffer.
+const FLUSH_ONE_IN: u64 = 200;
+const CHECKPOINT: &str = "tables";
+
+/// What of a node's tables is on its disk, by directory.
+#[derive(Clone)]
+pub struct SimStore {
+    durable: Arc<Mutex<BTreeMap<PathBuf, MemorySnapshot>>>,
+    random: Arc<Mutex<Random>>,
+}
+
+impl SimStore {
+    pub fn new(random: Random) -> Self {
+        Self { durable: Arc::default(), random: Arc::new(Mutex::new(random)) }
+    }
+}
+
+/// The tables of one replica.
+pub struct SimTables {
+    tables: MemoryTables,
+    dir: PathBuf,
+    store: SimStore,
+}
+
+impl StateStore for SimStore {
+    type Tables = SimTables;
+
+    fn open(&self, _: BrokerGroupId, dir: &Path) -> io::Result<SimTables> {
+        let checkpoint = dir.join(CHECKPOINT);
+        let known = self.durable.lock().get(dir).cloned();
+        let tables = match known {
+            Some(snapshot) => MemoryTables::restore(snapshot),
+            None if checkpoint.exists() => read_checkpoint(&checkpoint)?,
+            None => MemoryTables::new(),
+        };
+        fs::create_dir_all(dir)?;
+        Ok(SimTables { tables, dir: dir.to_owned(), store: self.clone() })
+    }
+}
+
+impl SimTables {
+    fn flush(&self) {
+        self.store.durable.lock().insert(self.dir.clone(), self.tables.snapshot());
+    }
+}
+
+impl StoredTables for SimTables {
+    fn reader(&self) -> Arc<dyn StateReader> {
+        Arc::new(SimReader(self.tables.clone()))
+    }
+
+    fn make_durable(&self) -> io::Result<Option<Applied>> {
+        self.flush();
+        reader::applied(&self.tables).map_err(io::Error::other)
+    }
+
+    /// `table u8, key length u32, key, value length u32, value`, each row.
+    fn checkpoint(&self, dir: &Path) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        let mut put = |part: &[u8]| {
+            bytes.extend_from_slice(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_le_bytes());
+            bytes.extend_from_slice(part);
+        };
+        for table in TableId::ALL {
+            for (key, value) in self.tables.scan(table, &[], None, usize::MAX).map_err(io::Error::other)? {
+                put(&[table as u8]);
+                put(&key);
+                put(&value);
+            }
+        }
+        fs::create_dir_all(dir)?;
+        fs::write(dir.join(CHECKPOINT), bytes)
+    }
+}
+
+fn read_checkpoint(path: &Path) -> io::Result<MemoryTables> {
+    let bytes = fs::read(path)?;
+    let mut rest = &bytes[..];
+    let mut next = || -> Option<Vec<u8>> {
+        let (length, after) = rest.split_first_chunk::<4>()?;
+        let (part, after) = after.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+        rest = after;
+        Some(part.to_vec())
+    };
+    let mut changes = WriteSet::default();
+    while let (Some(table), Some(key), Some(value)) = (next(), next(), next()) {
+        let table = TableId::ALL.into_iter().find(|id| *id as u8 == table[0]);
+        changes.put(table.ok_or_else(|| io::Error::other("an unknown table"))?, key, value);
+    }
+    let mut tables = MemoryTables::new();
+    tables.write(&changes).map_err(io::Error::other)?;
+    Ok(tables)
+}
+
+impl TableReader for SimTables {
+    fn get(&self, table: TableId, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
+        self.tables.get(table, key)
+    }
+
+    fn before(&self, table: TableId, key_exclusive: &[u8]) -> Result<Option<Row>, StateError> {
+        self.tables.before(table, key_exclusive)
+    }
+
+    fn scan(&self, table: TableId, from: &[u8], to: Option<&[u8]>, limit: usize) -> Result<Vec<Row>, StateError> {
+        self.tables.scan(table, from, to, limit)
+    }
+}
+
+impl TableWriter for SimTables {
+    fn write(&mut self, changes: &WriteSet) -> Result<(), StateError> {
+        self.tables.write(changes)?;
+        if self.store.random.lock().one_in(FLUSH_ONE_IN) {
+            self.flush();
+        }
+        Ok(())
+    }
+}
+
+/// Reads the tables of a replica.
+struct SimReader(MemoryTables);
+
+impl TableReader for SimReader {
+    fn get(&self, table: TableId, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
+        self.0.get(table, key)
+    }
+
+    fn before(&self, table: TableId, key_exclusive: &[u8]) -> Result<Option<Row>, StateError> {
+        self.0.before(table, key_exclusive)
+    }
+
+    fn scan(&self, table: TableId, from: &[u8], to: Option<&[u8]>, limit: usize) -> Result<Vec<Row>, StateError> {
+        self.0.scan(table, from, to, limit)
+    }
+}
+
+impl StateReader for SimReader {
+    fn state_hash(&self) -> Result<(Option<Applied>, u64), StateError> {
+        Ok((reader::applied(&self.0)?, state_hash(&self.0)?))
+    }
+}
