@@ -13,6 +13,7 @@ use bytes::Bytes;
 use duolog_commit_log::CommitLog;
 use duolog_types::{LogIndex, NodeId};
 use openraft::SnapshotMeta;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Status, Streaming};
@@ -86,15 +87,18 @@ pub(crate) async fn send(mut transfer: Transfer) -> Result<RaftVote, String> {
     let scratch = Scratch(transfer.source.scratch_dir().join(format!("outgoing-{}", uuid::Uuid::new_v4())));
     let source = transfer.source.clone();
     let dir = scratch.0.clone();
-    let point = tokio::task::spawn_blocking(move || {
+    let materialize = move || {
         if let Some(parent) = dir.parent() {
             std::fs::create_dir_all(parent)?;
         }
         source.materialize(&dir)
-    })
-    .await
-    .map_err(|error| error.to_string())?
-    .map_err(|error| error.to_string())?;
+    };
+    let point = match Handle::current().runtime_flavor() {
+        // In a simulation nothing runs beside.
+        RuntimeFlavor::CurrentThread => materialize(),
+        _ => tokio::task::spawn_blocking(materialize).await.map_err(|error| error.to_string())?,
+    };
+    let point = point.map_err(|error| error.to_string())?;
     tracing::info!(broker_group = transfer.group, to = %transfer.target, log_index = point.last.index, "sending a snapshot");
 
     let (sender, receiver) = mpsc::channel(4);

@@ -20,8 +20,6 @@ thread_local! {
     static RANDOM: Cell<Option<u64>> = const { Cell::new(None) };
     /// Nanoseconds since the beginning.
     static NOW: Cell<u64> = const { Cell::new(0) };
-    /// Of the clock of this thread alone, by which some node's clock is wrong.
-    static IS_ASKING: Cell<bool> = const { Cell::new(false) };
 }
 
 /// From now on this thread belongs to the simulation of a seed.
@@ -37,11 +35,6 @@ pub fn set_now(elapsed: Duration) {
 
 fn is_simulated() -> bool {
     RANDOM.get().is_some()
-}
-
-/// The time of the runtime that runs on this thread, else the simulation's.
-fn now_ns() -> u64 {
-    NOW.get()
 }
 
 fn fill(bytes: &mut [u8]) {
@@ -78,7 +71,7 @@ pub unsafe extern "C" fn clock_gettime(clock: clockid_t, time: *mut timespec) ->
         // SAFETY: the caller's promise.
         return unsafe { libc::syscall(libc::SYS_clock_gettime, clock, time) } as c_int;
     }
-    let now = now_ns();
+    let now = NOW.get();
     let (seconds, nanos) = ((now / 1_000_000_000).cast_signed(), (now % 1_000_000_000).cast_signed());
     // SAFETY: the caller's promise.
     unsafe { *time = timespec { tv_sec: EPOCH_S + seconds, tv_nsec: nanos } };

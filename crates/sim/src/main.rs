@@ -16,11 +16,12 @@ mod workload;
 mod world;
 
 use std::io::Write;
-use std::path::PathBuf;
-use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::Context;
+use anyhow::{Context, Result, anyhow};
 use clap::Parser;
 use duolog_chaos::history::{History, fnv1a};
 
@@ -28,12 +29,12 @@ use crate::node::Plant;
 use crate::world::{Outcome, Plan};
 
 /// Simulates clusters, one per seed, and says which seeds broke a promise.
-#[derive(Debug, Parser)]
+#[derive(Debug, Clone, Parser)]
 struct Arguments {
-    /// How many seeds, from the first one on.
-    #[arg(long, default_value_t = 100)]
-    seeds: u64,
-    /// The first seed; alone it repeats one run, bit for bit. Default: by the clock.
+    /// How many seeds, from the first one on. Default: 100, or one when a seed is given.
+    #[arg(long)]
+    seeds: Option<u64>,
+    /// The first seed; a seed repeats its run, bit for bit. Default: by the clock.
     #[arg(long)]
     seed: Option<u64>,
     /// Simulated seconds with load and faults.
@@ -45,71 +46,136 @@ struct Arguments {
     /// Plants a bug, and stops at the first seed that finds it.
     #[arg(long)]
     plant: Option<Plant>,
+    /// Seeds that run at the same time. Default: one per processor.
+    #[arg(long)]
+    jobs: Option<usize>,
     /// Shows what the nodes log.
     #[arg(long)]
     logs: bool,
+    /// This process is the simulation of one seed: nothing of another one is in it.
+    #[arg(long, hide = true)]
+    alone: bool,
 }
 
-fn main() -> anyhow::Result<ExitCode> {
+fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
-    if arguments.logs {
-        tracing_subscriber::fmt().with_writer(std::io::stderr).init();
-    }
-    let by_clock =
-        || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs() << 20);
+    if arguments.alone { simulate(&arguments) } else { run(&arguments) }
+}
+
+/// All seeds, each in a process of its own: libraries count in static variables.
+fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let by_clock = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() << 20);
     let first = arguments.seed.unwrap_or_else(by_clock);
-    let count = if arguments.seed.is_some() && arguments.seeds == 100 { 1 } else { arguments.seeds };
+    let count = arguments.seeds.unwrap_or(if arguments.seed.is_some() { 1 } else { 100 });
+    let jobs = arguments.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let begun = Instant::now();
-    let mut failed = Vec::new();
-    let mut acked = 0;
-    for seed in first..first + count {
-        let plan = Plan { seed, load: Duration::from_secs(arguments.load_s), plant: arguments.plant };
-        // A thread of its own: nothing of an earlier seed is left in it.
-        let outcome = std::thread::Builder::new()
-            .name(format!("seed-{seed}"))
-            .spawn(move || world::run(plan))
-            .context("a thread for a seed")?
-            .join();
-        let outcome = outcome.map_err(|_| anyhow::anyhow!("seed {seed} panicked"))?;
-        acked += outcome.findings.topics.iter().map(|counts| counts.acked).sum::<u64>();
-        if count == 1 {
-            tell(&outcome);
-        }
-        if !outcome.findings.violations.is_empty() || outcome.error.is_some() {
-            failed.push(seed);
-            eprintln!("seed {seed} FAILED");
-            tell(&outcome);
-            if let Some(directory) = &arguments.histories {
-                keep(directory, &outcome.history)?;
+    let (next, acked, is_found) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
+    let worker = || -> Result<Vec<u64>> {
+        let mut failed = Vec::new();
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            if number >= count || is_found.load(Ordering::Relaxed) {
+                return Ok(failed);
             }
-            if arguments.plant.is_some() {
-                println!("found with seed {seed}, the {}. that was tried", seed - first + 1);
-                return Ok(ExitCode::SUCCESS);
+            let seed = first + number;
+            let (has_passed, text) = in_a_process(arguments, seed)?;
+            acked.fetch_add(acknowledged(&text), Ordering::Relaxed);
+            if !has_passed {
+                failed.push(seed);
+                is_found.fetch_or(arguments.plant.is_some(), Ordering::Relaxed);
+            }
+            if !has_passed || count == 1 {
+                print!("{text}");
             }
         }
+    };
+    let failed: Result<Vec<Vec<u64>>> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..jobs.max(1)).map(|_| scope.spawn(worker)).collect();
+        workers.into_iter().map(|worker| worker.join().map_err(|_| anyhow!("a worker panicked"))?).collect()
+    });
+    let mut failed: Vec<u64> = failed?.into_iter().flatten().collect();
+    failed.sort_unstable();
+    if let Some(plant) = arguments.plant {
+        match failed.first() {
+            Some(seed) => println!("{plant:?} was found with seed {seed}, the {}. that was tried", seed - first + 1),
+            None => println!("{plant:?} was not found by {count} seeds from {first}"),
+        }
+        return Ok(if failed.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS });
     }
     println!(
-        "{count} seeds from {first}, {} failed {failed:?}; {acked} records acknowledged, {:.0?} of real time",
+        "{count} seeds from {first}, {} failed {failed:?}; {} records acknowledged, {:.0?} of real time",
         failed.len(),
+        acked.into_inner(),
         begun.elapsed()
     );
-    if arguments.plant.is_some() {
-        println!("the planted bug was not found");
-        return Ok(ExitCode::FAILURE);
-    }
     Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn tell(outcome: &Outcome) {
+/// Whether a seed passed, and what its process printed.
+fn in_a_process(arguments: &Arguments, seed: u64) -> Result<(bool, String)> {
+    let mut command = Command::new(std::env::current_exe().context("the path of this program")?);
+    command.args(["--alone", "--seed", &seed.to_string(), "--load-s", &arguments.load_s.to_string()]);
+    if let Some(directory) = &arguments.histories {
+        command.arg("--histories").arg(directory);
+    }
+    if let Some(plant) = arguments.plant.as_ref().and_then(clap::ValueEnum::to_possible_value) {
+        command.args(["--plant", plant.get_name()]);
+    }
+    if arguments.logs {
+        command.arg("--logs");
+    }
+    command.stderr(if arguments.logs { std::process::Stdio::inherit() } else { std::process::Stdio::piped() });
+    let output = command.output().context("a process for a seed")?;
+    let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
+    if !matches!(output.status.code(), Some(0 | 1)) {
+        text += &format!("seed {seed}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
+    }
+    Ok((output.status.success(), text))
+}
+
+const ACKNOWLEDGED: &str = "  acknowledged: ";
+
+fn acknowledged(text: &str) -> u64 {
+    text.lines().filter_map(|line| line.strip_prefix(ACKNOWLEDGED)?.parse::<u64>().ok()).sum()
+}
+
+/// One seed, in this process.
+fn simulate(arguments: &Arguments) -> Result<ExitCode> {
+    if arguments.logs {
+        tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    }
+    let seed = arguments.seed.context("--alone goes with a seed")?;
+    let plan = Plan { seed, load: Duration::from_secs(arguments.load_s), plant: arguments.plant };
+    let home = tempfile::Builder::new().prefix("duolog-sim-").tempdir_in(scratch()).context("a directory in memory")?;
+    let path = home.path().to_owned();
+    // Only this thread gets the simulation's clock and chance.
+    let thread = std::thread::Builder::new().name(format!("seed-{seed}")).spawn(move || world::run(plan, &path));
+    let outcome = thread.context("a thread for a seed")?.join().map_err(|_| anyhow!("seed {seed} panicked"))?;
+    let has_passed = outcome.findings.violations.is_empty() && outcome.error.is_none();
+    tell(&outcome, has_passed);
+    if let Some(directory) = arguments.histories.as_ref().filter(|_| !has_passed) {
+        keep(directory, &outcome.history)?;
+    }
+    Ok(if has_passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Small files of nodes lie in memory.
+fn scratch() -> &'static Path {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() { memory } else { Path::new("/tmp") }
+}
+
+fn tell(outcome: &Outcome, has_passed: bool) {
     let Outcome { history, findings, error } = outcome;
     println!(
-        "seed {}: {} events with digest {:016x}, {} kills, acknowledged {:?}",
+        "seed {} {}: {} events with digest {:016x}, {} times nodes went down",
         history.run.seed,
+        if has_passed { "passed" } else { "FAILED" },
         history.events.len(),
         digest(history),
         findings.kills,
-        findings.topics.iter().map(|counts| counts.acked).collect::<Vec<_>>(),
     );
+    println!("{ACKNOWLEDGED}{}", findings.topics.iter().map(|counts| counts.acked).sum::<u64>());
     for violation in findings.violations.iter().take(20) {
         println!("  {} (topic {:?}): {}", violation.property, violation.topic, violation.text);
     }
@@ -125,7 +191,7 @@ fn digest(history: &History) -> u64 {
     fnv1a(&bytes)
 }
 
-fn keep(directory: &std::path::Path, history: &History) -> anyhow::Result<()> {
+fn keep(directory: &Path, history: &History) -> Result<()> {
     std::fs::create_dir_all(directory)?;
     let path = directory.join(format!("seed-{}.jsonl", history.run.seed));
     let mut file = std::io::BufWriter::new(std::fs::File::create(&path)?);

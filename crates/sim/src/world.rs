@@ -1,6 +1,7 @@
 //! The simulation of one seed: a cluster, its clients, and faults; then calm, and the verdict.
 
 use std::cell::Cell;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -57,9 +58,8 @@ fn topics() -> Vec<Topic> {
     ]
 }
 
-/// Runs a seed. Takes the thread: its clock and its chance belong to the simulation from then on.
-pub fn run(plan: Plan) -> Outcome {
-    let home = tempfile::Builder::new().prefix("duolog-sim-").tempdir_in(scratch()).expect("a directory in memory");
+/// Runs a seed. Takes the thread, which must be new: its clock and its chance belong to the simulation from now on.
+pub fn run(plan: Plan, home: &Path) -> Outcome {
     interpose::begin(plan.seed);
     let mut random = Random::new(plan.seed);
     let recorder = Arc::new(Recorder::start());
@@ -74,7 +74,7 @@ pub fn run(plan: Plan) -> Outcome {
         .enable_random_order()
         .build();
     let nodes: Vec<Arc<SimNode>> = (0..NODES)
-        .map(|id| SimNode::new((id, NODES), home.path(), random.fork(), recorder.clone(), plan.plant))
+        .map(|id| SimNode::new((id, NODES), home, random.fork(), recorder.clone(), plan.plant))
         .map(Arc::new)
         .collect();
     for node in &nodes {
@@ -97,11 +97,6 @@ pub fn run(plan: Plan) -> Outcome {
     let history = History { run, topics, message_topics: Vec::new(), events: recorder.take() };
     let findings = check::check(&history);
     Outcome { history, findings, error }
-}
-
-/// Small files of nodes lie in memory.
-fn scratch() -> &'static str {
-    if std::path::Path::new("/dev/shm").is_dir() { "/dev/shm" } else { "/tmp" }
 }
 
 /// What happens, and when.

@@ -9,10 +9,10 @@ use crate::{build, native};
 
 #[derive(Args)]
 pub struct Options {
-    /// How many seeds.
-    #[arg(long, default_value_t = 100)]
-    seeds: u64,
-    /// The first seed; without `--seeds` it is the only one.
+    /// How many seeds. Default: 100, or one when a seed is given.
+    #[arg(long)]
+    seeds: Option<u64>,
+    /// The first seed. Default: by the clock.
     #[arg(long)]
     seed: Option<u64>,
     /// More options of the simulation, after `--`; see `cargo xtask sim -- --help`.
@@ -24,7 +24,7 @@ pub fn run(options: &Options) -> Result<()> {
     native::ensure()?;
     let runner = build::sim()?;
     let mut command = Command::new(&runner);
-    command.args(["--seeds", &options.seeds.to_string()]);
+    command.args(options.seeds.map(|seeds| format!("--seeds={seeds}")));
     command.args(options.seed.map(|seed| format!("--seed={seed}"))).args(&options.rest);
     let status = command.status().with_context(|| format!("cannot run {}", runner.display()))?;
     match status.code() {
