@@ -3,10 +3,23 @@
 use duolog_types::{Acl, AclFilter, AclOperation, AclPatternFilter, AclPermission, AclResourceType, PatternType};
 use kafka_protocol::protocol::StrBytes;
 
+use crate::shape::{Field, INT8, Kind, field};
+
 /// In filters: every value.
 const ANY: i8 = 1;
 /// In filters: every pattern that is about the named resource.
 const MATCH: i8 = 2;
+
+/// The fields of an ACL or a filter, in the order in which requests have them: those of [`Wire`].
+pub(crate) const FIELDS: &[Field] = &[
+    field(INT8),
+    field(Kind::String),
+    field(INT8),
+    field(Kind::String),
+    field(Kind::String),
+    field(INT8),
+    field(INT8),
+];
 
 /// The numbers and texts of an ACL or a filter, as requests have them.
 pub(crate) struct Wire<T> {

@@ -104,8 +104,8 @@ async fn ask_elsewhere<B: MessageApi>(
 
 fn question<B: MessageApi>(context: &Context<B>, orphan: &Orphan) -> TelemetryCommand {
     let topic = Resource { resource_namespace: String::new(), name: orphan.topic.clone() };
-    let view = context.broker.topic(&TopicRef::Name(orphan.topic.clone()));
-    let is_fifo = view.is_ok_and(|view| view.config.message_type() == MessageType::Fifo);
+    let head = context.broker.topic_head(&TopicRef::Name(orphan.topic.clone()));
+    let is_fifo = head.is_ok_and(|head| head.message_type == MessageType::Fifo);
     let host = context.own_address.as_str();
     let message =
         to_message(&orphan.record, Place { topic: &topic, partition: orphan.handle.partition, is_fifo, host });

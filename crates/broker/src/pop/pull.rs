@@ -71,10 +71,9 @@ fn read(
     let mut pulled = Pulled { partition, records: Vec::new(), next_offset: pull.offset };
     let mut scanned = 0;
     while pulled.next_offset < high_watermark && scanned < SCAN_BYTES_MAX {
-        pulled.next_offset = records::wanted_from(runtime, partition, (pulled.next_offset, high_watermark), filter)?;
-        let room = count_max - pulled.records.len();
-        let range = (pulled.next_offset, high_watermark);
-        let found = records::some_for(runtime, partition, range, (filter, room))?;
+        let wanted = (filter, count_max - pulled.records.len());
+        let (reached, found) = records::wanted(runtime, partition, (pulled.next_offset, high_watermark), wanted)?;
+        pulled.next_offset = reached;
         scanned += READ_BYTES;
         if found.is_empty() {
             break;

@@ -240,7 +240,8 @@ fn fill(
             return Ok((found, true));
         }
         let from = queue.pop.cursor();
-        let read = read_wanted(runtime, located.partition, (from, high_watermark), taker.filter, taking.room());
+        let wanted = (taker.filter, taking.room());
+        let read = records::wanted(runtime, located.partition, (from, high_watermark), wanted);
         let (reached, records) = match read {
             Ok(read) => read,
             Err(error) => return Err((found, error)),
@@ -263,21 +264,6 @@ fn fill(
         }
     }
     Ok((found, false))
-}
-
-/// Passes over what the filter wants nothing of, and reads on from there.
-fn read_wanted(
-    runtime: &GroupRuntime,
-    partition: TopicPartition,
-    (from, high_watermark): (Offset, Offset),
-    filter: &Compiled,
-    room: usize,
-) -> ItemResult<(Offset, Vec<Record>)> {
-    let reached = records::wanted_from(runtime, partition, (from, high_watermark), filter)?;
-    if reached >= high_watermark {
-        return Ok((reached, Vec::new()));
-    }
-    Ok((reached, records::some_for(runtime, partition, (reached, high_watermark), (filter, room))?))
 }
 
 /// The delivery that a request with the same id was answered with, as long as it is out.

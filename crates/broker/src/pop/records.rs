@@ -23,9 +23,25 @@ const BATCHES_MIN: usize = 16;
 /// Bytes of a batch after decompression, at most.
 const BATCH_BYTES_MAX: usize = 64 << 20;
 
+/// Passes over what the filter wants nothing of, and reads on from there, below the high watermark, for somebody who has room for so many
+/// records. Gives the offset that was reached, and what lies there.
+pub(super) fn wanted(
+    runtime: &GroupRuntime,
+    partition: TopicPartition,
+    (offset, high_watermark): (Offset, Offset),
+    (filter, room): (&Compiled, usize),
+) -> ItemResult<(Offset, Vec<Record>)> {
+    let reached = wanted_from(runtime, partition, (offset, high_watermark), filter)?;
+    if reached >= high_watermark {
+        return Ok((reached, Vec::new()));
+    }
+    let batches_max = if matches!(filter, Compiled::All) { room.max(BATCHES_MIN) } else { usize::MAX };
+    Ok((reached, from(runtime, partition, (reached, high_watermark), batches_max)?))
+}
+
 /// The first offset from `offset` on, up to the high watermark, at which a batch lies that the filter may want something of. What
 /// is passed over was not read: the consume queue says which tags a batch has.
-pub(super) fn wanted_from(
+fn wanted_from(
     runtime: &GroupRuntime,
     partition: TopicPartition,
     (offset, high_watermark): (Offset, Offset),
@@ -42,17 +58,6 @@ pub(super) fn wanted_from(
         reached = batch.end_offset();
     }
     Ok(reached.max(offset))
-}
-
-/// Records from `offset` on, below the high watermark, for somebody who has room for so many that the filter wants.
-pub(super) fn some_for(
-    runtime: &GroupRuntime,
-    partition: TopicPartition,
-    range: (Offset, Offset),
-    (filter, room): (&Compiled, usize),
-) -> ItemResult<Vec<Record>> {
-    let batches_max = if matches!(filter, Compiled::All) { room.max(BATCHES_MIN) } else { usize::MAX };
-    from(runtime, partition, range, batches_max)
 }
 
 /// The records from `offset` on, of `batches_max` batches at most, below the high watermark.

@@ -44,7 +44,7 @@ impl Taking {
     /// Whether there is room for more.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        self.messages.len() < self.count_max
+        self.room() > 0
     }
 
     /// How many more it can take.

@@ -9,20 +9,9 @@ use kafka_protocol::messages::{DescribeAclsRequest, DescribeAclsResponse};
 
 use crate::acls::{self, Wire};
 use crate::context::Context;
-use crate::shape::{INT8, Kind, Shape, field};
+use crate::shape::Shape;
 
-pub(crate) const SHAPE: Shape = Shape {
-    flexible_from: 2,
-    fields: &[
-        field(INT8),
-        field(Kind::String),
-        field(INT8),
-        field(Kind::String),
-        field(Kind::String),
-        field(INT8),
-        field(INT8),
-    ],
-};
+pub(crate) const SHAPE: Shape = Shape { flexible_from: 2, fields: acls::FIELDS };
 
 pub(crate) async fn handle<B: BrokerApi>(
     context: Context<B>,
