@@ -35,6 +35,10 @@ pub struct NodeView {
     pub host: String,
     /// Port of the Kafka front end.
     pub kafka_port: u16,
+    /// Port of the RocketMQ front end; 0 when it is not known.
+    pub rocketmq_port: u16,
+    /// Port of HTTP; 0 when it is not known.
+    pub http_port: u16,
 }
 
 /// The cluster as this node sees it now.

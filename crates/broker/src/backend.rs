@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use duolog_replication::{CommandResponse, Mark, ReplicatedState, StateFactory};
 use duolog_state::rows::Applied;
-use duolog_state::{AppliedEntry, Machine, StateEvent, TableReader, TableWriter};
+use duolog_state::{AppliedEntry, Machine, StateEvent, TableReader, TableWriter, reader};
 use duolog_state_store::{RocksReader, RocksTables, StoreBudget};
-use duolog_types::{BrokerGroupId, LogIndex};
+use duolog_types::{BrokerGroupId, LogIndex, NodeId};
 
 /// Where the tables of replicas lie.
 pub trait StateStore: Send + Sync + 'static {
@@ -93,6 +93,11 @@ impl<T: StoredTables> ReplicatedState for Replica<T> {
     fn membership(&self) -> Option<(Mark, Vec<u8>)> {
         let row = self.machine.membership().ok().flatten()?;
         Some((mark(row.position), row.body))
+    }
+
+    fn retired_nodes(&self) -> Vec<NodeId> {
+        // Tables that cannot be read end the replica with its next entry.
+        reader::retired_nodes(self.machine.tables()).unwrap_or_default()
     }
 
     fn apply(&mut self, run: &[AppliedEntry]) -> io::Result<Vec<CommandResponse>> {

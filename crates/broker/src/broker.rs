@@ -44,8 +44,6 @@ pub struct Settings {
     pub num_partitions: u32,
     /// Whether topics are created on first use (`auto.create.topics.enable`).
     pub auto_create_topics: bool,
-    /// Configured nodes: the replication factor of every topic.
-    pub nodes: usize,
     /// Between two looks at retention, in milliseconds.
     pub retention_check_interval_ms: u64,
     /// How long committed offsets of empty groups are kept, in milliseconds (`offsets.retention.minutes`).

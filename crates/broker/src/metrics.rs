@@ -13,6 +13,9 @@ const LEADER: &str = "duolog_broker_group_leader";
 const TERM: &str = "duolog_broker_group_term";
 const APPLIED: &str = "duolog_broker_group_applied_index";
 const SNAPSHOTS: &str = "duolog_broker_group_installed_snapshots_total";
+const SCRUBBED: &str = "duolog_broker_group_scrubbed_bytes_total";
+const DAMAGED: &str = "duolog_broker_group_damaged_entries_total";
+const REPAIRED: &str = "duolog_broker_group_repaired_entries_total";
 const AHEAD: &str = "duolog_broker_group_batches_ahead_total";
 const PRODUCERS_EXPIRED: &str = "duolog_broker_group_producers_expired_total";
 const HIGH_WATERMARK: &str = "duolog_partition_high_watermark";
@@ -70,6 +73,9 @@ impl Broker {
             (TERM, "gauge"),
             (APPLIED, "gauge"),
             (SNAPSHOTS, "counter"),
+            (SCRUBBED, "counter"),
+            (DAMAGED, "counter"),
+            (REPAIRED, "counter"),
             (AHEAD, "counter"),
             (PRODUCERS_EXPIRED, "counter"),
             (OFFSETS_EXPIRED, "counter"),
@@ -85,6 +91,10 @@ impl Broker {
             let _ = writeln!(text, "{TERM}{{broker_group=\"{group}\"}} {}", leadership.term);
             let _ = writeln!(text, "{APPLIED}{{broker_group=\"{group}\"}} {applied}");
             let _ = writeln!(text, "{SNAPSHOTS}{{broker_group=\"{group}\"}} {}", replica.installed_snapshots());
+            let scrubbed = replica.scrub_counts();
+            let _ = writeln!(text, "{SCRUBBED}{{broker_group=\"{group}\"}} {}", scrubbed.verified_bytes());
+            let _ = writeln!(text, "{DAMAGED}{{broker_group=\"{group}\"}} {}", scrubbed.damaged());
+            let _ = writeln!(text, "{REPAIRED}{{broker_group=\"{group}\"}} {}", scrubbed.repaired());
             let _ = writeln!(text, "{AHEAD}{{broker_group=\"{group}\"}} {}", runtime.ahead());
             let _ = writeln!(text, "{PRODUCERS_EXPIRED}{{broker_group=\"{group}\"}} {}", runtime.expired_producers());
             let _ = writeln!(text, "{OFFSETS_EXPIRED}{{broker_group=\"{group}\"}} {}", runtime.expired_offsets());

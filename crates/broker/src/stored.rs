@@ -46,6 +46,7 @@ pub(crate) fn read(runtime: &GroupRuntime, partition: TopicPartition, batch: &St
             None => stored.into_bytes(),
         }),
         Err(found) => {
+            runtime.group().suspect(index);
             // The whole record carries a checksum of its own: reading it names the file and the position.
             let cause = match log.read_any(index) {
                 Err(error) => error.to_string(),

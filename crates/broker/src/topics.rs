@@ -65,7 +65,7 @@ fn check(broker: &Broker, topic: NewTopic) -> ItemResult<Checked> {
                 BrokerError::InvalidPartitions(format!("number of partitions must be 1 to {max}, found {count}"))
             })?,
     };
-    let nodes = i16::try_from(broker.settings().nodes).unwrap_or(i16::MAX);
+    let nodes = i16::try_from(views::cluster(broker).nodes.len()).unwrap_or(i16::MAX);
     match topic.replication_factor {
         None => {}
         Some(factor) if (1..=nodes).contains(&factor) => {}

@@ -16,7 +16,13 @@ pub(crate) fn cluster(broker: &Broker) -> ClusterView {
     let members = system.group().members();
     let mut nodes: Vec<NodeView> = members
         .into_iter()
-        .map(|view| NodeView { id: view.node_id, host: view.member.host, kafka_port: view.member.kafka_port })
+        .map(|view| NodeView {
+            id: view.node_id,
+            host: view.member.host,
+            kafka_port: view.member.kafka_port,
+            rocketmq_port: view.member.rocketmq_port,
+            http_port: view.member.http_port,
+        })
         .collect();
     nodes.sort_by_key(|node| node.id);
     ClusterView { cluster_id: identity.cluster_id.unwrap_or_default(), nodes, controller: system.leadership().leader }

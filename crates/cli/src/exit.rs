@@ -7,7 +7,7 @@ use std::process::ExitCode;
 pub enum Exit {
     /// Everything was done, or everything is well: 0.
     Success,
-    /// `cluster health`: it works, but less could fail than should be able to: 1.
+    /// `cluster health`: it works, but less could fail than should be able to. `verify`: not all is well. 1.
     Degraded,
     /// `cluster health`: part of the cluster does not serve: 2.
     Unavailable,

@@ -2,6 +2,7 @@
 //!
 //! - `topic`, `produce`, `consume`, `group`, `message`, `acl`: over the Kafka protocol, as any other client, with the client in `client`;
 //! - `cluster`: over the calls between nodes;
+//! - `verify`: on the files of a stopped node, or over HTTP;
 //! - `durability`, `transaction`, `user`: over HTTP; [`report`], [`transaction_report`] and [`user_report`] are the forms.
 //!
 //! Each command is a clap type with a `run` that blocks until it is done. What people and scripts rely on (tables, JSON,
@@ -27,6 +28,7 @@ mod time;
 mod topic;
 mod transaction;
 mod user;
+mod verify;
 
 pub use acl::AclCommand;
 pub use cluster::ClusterCommand;
@@ -40,3 +42,4 @@ pub use produce::ProduceCommand;
 pub use topic::TopicCommand;
 pub use transaction::{TransactionCommand, report as transaction_report};
 pub use user::{UserCommand, report as user_report};
+pub use verify::VerifyCommand;

@@ -19,7 +19,7 @@ use crate::segment::{Segment, corrupt};
 use crate::shared::Shared;
 use crate::staged::{EncodedRecord, RecordChain, slices};
 
-const SUFFIX: &str = ".archive";
+pub(crate) const SUFFIX: &str = ".archive";
 pub(crate) const TEMPORARY_SUFFIX: &str = ".tmp";
 const BUFFER_BYTES: u64 = 1 << 20;
 
@@ -49,19 +49,38 @@ impl Archive {
     }
 }
 
+/// A sidecar that was not there, or was damaged: to be written once nothing else refuses the log.
+pub(crate) struct MissingSidecar {
+    path: PathBuf,
+    summary: SegmentSummary,
+    rows: Vec<Row>,
+}
+
+impl MissingSidecar {
+    pub(crate) fn write(&self, disk: &dyn Disk) -> Result<(), LogError> {
+        index_file::write(disk, &self.path, &self.summary, &self.rows)
+    }
+}
+
 impl Archives {
-    /// Finds the archives of a directory.
-    pub(crate) fn open(disk: &dyn Disk, dir: &Path, names: &[String]) -> Result<Self, LogError> {
+    /// Finds the archives of a directory, and changes nothing.
+    pub(crate) fn open(disk: &dyn Disk, dir: &Path, names: &[String]) -> Result<(Self, Vec<MissingSidecar>), LogError> {
         let mut archives = Self::default();
+        let mut missing = Vec::new();
         for name in names.iter().filter(|name| name.ends_with(SUFFIX)) {
             let path = dir.join(name);
             let summary = match index_file::read_summary(disk, &path) {
                 Some(summary) => summary,
-                None => rebuild_sidecar(disk, &path)?,
+                None => {
+                    let sidecar = read_whole(disk, &path)?;
+                    let summary = sidecar.summary;
+                    missing.push(sidecar);
+                    summary
+                }
             };
             archives.add(path, &summary);
         }
-        Ok(archives)
+        Ok((archives, missing))
     }
 
     fn add(&mut self, path: PathBuf, summary: &SegmentSummary) {
@@ -86,7 +105,7 @@ impl Archives {
 }
 
 /// The file was synced before it got its name, so all of it must be valid.
-fn rebuild_sidecar(disk: &dyn Disk, path: &Path) -> Result<SegmentSummary, LogError> {
+fn read_whole(disk: &dyn Disk, path: &Path) -> Result<MissingSidecar, LogError> {
     let file = disk.open(path).map_err(|e| LogError::io("open", path, e))?;
     let (segment, first) = scan::read_segment_header(&file, path)
         .map_err(|error| error.unwrap_or_else(|| corrupt(path, 0, Invalid::MissingSegment)))?;
@@ -104,8 +123,7 @@ fn rebuild_sidecar(disk: &dyn Disk, path: &Path) -> Result<SegmentSummary, LogEr
         count: rows.len() as u64,
         cut_from: None,
     };
-    index_file::write(disk, path, &summary, &rows)?;
-    Ok(summary)
+    Ok(MissingSidecar { path: path.to_owned(), summary, rows })
 }
 
 /// Writes one archive. Dropped before [`ArchiveWriter::finish`], it leaves nothing that is ever read.

@@ -212,14 +212,20 @@ impl RecordHeader {
             flush,
             index: LogIndex(u64_at(24)),
             term: Term(u64_at(32)),
-            flushed: Extent {
-                position: Position { sequence: u64_at(48), bytes: u64_at(56) },
-                index: Some(u64_at(40)).filter(|index| *index != NONE).map(LogIndex),
-            },
+            flushed: Self::flushed_of(bytes),
             body_bytes,
             previous_crc: u32_at(20),
             crc: u32_at(4),
         })
+    }
+
+    /// The flushed position, of bytes that may be no header.
+    pub(crate) fn flushed_of(bytes: &[u8; RECORD_HEADER_BYTES]) -> Extent {
+        let u64_at = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes"));
+        Extent {
+            position: Position { sequence: u64_at(48), bytes: u64_at(56) },
+            index: Some(u64_at(40)).filter(|index| *index != NONE).map(LogIndex),
+        }
     }
 
     /// Checks header and body against the CRC that the header carries.

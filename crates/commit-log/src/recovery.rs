@@ -50,15 +50,15 @@ pub(crate) struct Opened {
 }
 
 /// A segment file as it was found.
-struct Found {
-    path: PathBuf,
-    sequence: u64,
-    file: Arc<dyn DiskFile>,
-    header: Option<(SegmentHeader, RecordHeader)>,
+pub(crate) struct Found {
+    pub(crate) path: PathBuf,
+    pub(crate) sequence: u64,
+    pub(crate) file: Arc<dyn DiskFile>,
+    pub(crate) header: Option<(SegmentHeader, RecordHeader)>,
     content: Content,
 }
 
-enum Content {
+pub(crate) enum Content {
     Unread,
     /// Wholly flushed, by its sidecar.
     Indexed(SegmentSummary),
@@ -89,10 +89,7 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Opened, LogError>
         let of = name.strip_suffix(".index");
         name.ends_with(TEMPORARY_SUFFIX) || of.is_some_and(|of| !names.iter().any(|name| name == of))
     };
-    for name in names.iter().filter(orphan) {
-        remove_if_there(&**disk, &dir.join(name))?;
-    }
-    let archives = Archives::open(&**disk, dir, &names)?;
+    let (archives, missing_sidecars) = Archives::open(&**disk, dir, &names)?;
     let found = find_segments(&**disk, dir, &names)?;
     let next_sequence = found.last().map_or(0, |last| last.sequence + 1);
     let (mut live, superseded) = split_superseded(found);
@@ -111,15 +108,21 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Opened, LogError>
     if let Some(torn) = &torn {
         tracing::warn!(segment = %torn.segment.display(), torn.position_bytes, torn.bytes_cut, torn.reason, "cut a torn tail");
     }
-    rewrite(disk, dir, live, superseded, &prefix, next_sequence).map(|mut opened| {
-        opened.recovered.torn = torn;
-        opened.archives = archives;
-        opened
-    })
+    let mut opened = rewrite(disk, dir, live, superseded, &prefix, next_sequence)?;
+    opened.recovered.torn = torn;
+    opened.archives = archives;
+    // Whatever is wrong with the log was said by now: a refusal changes nothing.
+    for sidecar in missing_sidecars {
+        sidecar.write(&**disk)?;
+    }
+    for name in names.iter().filter(orphan) {
+        remove_if_there(&**disk, &dir.join(name))?;
+    }
+    Ok(opened)
 }
 
 /// All segment files in the order of their sequence numbers, with their headers.
-fn find_segments(disk: &dyn Disk, dir: &Path, names: &[String]) -> Result<Vec<Found>, LogError> {
+pub(crate) fn find_segments(disk: &dyn Disk, dir: &Path, names: &[String]) -> Result<Vec<Found>, LogError> {
     let mut found = BTreeMap::new();
     for name in names {
         let Some((_, sequence)) = parse_segment_name(name) else { continue };
@@ -136,7 +139,7 @@ fn find_segments(disk: &dyn Disk, dir: &Path, names: &[String]) -> Result<Vec<Fo
 }
 
 /// Takes out what a later segment's header says is no longer part of the log.
-fn split_superseded(found: Vec<Found>) -> (Vec<Found>, Vec<Found>) {
+pub(crate) fn split_superseded(found: Vec<Found>) -> (Vec<Found>, Vec<Found>) {
     let follows: Vec<(u64, u64)> = found
         .iter()
         .filter_map(|segment| {
@@ -418,8 +421,6 @@ fn write_fresh(
     sequence: u64,
 ) -> Result<(ActiveSegment, Extent), LogError> {
     let path = segment_path(dir, first, sequence);
-    let temporary = PathBuf::from(format!("{}{TEMPORARY_SUFFIX}", path.display()));
-    let file = disk.create(&temporary).map_err(|e| LogError::io("create", &temporary, e))?;
     let salt = disk.random_salt();
     let header = SegmentHeader {
         salt,
@@ -430,14 +431,18 @@ fn write_fresh(
     };
     let body = Bytes::from(header.encode_body());
     let header_bytes = record_bytes(body.len());
-    let segment = Arc::new(Segment::new(path.clone(), sequence, salt, Some(file.clone())));
+    let segment = Arc::new(Segment::new(path.clone(), sequence, salt, None));
     replay.table.begin(segment.clone(), first);
     let mut end_bytes = header_bytes;
     for record in tail {
         replay.apply(&record.scanned, end_bytes);
         end_bytes += record_bytes(record.body.len());
     }
+    // May find that an older segment is damaged: before the first file is changed.
     let index = replay.last(&**disk)?.map(|(_, index)| index);
+    let temporary = PathBuf::from(format!("{}{TEMPORARY_SUFFIX}", path.display()));
+    let file = disk.create(&temporary).map_err(|e| LogError::io("create", &temporary, e))?;
+    segment.remember_file(file.clone());
     let flushed = Extent { position: Position { sequence, bytes: end_bytes }, index };
 
     let mut chain = RecordChain { salt: 0, last_crc: kept.map_or(0, |(_, crc)| crc) };

@@ -66,6 +66,10 @@ impl Segment {
         Ok(rows)
     }
 
+    pub(crate) fn remember_file(&self, file: Arc<dyn DiskFile>) {
+        self.cache.lock().file = Some(file);
+    }
+
     pub(crate) fn remember_rows(&self, rows: Rows) {
         self.cache.lock().rows = Some(rows);
     }

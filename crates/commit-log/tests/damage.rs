@@ -196,3 +196,82 @@ fn killed_log_on(disk: SimDisk) -> (SimDisk, PathBuf, Vec<u8>, usize) {
     bytes.truncate(end);
     (disk, path, bytes, flushed)
 }
+
+fn contents(disk: &SimDisk) -> Vec<(PathBuf, Vec<u8>)> {
+    disk.paths().into_iter().map(|path| (path.clone(), disk.file(&path))).collect()
+}
+
+fn is_refused_unchanged(disk: &SimDisk) {
+    let before = contents(disk);
+    let error = open_with(disk, small()).map(|_| ()).expect_err("it is damaged");
+    assert!(matches!(error, LogError::Corrupt { .. }), "{error}");
+    assert!(contents(disk) == before, "a refusal changed files");
+}
+
+/// Found by fuzzing: a fresh segment was begun before an older one was found to be damaged.
+#[test]
+fn a_refusal_changes_nothing_although_the_tail_reaches_back_into_a_damaged_segment() {
+    let disk = SimDisk::new();
+    let options = LogOptions { flush_delay_ms_max: 3_600_000, idle_mark_after_ms: 3_600_000, ..small() };
+    let (log, _) = open_with(&disk, options).unwrap();
+    append_and_wait(&log, 0..120, 1);
+    append_and_wait(&log, 120..123, 1);
+    // Its last entry lies in the first segment then; the truncation is not flushed.
+    log.truncate_after(Some(LogIndex(5))).unwrap();
+    while log.written() != Some((Term(1), LogIndex(5))) {
+        std::thread::yield_now();
+    }
+    disk.kill();
+    drop(log);
+    let (log, recovered) = open(&disk.fork());
+    assert_eq!(recovered.last, Some((Term(1), LogIndex(5))), "the truncation is in the tail");
+    drop(log);
+    let segment = segment_files(&disk)[0].clone();
+    let sidecar = PathBuf::from(format!("{}.index", segment.display()));
+    for (path, at) in [(&segment, 400), (&sidecar, 80)] {
+        let mut bytes = disk.file(path);
+        bytes[at] ^= 1;
+        disk.set_file(path, &bytes);
+    }
+    is_refused_unchanged(&disk);
+}
+
+#[test]
+fn a_refusal_writes_no_sidecar_and_removes_no_leftover() {
+    let (disk, path, bytes, _) = killed_log();
+    let (log, _) = open(&disk);
+    for first in [100, 200] {
+        let mut archive = log.archive_writer(LogIndex(first));
+        archive.append(&entry(first, 1, "archived", FlushWish::Now)).unwrap();
+        archive.finish().unwrap();
+    }
+    log.close().unwrap();
+    let archives: Vec<PathBuf> =
+        disk.paths().into_iter().filter(|path| path.to_string_lossy().ends_with(".archive")).collect();
+    assert_eq!(archives.len(), 2);
+    // Without sidecars they are read; a leftover of a dead process lies beside them.
+    let without_sidecars = disk.fork();
+    for archive in &archives {
+        without_sidecars.set_file(&PathBuf::from(format!("{}.index", archive.display())), b"");
+    }
+    without_sidecars.set_file(&PathBuf::from(format!("{DIR}/left.tmp")), b"x");
+    let whole = without_sidecars.fork();
+    let (log, _) = open(&whole);
+    assert!(log.read_any(LogIndex(200)).unwrap().is_some());
+    drop(log);
+    assert!(!whole.paths().iter().any(|path| path.ends_with("left.tmp")), "a start that succeeds removes it");
+    // The second archive is damaged, and in another case a segment.
+    let damaged = without_sidecars.fork();
+    let mut content = damaged.file(&archives[1]);
+    content[130] ^= 1;
+    damaged.set_file(&archives[1], &content);
+    is_refused_unchanged(&damaged);
+    let damaged = without_sidecars;
+    let segment = segment_files(&damaged)[0].clone();
+    assert_eq!(segment, path);
+    let mut content = bytes;
+    content[200] ^= 1;
+    damaged.set_file(&segment, &content);
+    damaged.set_file(&PathBuf::from(format!("{}.index", segment.display())), b"");
+    is_refused_unchanged(&damaged);
+}

@@ -13,6 +13,7 @@ use kafka_protocol::messages::ApiVersionsRequest;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::yield_now;
 use tokio::time::timeout;
@@ -34,7 +35,7 @@ const LISTENERS: usize = 8;
 
 thread_local! {
     static SITE: Site = Site {
-        runtime: Builder::new_current_thread().enable_all().build().expect("a runtime of one thread can be built"),
+        runtime: runtime(),
         listeners: std::array::from_fn(|_| listen()),
         inputs: Cell::new(0),
     };
@@ -45,6 +46,15 @@ struct Site {
     runtime: Runtime,
     listeners: [TcpListener; LISTENERS],
     inputs: Cell<usize>,
+}
+
+fn runtime() -> Runtime {
+    let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime of one thread can be built");
+    let inside = runtime.enter();
+    // Writing to a client that has gone must be an error, as in any Rust program; libFuzzer's `main` leaves it deadly. The handler stays.
+    drop(signal(SignalKind::pipe()).expect("the signal can be handled"));
+    drop(inside);
+    runtime
 }
 
 fn listen() -> TcpListener {

@@ -1,22 +1,27 @@
-//! The admin calls: status of the cluster, replacement of a node, recovery after an accepted loss.
+//! The admin calls: status of the cluster, changes of its members, recovery after an accepted loss.
 //!
 //! Requests and replies are JSON inside one gRPC call, so that scripts can use them and a newer CLI may ask an older node.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use duolog_types::{BrokerGroupId, NodeId};
-use openraft::ChangeMembers;
+use duolog_state::Command;
+use duolog_state::command::CatalogCommand;
+use duolog_types::{BrokerGroupId, FlushWish, NodeId};
 use serde::{Deserialize, Serialize};
 use tonic::Request;
 
 use crate::balance;
 use crate::cluster::{Cluster, Shared};
-use crate::group::{BrokerGroup, MemberView, raft_error};
-use crate::network;
+use crate::group::{BrokerGroup, MemberView};
 use crate::type_config::Member;
 use crate::wire::proto;
+use crate::{backup, membership, network};
+
+/// Longest wait for the catalog.
+const RETIRE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What can be asked of a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,14 +29,38 @@ use crate::wire::proto;
 pub enum AdminRequest {
     /// The cluster as this node sees it.
     Status,
-    /// Put node `new` in the place of `old` in every broker group that this node leads.
-    ReplaceHere {
-        /// The node that goes.
-        old: u64,
-        /// The node that comes; it must be running and waiting.
-        new: u64,
+    /// Let a node copy a broker group that this node leads; it does not vote yet.
+    AddLearner {
+        /// The broker group.
+        broker_group: u32,
+        /// The node; it must be running and waiting.
+        node: u64,
         /// Its addresses and incarnation, as it announced them.
         member: Member,
+    },
+    /// Change the voters of a broker group that this node leads; refused when a quorum of the new ones is not ready.
+    ChangeVoters {
+        /// The broker group.
+        broker_group: u32,
+        /// A learner that has caught up.
+        add: Option<u64>,
+        /// A member that goes.
+        remove: Option<u64>,
+    },
+    /// Never use the id of a node again.
+    Retire {
+        /// The node.
+        node: u64,
+    },
+    /// Write a backup of everything that this node has applied.
+    Backup {
+        /// A directory of the node's machine, new or empty.
+        path: PathBuf,
+    },
+    /// Lead nothing for as long as another node can, or do so again.
+    Drain {
+        /// Whether this node is drained from now on.
+        on: bool,
     },
     /// Whether this node knows a node that waits to be let in.
     Announced {
@@ -55,7 +84,7 @@ pub enum AdminRequest {
 pub enum AdminReply {
     /// To `Status`.
     Status(StatusReply),
-    /// To `ReplaceHere`: what was done.
+    /// What was done.
     Done {
         /// One line per step.
         lines: Vec<String>,
@@ -64,6 +93,11 @@ pub enum AdminReply {
     Announced {
         /// The node, if it is known.
         member: Option<Member>,
+    },
+    /// Ask the leader of the broker group.
+    NotLeader {
+        /// Who leads it, if known.
+        leader: Option<u64>,
     },
     /// Something went wrong.
     Failed {
@@ -111,6 +145,9 @@ pub struct ReplicaStatus {
     pub reachable: bool,
     /// Whether the power-loss guard holds.
     pub guarded: bool,
+    /// Whether the node gives its leaderships away.
+    #[serde(default)]
+    pub drained: bool,
     /// Its last log index, if it answered.
     pub last_index: Option<u64>,
     /// Its last flushed log index.
@@ -126,7 +163,12 @@ pub struct ReplicaStatus {
 pub async fn call(address: &str, request: &AdminRequest) -> Result<AdminReply, String> {
     let (host, port) = address.rsplit_once(':').ok_or_else(|| format!("{address:?} is not HOST:PORT"))?;
     let port = port.parse().map_err(|_| format!("{port:?} is not a port"))?;
-    call_within(host, port, request, Instant::now() + Duration::from_secs(600)).await
+    let timeout = match request {
+        // It copies everything.
+        AdminRequest::Backup { .. } => Duration::from_secs(86_400),
+        _ => Duration::from_secs(600),
+    };
+    call_within(host, port, request, Instant::now() + timeout).await
 }
 
 /// Asks a node, for no longer than until `deadline`.
@@ -157,7 +199,18 @@ pub(crate) async fn handle(shared: &Arc<Shared>, json: &str) -> String {
 async fn answer(shared: &Arc<Shared>, request: AdminRequest) -> Result<AdminReply, String> {
     match request {
         AdminRequest::Status => Ok(AdminReply::Status(status(shared).await)),
-        AdminRequest::ReplaceHere { old, new, member } => replace_here(shared, old, new, &member).await,
+        AdminRequest::AddLearner { broker_group, node, member } => {
+            Ok(membership::add_learner(shared, BrokerGroupId(broker_group), NodeId(node), member).await)
+        }
+        AdminRequest::ChangeVoters { broker_group, add, remove } => {
+            Ok(membership::change(shared, BrokerGroupId(broker_group), add.map(NodeId), remove.map(NodeId)).await)
+        }
+        AdminRequest::Retire { node } => retire(shared, NodeId(node)).await,
+        AdminRequest::Backup { path } => {
+            let lines = backup::write(shared, &path).await.map_err(|error| format!("no backup was made: {error}"))?;
+            Ok(AdminReply::Done { lines })
+        }
+        AdminRequest::Drain { on } => drain(shared, on).await,
         AdminRequest::Announced { node } => {
             let known = shared.known_member(NodeId(node)).or_else(|| shared.announced_member(NodeId(node)));
             Ok(AdminReply::Announced { member: known })
@@ -218,6 +271,7 @@ async fn replica_status(shared: &Shared, group: &BrokerGroup, view: &MemberView)
         voter: view.voter,
         reachable: status.is_some(),
         guarded: status.as_ref().is_some_and(|status| status.guarded),
+        drained: status.as_ref().is_some_and(|status| status.drained),
         last_index: status.as_ref().and_then(|status| status.last).map(|id| id.index),
         flushed_index: status.as_ref().and_then(|status| status.flushed).map(|id| id.index),
         applied_next: status.as_ref().map_or(0, |status| status.applied_next),
@@ -253,49 +307,32 @@ async fn at_stake(shared: &Arc<Shared>) -> Vec<String> {
     lines
 }
 
-/// Learner, caught up, promoted, the old one removed: group by group, in those that this node leads.
-async fn replace_here(shared: &Arc<Shared>, old: u64, new: u64, member: &Member) -> Result<AdminReply, String> {
-    let mut lines = Vec::new();
-    for group in shared.groups() {
-        if !group.leadership().borrow().is_self {
-            continue;
-        }
-        let members = group.members();
-        let has = |id: u64| members.iter().find(|view| view.node_id.0 == id);
-        if has(new).is_some_and(|view| view.member.incarnation != member.incarnation) {
-            return Err(format!("node {new} is a member already, with another data directory; choose a new id"));
-        }
-        if has(old).is_none() && has(new).is_some_and(|view| view.voter) {
-            lines.push(format!("broker group {}: node {new} is in the place of {old} already", group.id()));
-            continue;
-        }
-        if has(old).is_none() {
-            return Err(format!("node {old} is not a member of broker group {}", group.id()));
-        }
-        group.raft.add_learner(new, member.clone(), true).await.map_err(|error| {
-            format!("broker group {}: adding node {new} as learner: {}", group.id(), raft_error(&error))
-        })?;
-        let voters: BTreeSet<u64> = members
-            .iter()
-            .filter(|view| view.voter && view.node_id.0 != old)
-            .map(|view| view.node_id.0)
-            .chain([new])
-            .collect();
-        group
-            .raft
-            .change_membership(ChangeMembers::ReplaceAllVoters(voters), false)
-            .await
-            .map_err(|error| format!("broker group {}: promoting node {new}: {}", group.id(), raft_error(&error)))?;
-        lines.push(format!("broker group {}: node {new} has caught up and took the place of {old}", group.id()));
-    }
-    Ok(AdminReply::Done { lines })
+/// Proposed to the system group, wherever it is led.
+async fn retire(shared: &Shared, node: NodeId) -> Result<AdminReply, String> {
+    let command = Command::Catalog(CatalogCommand::RetireNode { node }).encode();
+    let deadline = Instant::now() + RETIRE_TIMEOUT;
+    let retired = shared.propose(BrokerGroupId::SYSTEM, command, FlushWish::Now, deadline).await;
+    retired.map_err(|error| format!("the id of node {node} cannot be retired: {error}"))?;
+    Ok(AdminReply::Done { lines: vec![format!("the id of node {node} is never used again")] })
 }
 
-/// All replies to one request of every listed address, by address.
-pub async fn call_all(addresses: &[String], request: &AdminRequest) -> BTreeMap<String, Result<AdminReply, String>> {
-    let mut replies = BTreeMap::new();
-    for address in addresses {
-        replies.insert(address.clone(), call(address, request).await);
+async fn drain(shared: &Arc<Shared>, on: bool) -> Result<AdminReply, String> {
+    shared.drain.set(on).map_err(|error| format!("the marker of a drained node: {error}"))?;
+    if on {
+        balance::hand_over_everything(shared).await;
     }
-    replies
+    let led: Vec<String> = shared
+        .groups()
+        .filter(|group| group.leadership().borrow().is_self)
+        .map(|group| group.id().to_string())
+        .collect();
+    let node = shared.node_id();
+    let line = match (on, led.is_empty()) {
+        (true, true) => format!("node {node} is drained: it leads nothing"),
+        (true, false) => {
+            format!("node {node} still leads the broker groups {}: no other node is ready", led.join(", "))
+        }
+        (false, _) => format!("node {node} leads again what it should, as soon as it has caught up"),
+    };
+    Ok(AdminReply::Done { lines: vec![line] })
 }

@@ -8,6 +8,7 @@ use duolog_types::{BrokerGroupId, NodeId};
 use crate::admin::{self, AdminReply, AdminRequest};
 use crate::cluster::{Cluster, Shared};
 use crate::group::{BrokerGroup, MemberView};
+use crate::wire::proto;
 
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 /// A voter this many entries behind does not take over.
@@ -69,6 +70,7 @@ impl Cluster {
         let call = admin::call_within(&member.host, member.grpc_port, &request, deadline);
         match call.await? {
             AdminReply::Failed { reason } => Err(reason),
+            AdminReply::NotLeader { .. } => Err(format!("node {leader} does not lead broker group {group} any more")),
             AdminReply::Done { .. } | AdminReply::Status(_) | AdminReply::Announced { .. } => Ok(()),
         }
     }
@@ -89,7 +91,10 @@ pub(crate) async fn hand_to_preferred(shared: &Shared, group: &BrokerGroup) -> R
         return Ok(());
     }
     if !is_ready(shared, group, &members, preferred).await {
-        return Err(format!("node {preferred} does not answer, or is too far behind in broker group {}", group.id()));
+        return Err(format!(
+            "node {preferred} does not answer, is drained, or is too far behind in broker group {}",
+            group.id()
+        ));
     }
     group.transfer_leadership(preferred).await.map_err(|error| error.to_string())
 }
@@ -100,19 +105,42 @@ async fn overdue(shared: &Shared, group: &BrokerGroup) -> Option<NodeId> {
         return None;
     }
     let members = group.members();
-    let preferred = by_preference(group.id(), &members).first().copied()?;
-    if preferred == shared.node_id() {
-        return None;
+    let own_drained = shared.drain.is_on();
+    for preferred in by_preference(group.id(), &members) {
+        if preferred == shared.node_id() {
+            if own_drained {
+                continue;
+            }
+            return None;
+        }
+        match status_if_ready(shared, group, &members, preferred).await {
+            Some(status) if !status.drained => return Some(preferred),
+            Some(_) => {}
+            // It comes back; until then this node goes on, unless it should lead nothing.
+            None if !own_drained => return None,
+            None => {}
+        }
     }
-    is_ready(shared, group, &members, preferred).await.then_some(preferred)
+    None
 }
 
+/// Whether a voter could lead now, and wants to.
 async fn is_ready(shared: &Shared, group: &BrokerGroup, members: &[MemberView], node: NodeId) -> bool {
-    let Some(view) = members.iter().find(|view| view.node_id == node) else { return false };
-    let Some(status) = shared.ask_status(group.id(), node, &view.member).await else { return false };
+    status_if_ready(shared, group, members, node).await.is_some_and(|status| !status.drained)
+}
+
+/// A member's state, if it answers, has caught up and may vote.
+pub(crate) async fn status_if_ready(
+    shared: &Shared,
+    group: &BrokerGroup,
+    members: &[MemberView],
+    node: NodeId,
+) -> Option<proto::ReplicaStatusReply> {
+    let view = members.iter().find(|view| view.node_id == node)?;
+    let status = shared.ask_status(group.id(), node, &view.member).await?;
     let own_last = group.log().last().map_or(0, |(_, index)| index.0);
     let its_last = status.flushed.map_or(0, |id| id.index);
-    !status.guarded && its_last + LAG_ENTRIES_MAX >= own_last
+    (!status.guarded && its_last + LAG_ENTRIES_MAX >= own_last).then_some(status)
 }
 
 /// Before a planned stop: every group that this node leads goes to the voter that has most of the log.

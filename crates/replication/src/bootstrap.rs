@@ -11,7 +11,6 @@ use tonic::Request;
 
 use crate::cluster::{NodeAddress, Shared};
 use crate::network;
-use crate::type_config::Member;
 use crate::wire::proto;
 
 const PROBE_INTERVAL: Duration = Duration::from_millis(200);
@@ -42,24 +41,8 @@ async fn probe(shared: &Shared, node: &NodeAddress) -> Result<proto::ProbeReply,
     if node.id == shared.node_id() {
         return Ok(shared.probe_reply());
     }
-    let own = shared.own_member();
-    let announced = proto::Member {
-        node_id: shared.node_id().0,
-        incarnation: own.incarnation,
-        host: own.host,
-        grpc_port: u32::from(own.grpc_port),
-        kafka_port: u32::from(own.kafka_port),
-    };
-    let mut client = network::connect(&node.host, node.grpc_port, shared.hooks.net.clone())?;
-    let mut request = Request::new(proto::ProbeRequest { announced: Some(announced) });
-    request.set_timeout(PROBE_TIMEOUT);
-    let reply = client
-        .probe(request)
-        .await
-        .map_err(|status| {
-            format!("node {} at {}:{} does not answer: {}", node.id, node.host, node.grpc_port, status.message())
-        })?
-        .into_inner();
+    let reply =
+        shared.probe(&node.host, node.grpc_port).await.map_err(|reason| format!("node {}: {reason}", node.id))?;
     if reply.node_id != node.id.0 {
         return Err(format!(
             "{}:{} is node {}, but [[nodes]] lists it as node {}",
@@ -105,6 +88,11 @@ async fn step(shared: &Arc<Shared>) -> Result<(), String> {
 /// A cluster exists: this node is a member that was not reached yet, or waits to be let in, or must not return.
 fn join(shared: &Arc<Shared>, peer: &proto::ProbeReply) -> Result<(), String> {
     let own = shared.identity.get();
+    shared.check_not_retired(peer)?;
+    let (ours, theirs) = (shared.options.broker_groups, peer.broker_groups);
+    if ours != theirs {
+        return Err(format!("broker_groups = {ours}, but the cluster has {theirs}: check node.toml, and start again"));
+    }
     if let Some(known) = peer.members.iter().find(|member| member.node_id == own.node_id.0)
         && known.incarnation != own.incarnation.0
         && !shared.is_initialized()
@@ -125,7 +113,11 @@ fn join(shared: &Arc<Shared>, peer: &proto::ProbeReply) -> Result<(), String> {
     if peer.members.iter().any(|member| member.node_id == own.node_id.0) {
         Err("a member of the cluster; waiting for its leaders".to_owned())
     } else {
-        Err(format!("not a member yet; let it in with: duolog cluster replace --old OLD_ID --new {}", own.node_id))
+        Err(format!(
+            "not a member yet; let it in with: duolog cluster add-node --id {id}, or in the place of another node: duolog cluster \
+             replace --old OLD_ID --new {id}",
+            id = own.node_id
+        ))
     }
 }
 
@@ -142,9 +134,7 @@ async fn initialize(
             adopt(shared, node, &cluster_id).await?;
         }
         let incarnation = replies.get(&node.id).map(|reply| reply.incarnation.clone()).unwrap_or_default();
-        let member =
-            Member { host: node.host.clone(), grpc_port: node.grpc_port, kafka_port: node.kafka_port, incarnation };
-        members.insert(node.id.0, member);
+        members.insert(node.id.0, node.member(incarnation));
     }
     for group in shared.groups() {
         if group.log().vote().is_none() && group.log().last().is_none() {

@@ -8,8 +8,12 @@ use tonic::Request;
 
 use crate::cluster::Shared;
 use crate::group::{BrokerGroup, ProposeError};
+use crate::network;
 use crate::type_config::{CommandResponse, Member};
 use crate::wire::{self, proto};
+
+/// A node that takes longer to say what it is counts as silent.
+const PROBE_TIMEOUT: Duration = Duration::from_millis(1_000);
 
 impl Shared {
     /// Asks a member for the state of its replica.
@@ -27,6 +31,20 @@ impl Shared {
         self.identity.sign(&mut request, node, &member.incarnation);
         request.set_timeout(Duration::from_millis(500));
         client.replica_status(request).await.ok().map(tonic::Response::into_inner)
+    }
+
+    /// Asks a node what it is, and tells it who this node is.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub(crate) async fn probe(&self, host: &str, grpc_port: u16) -> Result<proto::ProbeReply, String> {
+        let announced = Some(wire::member_to_wire(self.node_id(), self.own_member()));
+        let mut client = network::connect(host, grpc_port, self.hooks.net.clone())?;
+        let mut request = Request::new(proto::ProbeRequest { announced });
+        request.set_timeout(PROBE_TIMEOUT);
+        let reply = client.probe(request).await;
+        let reply = reply.map_err(|status| format!("{host}:{grpc_port} does not answer: {}", status.message()))?;
+        Ok(reply.into_inner())
     }
 
     pub(crate) async fn propose(

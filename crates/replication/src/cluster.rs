@@ -16,18 +16,20 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 use crate::disk_space::{self, DiskSpace, DiskState};
+use crate::drain::Drain;
 use crate::group::{BrokerGroup, GroupOptions, ProposeError};
 use crate::guard::Guard;
 use crate::guarding::Heard;
 use crate::identity::{Identity, IdentityError};
 use crate::log_store::EntryTap;
 use crate::questions::Questions;
+use crate::scrub::ScrubOptions;
 use crate::service::ClusterService;
 use crate::state_machine::StateFactory;
 use crate::testing::Hooks;
 use crate::type_config::{CommandResponse, Member, RaftLogId};
 use crate::wire::{self, proto};
-use crate::{balance, bootstrap, guarding, net};
+use crate::{balance, bootstrap, guarding, net, retired, scrub};
 
 /// Raft's times, in milliseconds. Fixed when a node starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +53,24 @@ pub struct NodeAddress {
     pub grpc_port: u16,
     /// Port of the Kafka front end.
     pub kafka_port: u16,
+    /// Port of the RocketMQ front end; 0 when it has none.
+    pub rocketmq_port: u16,
+    /// Port of HTTP; 0 when it is not known to others.
+    pub http_port: u16,
+}
+
+impl NodeAddress {
+    /// The node as a member, with the incarnation of its data directory.
+    pub(crate) fn member(&self, incarnation: String) -> Member {
+        Member {
+            host: self.host.clone(),
+            grpc_port: self.grpc_port,
+            kafka_port: self.kafka_port,
+            rocketmq_port: self.rocketmq_port,
+            http_port: self.http_port,
+            incarnation,
+        }
+    }
 }
 
 /// What a node's part in the cluster is started with.
@@ -75,6 +95,8 @@ pub struct ClusterOptions {
     pub disk: Arc<dyn Disk>,
     /// With fewer free bytes on the disk of the data directory the node is read-only.
     pub disk_free_bytes_min: u64,
+    /// How the log is verified.
+    pub scrub: ScrubOptions,
     /// Raft's times.
     pub times: RaftTimes,
     /// Test only: do not send *received* marks.
@@ -121,6 +143,7 @@ pub(crate) struct Shared {
     pub(crate) drop_received_marks: bool,
     pub(crate) hooks: Hooks,
     pub(crate) questions: Questions,
+    pub(crate) drain: Drain,
     groups: BTreeMap<BrokerGroupId, Arc<BrokerGroup>>,
     started: Instant,
     had_data: bool,
@@ -141,8 +164,11 @@ fn context(what: impl Into<String>) -> impl FnOnce(io::Error) -> StartError {
     move |source| StartError::Io { context: what.into(), source }
 }
 
-/// Takes the data directory for this process alone.
-fn lock(data_dir: &Path) -> Result<File, StartError> {
+/// Takes a data directory for this process alone, until the file is dropped.
+///
+/// # Errors
+/// Another process has it, or it cannot be made or opened.
+pub fn lock_data_dir(data_dir: &Path) -> Result<File, StartError> {
     std::fs::create_dir_all(data_dir)
         .map_err(context(format!("cannot create {} (data_dir in node.toml)", data_dir.display())))?;
     let path = data_dir.join("LOCK");
@@ -208,12 +234,13 @@ impl Cluster {
         if !options.nodes.iter().any(|node| node.id == options.node_id) {
             return Err(StartError::NotListed(options.node_id));
         }
-        let lock = lock(&options.data_dir)?;
+        let lock = lock_data_dir(&options.data_dir)?;
         let identity = Arc::new(Identity::open(&options.data_dir, &options.cluster_name, options.node_id)?);
         let ids: Vec<BrokerGroupId> = (0..options.broker_groups).map(BrokerGroupId).collect();
         let guard =
             Guard::open(&options.data_dir, &options.boot_id_path, &ids).map_err(context("the power-loss guard"))?;
         let guard = Arc::new(guard);
+        let drain = Drain::open(&options.data_dir).map_err(context("the marker of a drained node"))?;
         let groups = recover(&options, &ids, (identity.clone(), guard.clone()), factory, tap, &hooks).await?;
         let watcher = disk_space::Watcher {
             disk: options.disk.clone(),
@@ -230,6 +257,7 @@ impl Cluster {
             drop_received_marks: options.drop_received_marks,
             hooks,
             questions: Questions::default(),
+            drain,
             groups,
             started: Instant::now(),
             had_data,
@@ -244,9 +272,11 @@ impl Cluster {
             group.raft.run();
             tokio::spawn(watch_failure(shared.clone(), group.clone()));
             tokio::spawn(watch_core(shared.clone(), group.clone()));
+            tokio::spawn(scrub::run(shared.clone(), group.clone()));
         }
         listen(shared.clone()).await?;
         tokio::spawn(bootstrap::run(shared.clone()));
+        tokio::spawn(retired::watch(shared.clone()));
         tokio::spawn(guarding::run(shared.clone()));
         tokio::spawn(balance::run(shared.clone()));
         Ok(Self { shared, runtime: Mutex::new(None), _lock: lock })
@@ -492,12 +522,7 @@ impl Shared {
     /// This node as a member.
     pub(crate) fn own_member(&self) -> Member {
         let own = self.options.nodes.iter().find(|node| node.id == self.node_id()).expect("checked at the start");
-        Member {
-            host: own.host.clone(),
-            grpc_port: own.grpc_port,
-            kafka_port: own.kafka_port,
-            incarnation: self.identity.get().incarnation.0,
-        }
+        own.member(self.identity.get().incarnation.0)
     }
 
     pub(crate) fn announced(&self, member: proto::Member) {
@@ -506,12 +531,7 @@ impl Shared {
 
     pub(crate) fn announced_member(&self, node: NodeId) -> Option<Member> {
         let announced = self.announced.lock();
-        announced.get(&node.0).map(|member| Member {
-            host: member.host.clone(),
-            grpc_port: u16::try_from(member.grpc_port).unwrap_or(0),
-            kafka_port: u16::try_from(member.kafka_port).unwrap_or(0),
-            incarnation: member.incarnation.clone(),
-        })
+        announced.get(&node.0).map(wire::member_from_wire)
     }
 
     pub(crate) fn is_initialized(&self) -> bool {
@@ -527,16 +547,9 @@ impl Shared {
             node_id: file.node_id.0,
             incarnation: file.incarnation.0,
             initialized: self.is_initialized(),
-            members: members
-                .into_iter()
-                .map(|view| proto::Member {
-                    node_id: view.node_id.0,
-                    incarnation: view.member.incarnation,
-                    host: view.member.host,
-                    grpc_port: u32::from(view.member.grpc_port),
-                    kafka_port: u32::from(view.member.kafka_port),
-                })
-                .collect(),
+            members: members.into_iter().map(|view| wire::member_to_wire(view.node_id, view.member)).collect(),
+            broker_groups: self.options.broker_groups,
+            retired: self.retired_nodes().into_iter().map(|node| node.0).collect(),
         }
     }
 
@@ -554,6 +567,7 @@ impl Shared {
             guarded: self.guard.is_guarded(group.id()),
             readable_next: applied_next,
             boot: self.guard.boot(),
+            drained: self.drain.is_on(),
         }
     }
 

@@ -25,6 +25,7 @@ use crate::lease::Lease;
 use crate::log_store::{EntryTap, LogProgress, LogStore, ProgressObserver};
 use crate::marks::ReceivedMarks;
 use crate::network::{GroupNetwork, PeerFactory};
+use crate::scrub::{Scrub, ScrubCounts};
 use crate::state_machine::{StateCell, StateFactory, StateMachine};
 use crate::testing::Hooks;
 use crate::type_config::{CommandResponse, CommittedLeaderId, Member, Proposal, TypeConfig};
@@ -100,6 +101,7 @@ pub struct BrokerGroup {
     recovered: Recovered,
     caught_up: watch::Receiver<bool>,
     laggards: Mutex<Laggards>,
+    pub(crate) scrub: Arc<Scrub>,
     pub(crate) handing_over: watch::Sender<bool>,
 }
 
@@ -176,12 +178,13 @@ impl BrokerGroup {
             snapshots: cell.clone(),
             hooks: options.hooks.clone(),
         });
+        let scrub = Arc::new(Scrub::new());
         let config = raft_config(&options.cluster_name, options.times, &options.hooks).map_err(io::Error::other)?;
         let raft = Raft::build(
             options.node_id.0,
             Arc::new(config),
             PeerFactory(network),
-            LogStore::new(log.clone(), options.tap, options.guard.clone()),
+            LogStore::new(log.clone(), options.tap, options.guard.clone(), scrub.clone()),
             StateMachine::new(cell.clone(), progress.clone()),
         )
         .await
@@ -215,6 +218,7 @@ impl BrokerGroup {
             recovered,
             caught_up,
             laggards: Mutex::new(Laggards::default()),
+            scrub,
             handing_over: watch::channel(false).0,
         }))
     }
@@ -229,6 +233,17 @@ impl BrokerGroup {
     #[must_use]
     pub fn log(&self) -> &CommitLog {
         &self.log
+    }
+
+    /// A reader found this entry of the log damaged: it is put back from another replica, soon.
+    pub fn suspect(&self, index: LogIndex) {
+        self.scrub.suspect(index);
+    }
+
+    /// What the scrubber of the log has done.
+    #[must_use]
+    pub fn scrub_counts(&self) -> &ScrubCounts {
+        &self.scrub.counts
     }
 
     /// What recovery found when the node started.

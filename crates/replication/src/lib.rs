@@ -11,11 +11,13 @@
 #![warn(missing_docs)]
 
 pub mod admin;
+mod backup;
 mod balance;
 mod bootstrap;
 mod calls;
 mod cluster;
 mod disk_space;
+mod drain;
 pub mod files;
 mod group;
 mod guard;
@@ -26,9 +28,12 @@ mod laggards;
 mod lease;
 mod log_store;
 mod marks;
+mod membership;
 mod net;
 mod network;
 mod questions;
+mod retired;
+mod scrub;
 mod service;
 mod snapshot;
 mod state_machine;
@@ -38,7 +43,8 @@ mod type_config;
 mod watermarks;
 mod wire;
 
-pub use cluster::{Cluster, ClusterOptions, NodeAddress, RaftTimes, StartError};
+pub use backup::restore;
+pub use cluster::{Cluster, ClusterOptions, NodeAddress, RaftTimes, StartError, lock_data_dir};
 pub use disk_space::{DiskSpace, DiskState};
 pub use group::{BrokerGroup, Leadership, MemberView, ProposeError, outcome};
 pub use guard::Guard;
@@ -46,6 +52,7 @@ pub use identity::{Identity, IdentityError, NodeFile};
 pub use log_store::EntryTap;
 pub use net::{Connection, Incoming, Net};
 pub use questions::Question;
+pub use scrub::{ScrubCounts, ScrubOptions};
 pub use state_machine::{ReplicatedState, StateFactory};
 pub use type_config::{CommandResponse, Member, Proposal, TypeConfig};
 pub use watermarks::{Mark, Watermarks, quorum_received_next};

@@ -18,11 +18,14 @@ use openraft::{EntryPayload, OptionalSend};
 use tokio::sync::{oneshot, watch};
 
 use crate::guard::Guard;
+use crate::scrub::Scrub;
 use crate::type_config::{RaftEntry, RaftLogId, RaftMembership, RaftVote, TypeConfig, raft_log_id, term_of};
 use crate::watermarks::Mark;
 
 /// Bytes of entries that one read for replication returns; one larger entry is returned alone.
 const READ_BYTES_MAX: usize = 1 << 20;
+/// Damage is looked for in so many entries: those of one read of openraft are fewer.
+const READ_ENTRIES_MAX: u64 = 1 << 16;
 
 /// Sees every entry of this replica in log order, in the moment in which it is appended.
 pub trait EntryTap: Send + Sync + 'static {
@@ -88,11 +91,17 @@ pub(crate) struct LogStore {
     log: CommitLog,
     tap: Arc<dyn EntryTap>,
     guard: Arc<Guard>,
+    scrub: Arc<Scrub>,
 }
 
 impl LogStore {
-    pub(crate) fn new(log: CommitLog, tap: Arc<dyn EntryTap>, guard: Arc<Guard>) -> Self {
-        Self { log, tap, guard }
+    pub(crate) fn new(log: CommitLog, tap: Arc<dyn EntryTap>, guard: Arc<Guard>, scrub: Arc<Scrub>) -> Self {
+        Self { log, tap, guard, scrub }
+    }
+
+    /// The first damaged entry of those that one read may cover.
+    fn first_damaged(&self, start: u64, end: u64) -> Option<LogIndex> {
+        (start..end.min(start + READ_ENTRIES_MAX)).map(LogIndex).find(|index| self.log.verify_stored(*index).is_err())
     }
 }
 
@@ -173,12 +182,22 @@ fn half_open(range: &impl RangeBounds<u64>) -> (u64, u64) {
 }
 
 impl LogStore {
-    fn read(&self, start: u64, end: u64, bytes_max: usize) -> Result<Vec<RaftEntry>, io::Error> {
+    /// Waits for the repair of what is damaged: openraft ends a node whose log cannot be read.
+    async fn read(&self, start: u64, end: u64, bytes_max: usize) -> Result<Vec<RaftEntry>, io::Error> {
         if start >= end {
             return Ok(Vec::new());
         }
-        let entries = self.log.read(LogIndex(start)..LogIndex(end), bytes_max).map_err(io_error)?;
-        entries.into_iter().map(from_log_entry).collect()
+        loop {
+            let error = match self.log.read(LogIndex(start)..LogIndex(end), bytes_max) {
+                Ok(entries) => return entries.into_iter().map(from_log_entry).collect(),
+                Err(error) => error,
+            };
+            let is_damaged = matches!(error, LogError::Corrupt { .. });
+            match is_damaged.then(|| self.first_damaged(start, end)).flatten() {
+                Some(index) if self.scrub.repaired(index).await => {}
+                _ => return Err(io_error(error)),
+            }
+        }
     }
 }
 
@@ -188,7 +207,7 @@ impl RaftLogReader<TypeConfig> for LogStore {
         range: RB,
     ) -> Result<Vec<RaftEntry>, io::Error> {
         let (start, end) = half_open(&range);
-        self.read(start, end, usize::MAX)
+        self.read(start, end, usize::MAX).await
     }
 
     /// Committed entries for apply, read in pieces so that a long recovery does not fill the memory.
@@ -208,7 +227,7 @@ impl RaftLogReader<TypeConfig> for LogStore {
                     if next >= end {
                         return None;
                     }
-                    match store.read(next, end, READ_BYTES_MAX) {
+                    match store.read(next, end, READ_BYTES_MAX).await {
                         Ok(entries) if entries.is_empty() => {
                             let error = io::Error::other(format!("log entry {next} is missing"));
                             return Some((Err(error), (end, piece)));
@@ -225,7 +244,7 @@ impl RaftLogReader<TypeConfig> for LogStore {
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<RaftEntry>, io::Error> {
-        self.read(start, end, READ_BYTES_MAX)
+        self.read(start, end, READ_BYTES_MAX).await
     }
 
     async fn read_vote(&mut self) -> Result<Option<RaftVote>, io::Error> {
@@ -328,7 +347,7 @@ mod tests {
         });
         log.append(entries.collect(), None).unwrap();
         let guard = Guard::open(dir.path(), &dir.path().join("boot_id"), &[BrokerGroupId(0)]).unwrap();
-        LogStore::new(log, Arc::new(NoTap), Arc::new(guard))
+        LogStore::new(log, Arc::new(NoTap), Arc::new(guard), Arc::new(Scrub::new()))
     }
 
     async fn sizes(store: &mut LogStore, start: u64, end: u64) -> Vec<usize> {

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use duolog_types::BrokerGroupId;
+use duolog_types::{BrokerGroupId, LogIndex};
 
 use crate::cluster::Shared;
 use crate::disk_space::DiskState;
@@ -40,7 +40,12 @@ impl ClusterService {
     /// Checks who calls, against the membership that this node knows.
     fn verify<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
         let caller = self.0.identity.verify(request.metadata())?;
-        verify_member(&caller, self.0.known_incarnation(caller.node_id).as_deref())?;
+        let known = self.0.known_incarnation(caller.node_id);
+        verify_member(&caller, known.as_deref())?;
+        if known.is_none() && self.0.retired_nodes().contains(&caller.node_id) {
+            let left = format!("node {} was removed from the cluster, and an id is never used again", caller.node_id);
+            return Err(Status::failed_precondition(left));
+        }
         Ok(caller)
     }
 
@@ -278,6 +283,18 @@ impl proto::cluster_server::Cluster for ClusterService {
         self.verify(&request)?;
         let group = self.group(request.get_ref().group)?;
         Ok(Response::new(self.0.replica_status(&group)))
+    }
+
+    async fn read_entry(
+        &self,
+        request: Request<proto::ReadEntryRequest>,
+    ) -> Result<Response<proto::ReadEntryReply>, Status> {
+        self.verify(&request)?;
+        let proto::ReadEntryRequest { group, index } = request.into_inner();
+        let group = self.group(group)?;
+        let is_applied = group.applied().borrow().is_some_and(|mark| mark.index >= index);
+        let entry = if is_applied { group.log().read_any(LogIndex(index)).ok().flatten() } else { None };
+        Ok(Response::new(proto::ReadEntryReply { entry: entry.map(wire::log_entry_to_wire) }))
     }
 
     async fn propose(&self, request: Request<proto::ProposeRequest>) -> Result<Response<proto::ProposeReply>, Status> {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use duolog_commit_log::CommitLog;
 use duolog_state::{AppliedEntry, EntryKind};
-use duolog_types::{BrokerGroupId, LogIndex, Term};
+use duolog_types::{BrokerGroupId, LogIndex, NodeId, Term};
 use futures_util::{Stream, StreamExt};
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend, Snapshot, SnapshotMeta};
@@ -37,6 +37,8 @@ pub trait ReplicatedState: Send + 'static {
     fn applied(&self) -> Option<Mark>;
     /// The last membership entry that was applied: its position and its JSON.
     fn membership(&self) -> Option<(Mark, Vec<u8>)>;
+    /// Nodes that left the cluster for good; only the system group's state knows any.
+    fn retired_nodes(&self) -> Vec<NodeId>;
     /// Applies entries in log order, all or none; one response per entry.
     ///
     /// # Errors
@@ -105,6 +107,11 @@ impl StateCell {
     /// Watches the last applied entry.
     pub(crate) fn applied(&self) -> watch::Receiver<Option<Mark>> {
         self.applied.subscribe()
+    }
+
+    /// Nodes that left the cluster for good, as this replica's state knows them.
+    pub(crate) fn retired_nodes(&self) -> Vec<NodeId> {
+        self.inner.lock().state.retired_nodes()
     }
 
     /// Snapshots that were installed since the start.
@@ -186,7 +193,7 @@ fn current_dir(state_dir: &Path) -> io::Result<PathBuf> {
     }
 }
 
-fn write_current(state_dir: &Path, dir: &Path) -> io::Result<()> {
+pub(crate) fn write_current(state_dir: &Path, dir: &Path) -> io::Result<()> {
     use std::io::Write;
     let name = dir.file_name().and_then(|name| name.to_str()).expect("made by generation");
     let temporary = state_dir.join("CURRENT.tmp");

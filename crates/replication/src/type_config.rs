@@ -37,6 +37,12 @@ pub struct Member {
     pub grpc_port: u16,
     /// Port of the Kafka front end, for clients' metadata.
     pub kafka_port: u16,
+    /// Port of the RocketMQ front end; 0 when it has none, or joined before it was recorded.
+    #[serde(default)]
+    pub rocketmq_port: u16,
+    /// Port of HTTP; 0 as above.
+    #[serde(default)]
+    pub http_port: u16,
     /// Incarnation of the node's data directory: a directory that was emptied is another member.
     pub incarnation: String,
 }

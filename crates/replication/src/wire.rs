@@ -2,12 +2,12 @@
 
 use bytes::Bytes;
 use duolog_commit_log::LogEntry;
-use duolog_types::{FlushWish, LogIndex, Term};
+use duolog_types::{FlushWish, LogIndex, NodeId, Term};
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest, VoteRequest, VoteResponse};
 use tonic::Status;
 
 use crate::log_store::{from_log_entry, to_log_entry};
-use crate::type_config::{RaftEntry, RaftLogId, RaftVote, TypeConfig, raft_log_id, term_of};
+use crate::type_config::{Member, RaftEntry, RaftLogId, RaftVote, TypeConfig, raft_log_id, term_of};
 
 /// Generated types of `cluster.proto`.
 #[allow(missing_docs, clippy::all, clippy::pedantic)]
@@ -170,6 +170,32 @@ pub(crate) fn transfer_from_wire(
         request.to,
         request.last.as_ref().map(log_id_from_wire),
     ))
+}
+
+/// A member, as calls between nodes carry it.
+pub(crate) fn member_to_wire(node: NodeId, member: Member) -> proto::Member {
+    proto::Member {
+        node_id: node.0,
+        incarnation: member.incarnation,
+        host: member.host,
+        grpc_port: u32::from(member.grpc_port),
+        kafka_port: u32::from(member.kafka_port),
+        rocketmq_port: u32::from(member.rocketmq_port),
+        http_port: u32::from(member.http_port),
+    }
+}
+
+/// The inverse of [`member_to_wire`]; what is no port is 0.
+pub(crate) fn member_from_wire(member: &proto::Member) -> Member {
+    let port = |number| u16::try_from(number).unwrap_or(0);
+    Member {
+        host: member.host.clone(),
+        grpc_port: port(member.grpc_port),
+        kafka_port: port(member.kafka_port),
+        rocketmq_port: port(member.rocketmq_port),
+        http_port: port(member.http_port),
+        incarnation: member.incarnation.clone(),
+    }
 }
 
 /// A membership with its log id, for a snapshot's header.

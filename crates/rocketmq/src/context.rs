@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use duolog_broker::message_api::MessageApi;
 use duolog_types::NodeId;
 use tokio_util::sync::CancellationToken;
 
 use crate::clients::Clients;
-use crate::config::RocketmqConfig;
+use crate::config::{RocketmqConfig, RocketmqNode};
 use crate::metrics::RocketmqMetrics;
-use crate::peers::Peers;
+use crate::peers::{LookUp, Peers};
 
 /// Shared by all connections; cheap to clone.
 pub(crate) struct Context<B>(Arc<Shared<B>>);
@@ -29,14 +30,14 @@ pub(crate) struct Shared<B> {
     turn: AtomicU32,
 }
 
-impl<B> Context<B> {
+impl<B: MessageApi> Context<B> {
     pub(crate) fn new(broker: B, own_id: NodeId, config: RocketmqConfig) -> Self {
         let metrics = Arc::new(RocketmqMetrics::default());
         let own = config.nodes.iter().find(|node| node.id == own_id);
         Self(Arc::new(Shared {
             own_address: own.map(|own| format!("{}:{}", own.host, own.port)).unwrap_or_default(),
             clients: Clients::new(config.clients_max, Duration::from_millis(config.client_expiration_ms)),
-            peers: Peers::new(&config, metrics.clone()),
+            peers: Peers::new(&config, look_up(broker.clone()), metrics.clone()),
             stop: CancellationToken::new(),
             turn: AtomicU32::new(0),
             broker,
@@ -44,6 +45,14 @@ impl<B> Context<B> {
             metrics,
         }))
     }
+}
+
+/// Members that joined after this node's config was written said themselves where they are.
+fn look_up(broker: impl MessageApi) -> LookUp {
+    Box::new(move |id| {
+        let member = broker.cluster().nodes.into_iter().find(|node| node.id == id)?;
+        (member.rocketmq_port > 0).then_some(RocketmqNode { id, host: member.host, port: member.rocketmq_port })
+    })
 }
 
 impl<B> Shared<B> {

@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use duolog_types::NodeId;
+use parking_lot::RwLock;
 use tokio::time::Instant;
 use tonic::Code as GrpcCode;
 use tonic::transport::{Channel, Endpoint};
@@ -33,9 +34,13 @@ const TIMEOUT_MIN: Duration = Duration::from_millis(50);
 
 type Client = MessagingServiceClient<Channel>;
 
-/// The nodes that serve RocketMQ clients, this one included.
+/// Where a member of the cluster serves RocketMQ clients, if it does.
+pub(crate) type LookUp = Box<dyn Fn(NodeId) -> Option<RocketmqNode> + Send + Sync>;
+
+/// The nodes that serve RocketMQ clients, this one included: those of the config, and those that joined later.
 pub(crate) struct Peers {
-    nodes: BTreeMap<NodeId, Peer>,
+    nodes: RwLock<BTreeMap<NodeId, Arc<Peer>>>,
+    look_up: LookUp,
     message_bytes_max: usize,
     metrics: Arc<RocketmqMetrics>,
 }
@@ -45,6 +50,12 @@ struct Peer {
     calls: OnceLock<Channel>,
     /// Long polls have a connection of their own: they must not take the places of other calls.
     polls: OnceLock<Channel>,
+}
+
+impl Peer {
+    fn new(node: RocketmqNode) -> Self {
+        Self { node, calls: OnceLock::new(), polls: OnceLock::new() }
+    }
 }
 
 /// A call with one answer that may be made on another node.
@@ -86,10 +97,17 @@ forward! {
 }
 
 impl Peers {
-    pub(crate) fn new(config: &RocketmqConfig, metrics: Arc<RocketmqMetrics>) -> Self {
-        let peer = |node: &RocketmqNode| Peer { node: node.clone(), calls: OnceLock::new(), polls: OnceLock::new() };
-        let nodes = config.nodes.iter().map(|node| (node.id, peer(node))).collect();
-        Self { nodes, message_bytes_max: config.message_bytes_max, metrics }
+    pub(crate) fn new(config: &RocketmqConfig, look_up: LookUp, metrics: Arc<RocketmqMetrics>) -> Self {
+        let nodes = config.nodes.iter().map(|node| (node.id, Arc::new(Peer::new(node.clone())))).collect();
+        Self { nodes: RwLock::new(nodes), look_up, message_bytes_max: config.message_bytes_max, metrics }
+    }
+
+    fn peer(&self, node: NodeId) -> Option<Arc<Peer>> {
+        if let Some(peer) = self.nodes.read().get(&node) {
+            return Some(peer.clone());
+        }
+        let found = Arc::new(Peer::new((self.look_up)(node)?));
+        Some(self.nodes.write().entry(node).or_insert(found).clone())
     }
 
     /// The address for clients of what a node leads. `None` when it serves no RocketMQ clients.
@@ -97,7 +115,8 @@ impl Peers {
     /// One address, although every node takes every call: Java's client would choose among several at random, and Python's sends
     /// all of them as the name of the server, which HTTP/2 here refuses.
     pub(crate) fn endpoints(&self, leader: NodeId) -> Option<Endpoints> {
-        let node = &self.nodes.get(&leader)?.node;
+        let peer = self.peer(leader)?;
+        let node = &peer.node;
         let address = Address { host: node.host.clone(), port: i32::from(node.port) };
         Some(Endpoints { scheme: scheme(&node.host).into(), addresses: vec![address] })
     }
@@ -182,15 +201,15 @@ impl Peers {
     }
 
     fn client(&self, node: NodeId, place: impl Fn(&Peer) -> &OnceLock<Channel>) -> Result<Client, Refusal> {
-        let Some(peer) = self.nodes.get(&node) else {
-            let sentence = format!("node {node} leads, but no port for RocketMQ is configured for it on this node");
+        let Some(peer) = self.peer(node) else {
+            let sentence = format!("node {node} leads, but it serves no RocketMQ clients, as far as this node knows");
             return Err(Refusal::new(Code::InternalServerError, sentence));
         };
-        let channel = match place(peer).get() {
+        let channel = match place(&peer).get() {
             Some(channel) => channel.clone(),
             None => {
                 let endpoint = endpoint(&peer.node)?;
-                place(peer).get_or_init(|| endpoint.connect_lazy()).clone()
+                place(&peer).get_or_init(|| endpoint.connect_lazy()).clone()
             }
         };
         let client = MessagingServiceClient::new(channel);
@@ -255,7 +274,17 @@ mod tests {
     fn peers(hosts: &[&str]) -> Peers {
         let node = |(id, host): (u64, &&str)| RocketmqNode { id: NodeId(id), host: (*host).to_owned(), port: 8_081 };
         let nodes = (0..).zip(hosts).map(node).collect();
-        Peers::new(&RocketmqConfig { nodes, ..RocketmqConfig::default() }, Arc::default())
+        let joined = RocketmqNode { id: NodeId(7), host: "joined".to_owned(), port: 8_081 };
+        let look_up = Box::new(move |id| Some(joined.clone()).filter(|node| node.id == id));
+        Peers::new(&RocketmqConfig { nodes, ..RocketmqConfig::default() }, look_up, Arc::default())
+    }
+
+    #[test]
+    fn a_node_that_joined_later_is_found() {
+        let peers = peers(&["a"]);
+        for _ in 0..2 {
+            assert_eq!(peers.endpoints(NodeId(7)).unwrap().addresses[0].host, "joined");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod http;
 mod http_listener;
 mod node;
 mod open_files;
+mod restore_command;
 mod testing;
 
 use std::path::PathBuf;
@@ -16,7 +17,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use duolog_cli::{
     AclCommand, ClusterCommand, ConsumeCommand, DurabilityCommand, Exit, GroupCommand, MessageCommand, Out,
-    OutputClosed, ProduceCommand, TopicCommand, TransactionCommand, UserCommand,
+    OutputClosed, ProduceCommand, TopicCommand, TransactionCommand, UserCommand, VerifyCommand,
 };
 
 /// A message broker for Kafka and RocketMQ clients, with a durability per topic.
@@ -64,7 +65,7 @@ Every key may come from the environment, which goes before the file: docs/config
     /// Consumer groups: list, describe, seek, delete.
     #[command(subcommand)]
     Group(GroupCommand),
-    /// The cluster: status, health, replacement of a node, recovery after an accepted loss.
+    /// The cluster: status, health, members, backup, recovery after an accepted loss.
     #[command(subcommand)]
     Cluster(ClusterCommand),
     /// What each topic promises, and what could be lost right now.
@@ -81,6 +82,10 @@ Every key may come from the environment, which goes before the file: docs/config
     /// Access control lists: what users may do: create, list, delete.
     #[command(subcommand)]
     Acl(AclCommand),
+    /// Makes a new cluster from a backup.
+    Restore(restore_command::RestoreCommand),
+    /// Verifies a stopped node's data directory, or compares the replicas of a running cluster.
+    Verify(VerifyCommand),
     /// The config file.
     #[command(subcommand)]
     Config(config_command::ConfigCommand),
@@ -118,6 +123,8 @@ fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Produce(command) => command.run(),
         Command::Consume(command) => command.run(),
         Command::Group(command) => command.run(),
+        Command::Restore(command) => command.run(),
+        Command::Verify(command) => command.run(),
         Command::Cluster(command) => command.run(),
         Command::Durability(command) => command.run(),
         Command::Message(command) => command.run(),

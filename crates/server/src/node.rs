@@ -7,7 +7,7 @@ use duolog_broker::api::BrokerConfigValue;
 use duolog_broker::{Broker, FirstUser, Settings};
 use duolog_commit_log::LogOptions;
 use duolog_kafka::{KafkaConfig, KafkaServer};
-use duolog_replication::{ClusterOptions, NodeAddress, RaftTimes};
+use duolog_replication::{ClusterOptions, NodeAddress, RaftTimes, ScrubOptions};
 use duolog_rocketmq::{AccessConfig, CertificateFiles, RocketmqConfig, RocketmqNode, RocketmqServer};
 use duolog_types::NodeId;
 use tokio::net::TcpListener;
@@ -173,7 +173,6 @@ fn settings(config: &NodeConfig) -> Settings {
     Settings {
         num_partitions: config.broker.num_partitions,
         auto_create_topics: config.broker.auto_create_topics_enable,
-        nodes: config.nodes.len(),
         retention_check_interval_ms: config.broker.retention_check_interval_ms,
         offsets_retention_ms: config.broker.offsets_retention_ms,
         offsets_retention_check_interval_ms: config.broker.offsets_retention_check_interval_ms,
@@ -243,7 +242,7 @@ fn value_of(name: &'static str, value: String, default: Option<String>) -> Broke
     BrokerConfigValue { name, value, default }
 }
 
-fn cluster_options(config: &NodeConfig) -> ClusterOptions {
+pub fn cluster_options(config: &NodeConfig) -> ClusterOptions {
     let groups = usize::try_from(config.broker_groups).unwrap_or(1).max(1);
     let log = LogOptions {
         segment_size_bytes: config.log.segment_size_bytes,
@@ -269,11 +268,17 @@ fn cluster_options(config: &NodeConfig) -> ClusterOptions {
                 host: node.host.clone(),
                 grpc_port: node.grpc_port,
                 kafka_port: node.kafka_port,
+                rocketmq_port: node.rocketmq_port,
+                http_port: node.http_port,
             })
             .collect(),
         log,
         disk: testing::disk(&config.testing),
         disk_free_bytes_min: config.log.disk_free_bytes_min,
+        scrub: ScrubOptions {
+            bytes_per_second: config.log.scrub_bytes_per_second,
+            interval_ms: config.log.scrub_interval_ms,
+        },
         times: RaftTimes {
             heartbeat_interval_ms: config.raft.heartbeat_interval_ms,
             election_timeout_min_ms: config.raft.election_timeout_min_ms,

@@ -10,7 +10,7 @@ use duolog_chaos::history::Event;
 use duolog_chaos::recorder::Recorder;
 use duolog_commit_log::{LogOptions, SimDisk};
 use duolog_replication::testing::Hooks;
-use duolog_replication::{ClusterOptions, NodeAddress, RaftTimes};
+use duolog_replication::{ClusterOptions, NodeAddress, RaftTimes, ScrubOptions};
 use duolog_types::NodeId;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -122,7 +122,7 @@ impl SimNode {
 
     /// Runs until it fails; a crash ends it from outside.
     pub async fn run(self: Arc<Self>) -> turmoil::Result {
-        let (settings, store) = (settings(self.node_count), self.store.clone());
+        let (settings, store) = (settings(), self.store.clone());
         let ended = match Broker::join_here(settings, self.options(), store, self.hooks()).await {
             Ok(broker) => {
                 let mut fatal = broker.fatal();
@@ -143,6 +143,8 @@ impl SimNode {
             host: host(id),
             grpc_port: GRPC_PORT,
             kafka_port: KAFKA_PORT,
+            rocketmq_port: 0,
+            http_port: 0,
         };
         ClusterOptions {
             cluster_name: "sim".to_owned(),
@@ -161,6 +163,7 @@ impl SimNode {
             },
             disk: Arc::new(self.disk.process()),
             disk_free_bytes_min: 0,
+            scrub: ScrubOptions::default(),
             times: RaftTimes { heartbeat_interval_ms: 50, election_timeout_min_ms: 250, election_timeout_max_ms: 400 },
             drop_received_marks: false,
         }
@@ -199,11 +202,10 @@ impl SimNode {
     }
 }
 
-fn settings(nodes: u32) -> Settings {
+fn settings() -> Settings {
     Settings {
         num_partitions: 1,
         auto_create_topics: false,
-        nodes: nodes as usize,
         retention_check_interval_ms: 1_000,
         offsets_retention_ms: 604_800_000,
         offsets_retention_check_interval_ms: 600_000,

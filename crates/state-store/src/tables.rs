@@ -114,6 +114,17 @@ impl RocksTables {
 }
 
 impl RocksReader {
+    /// Opens the tables of a replica that does not run, and changes nothing.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Failed`.
+    pub fn open_read_only(path: &Path, budget: &StoreBudget) -> Result<Self, StoreError> {
+        let tables = options::tables(budget);
+        let db = DB::open_cf_descriptors_read_only(&options::database(budget), path, tables, false)
+            .map_err(|error| StoreError::rocks(path, "open", error))?;
+        Ok(Self { store: Arc::new(Store { db, path: path.to_owned() }) })
+    }
+
     /// The state of this moment. A snapshot keeps old rows on disk; drop it soon.
     #[must_use]
     pub fn snapshot(&self) -> RocksSnapshot<'_> {

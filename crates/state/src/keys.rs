@@ -11,6 +11,7 @@
 //!                 'g' group id              configs of a consumer group
 //!                 'u' user name             user
 //!                 'a' lengths, ACL          ACL; see `access.rs`
+//!                 'x' node id u64           node that left for good
 //! topics          't' topic id[16]          topic here
 //!                 'p' tp[20]                partition here
 //! consume_queue   tp[20] base offset u64    batch
@@ -31,7 +32,7 @@
 //! Offsets and producer ids of rows are never negative.
 
 use duolog_record::group::GroupId;
-use duolog_types::{DeliveryId, Offset, ProducerId, Term, TimestampMs, TopicId, TopicPartition};
+use duolog_types::{DeliveryId, NodeId, Offset, ProducerId, Term, TimestampMs, TopicId, TopicPartition};
 
 use crate::StateError;
 
@@ -61,6 +62,12 @@ pub const PARTITION_BYTES: usize = 20;
 #[must_use]
 pub fn catalog_topic(id: TopicId) -> Vec<u8> {
     tagged(b't', &id.0)
+}
+
+/// Catalog: a node that left for good.
+#[must_use]
+pub fn retired_node(node: NodeId) -> Vec<u8> {
+    tagged(b'x', &node.0.to_be_bytes())
 }
 
 /// Catalog: a topic id by name.

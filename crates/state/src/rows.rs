@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use duolog_record::TagFilter;
 use duolog_record::group::{CommittedOffset, GroupMetadata};
 use duolog_types::{
-    Acl, BrokerGroupId, Durability, GroupConfig, LogIndex, Offset, ProducerEpoch, Term, TimestampMs, TopicConfig,
-    TopicId, User,
+    Acl, BrokerGroupId, Durability, GroupConfig, LogIndex, NodeId, Offset, ProducerEpoch, Term, TimestampMs,
+    TopicConfig, TopicId, User,
 };
 use serde::{Deserialize, Serialize};
 
@@ -92,6 +92,10 @@ pub struct CatalogUser {
     /// Catalog version of its last change.
     pub version: u64,
 }
+
+/// A node that left the cluster for good.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetiredNodeRow(pub NodeId);
 
 /// An ACL in the catalog.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -376,6 +380,7 @@ versioned!(
     CatalogGroup = 1,
     CatalogUser = 1,
     AclRow = 1,
+    RetiredNodeRow = 1,
     PopCursorRow = 2,
     DeliveryRow = 1,
 );

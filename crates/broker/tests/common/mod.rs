@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use duolog_broker::api::{BrokerApi, NewTopic};
 use duolog_broker::{Broker, Settings};
 use duolog_commit_log::{LogOptions, RealDisk};
-use duolog_replication::{ClusterOptions, NodeAddress, RaftTimes};
+use duolog_replication::{ClusterOptions, NodeAddress, RaftTimes, ScrubOptions};
 use duolog_types::NodeId;
 use tokio::runtime::Runtime;
 
@@ -31,7 +31,6 @@ impl Node {
         let mut settings = Settings {
             num_partitions: 1,
             auto_create_topics: false,
-            nodes: 1,
             retention_check_interval_ms: 300_000,
             offsets_retention_ms: 604_800_000,
             offsets_retention_check_interval_ms: 600_000,
@@ -45,7 +44,14 @@ impl Node {
             broker_configs: Vec::new(),
             first_user: None,
         };
-        let own = NodeAddress { id: NodeId(0), host: "127.0.0.1".to_owned(), grpc_port: 1, kafka_port: 1 };
+        let own = NodeAddress {
+            id: NodeId(0),
+            host: "127.0.0.1".to_owned(),
+            grpc_port: 1,
+            kafka_port: 1,
+            rocketmq_port: 0,
+            http_port: 0,
+        };
         let mut options = ClusterOptions {
             cluster_name: "test".to_owned(),
             node_id: NodeId(0),
@@ -57,6 +63,7 @@ impl Node {
             log: LogOptions { segment_size_bytes: 16 << 20, allocation_step_bytes: 1 << 20, ..LogOptions::default() },
             disk: Arc::new(RealDisk),
             disk_free_bytes_min: 0,
+            scrub: ScrubOptions::default(),
             times: RaftTimes { heartbeat_interval_ms: 50, election_timeout_min_ms: 250, election_timeout_max_ms: 400 },
             drop_received_marks: false,
         };

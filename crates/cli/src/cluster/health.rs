@@ -119,6 +119,7 @@ pub(super) mod tests {
             voter: true,
             reachable: true,
             guarded: false,
+            drained: false,
             last_index: Some(9),
             flushed_index: Some(9),
             applied_next: 10,

@@ -1,9 +1,14 @@
-//! `duolog cluster`: status, health, replace, recover, over the calls between nodes.
+//! `duolog cluster`: status, health, members, recovery, over the calls between nodes.
 
+mod add_node;
+mod backup;
+mod drain;
 mod health;
 mod recover;
+mod remove_node;
 mod replace;
 mod status;
+mod steps;
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
@@ -19,8 +24,16 @@ pub enum ClusterCommand {
     Status(status::StatusCommand),
     /// Says whether the cluster is well. Exit code 0: healthy, 1: degraded, 2: unavailable.
     Health(health::HealthCommand),
+    /// Lets a new node in. Start it first, under a new id.
+    AddNode(add_node::AddNodeCommand),
+    /// Takes a node out for good, running or dead.
+    RemoveNode(remove_node::RemoveNodeCommand),
+    /// Moves all leaderships off a node and keeps them off, for maintenance.
+    Drain(drain::DrainCommand),
     /// Puts a new node in the place of one whose disk was lost. Start the new node first, under a new id.
     Replace(replace::ReplaceCommand),
+    /// Writes all that the cluster holds into a directory of one node's machine.
+    Backup(backup::BackupCommand),
     /// Lets a node vote again that lost power and cannot catch up, because the others are gone for good.
     Recover(recover::RecoverCommand),
 }
@@ -34,7 +47,11 @@ impl ClusterCommand {
         match self {
             Self::Status(command) => run::block_on(status::run(command))?,
             Self::Health(command) => return run::block_on(health::run(command)),
+            Self::AddNode(command) => run::block_on(add_node::run(command))?,
+            Self::RemoveNode(command) => run::block_on(remove_node::run(command))?,
+            Self::Drain(command) => run::block_on(drain::run(command))?,
             Self::Replace(command) => run::block_on(replace::run(command))?,
+            Self::Backup(command) => run::block_on(backup::run(command))?,
             Self::Recover(command) => run::block_on(recover::run(command))?,
         }
         Ok(Exit::Success)

@@ -1,16 +1,18 @@
 //! `duolog cluster replace`.
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::Args;
-use duolog_replication::admin::{self, AdminReply, AdminRequest};
 
-use super::{NodeArgs, fetch_status};
-use crate::output::Out;
+use super::NodeArgs;
+use super::steps::{Steps, is_member};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  duolog start --config new-node.toml &      # node_id = 3, an empty data_dir, and the other nodes in [[nodes]]
-  duolog cluster replace --old 2 --new 3")]
+  duolog start --config new-node.toml &      # node_id = 3, an empty data_dir, itself and the other nodes in [[nodes]]
+  duolog cluster replace --old 2 --new 3
+
+The new node copies every broker group beside the load, then takes the place of the old one, which may be dead. Interrupted, the
+command goes on where it stopped when it is run again.")]
 pub struct ReplaceCommand {
     #[command(flatten)]
     node: NodeArgs,
@@ -22,49 +24,21 @@ pub struct ReplaceCommand {
     new: u64,
 }
 
-/// Every group is changed on its own leader, so every node is asked.
 pub async fn run(command: ReplaceCommand) -> anyhow::Result<()> {
     let ReplaceCommand { node, old, new } = command;
-    let mut out = Out::default();
-    let status = fetch_status(&node.nodes).await?;
-    let mut addresses: Vec<String> =
-        status.groups.iter().flat_map(|group| group.replicas.iter().map(|replica| replica.address.clone())).collect();
-    addresses.extend(node.nodes);
-    addresses.sort_unstable();
-    addresses.dedup();
-    let mut member = None;
-    for reply in admin::call_all(&addresses, &AdminRequest::Announced { node: new }).await.into_values() {
-        if let Ok(AdminReply::Announced { member: Some(found) }) = reply {
-            member = Some(found);
-        }
-    }
-    let member = member.with_context(|| {
-        format!(
-            "no node knows node {new}: start it first, with a config that lists the other nodes, and an empty data_dir"
-        )
-    })?;
-    out.line(&format!("replacing node {old} by node {new} at {member}"))?;
-    let request = AdminRequest::ReplaceHere { old, new, member };
-    let mut done = 0;
-    for address in addresses {
-        // A new replica copies what it lacks, so this may take long: each node's answer is shown when it comes.
-        match admin::call(&address, &request).await {
-            Ok(AdminReply::Done { lines }) => {
-                done += lines.len();
-                for line in lines {
-                    out.line(&line)?;
-                }
-            }
-            Ok(AdminReply::Failed { reason }) => bail!("{address}: {reason}"),
-            Ok(other) => bail!("{address}: unexpected answer {other:?}"),
-            Err(reason) => out.line(&format!("{reason} (if this is node {old}, that is expected)"))?,
-        }
-    }
-    if done < status.groups.len() {
+    if old == new {
         bail!(
-            "{done} of {} broker groups were changed; run the command again when every group has a leader",
-            status.groups.len()
+            "--old {old} and --new {new}: expected two ids; a node whose disk was emptied comes back under a new one"
         );
     }
-    out.line(&format!("done: node {old} is no member any more; its id is never used again"))
+    let mut steps = Steps::new(node.nodes);
+    let status = steps.status().await?;
+    if !is_member(&status, old) {
+        let hint = if is_member(&status, new) { format!(", and node {new} is one") } else { String::new() };
+        bail!("node {old} is no member of the cluster{hint}; see: duolog cluster status");
+    }
+    steps.join(new).await?;
+    steps.retire(old).await?;
+    steps.change(Some(new), Some(old)).await?;
+    steps.say(&format!("done: node {new} is in the place of node {old}"))
 }

@@ -47,7 +47,7 @@ pub async fn run(command: StatusCommand) -> anyhow::Result<()> {
     out.table(&table)
 }
 
-/// What a replica is in its broker group, and whether the power-loss guard holds.
+/// What a replica is in its broker group, whether the power-loss guard holds, and whether its node is drained.
 fn role(group: &GroupStatus, replica: &ReplicaStatus) -> String {
     let role = match (replica.reachable, group.leader == Some(replica.node_id), replica.voter) {
         (false, ..) => return "silent".to_owned(),
@@ -55,7 +55,9 @@ fn role(group: &GroupStatus, replica: &ReplicaStatus) -> String {
         (_, _, true) => "follower",
         (_, _, false) => "learner",
     };
-    if replica.guarded { format!("{role}, guarded") } else { role.to_owned() }
+    let guarded = if replica.guarded { ", guarded" } else { "" };
+    let drained = if replica.drained { ", drained" } else { "" };
+    format!("{role}{guarded}{drained}")
 }
 
 #[cfg(test)]
@@ -71,6 +73,7 @@ mod tests {
             (ReplicaStatus { guarded: true, ..replica(1) }, "leader, guarded"),
             (ReplicaStatus { guarded: true, ..replica(2) }, "follower, guarded"),
             (replica(2), "follower"),
+            (ReplicaStatus { drained: true, ..replica(2) }, "follower, drained"),
             (ReplicaStatus { voter: false, ..replica(3) }, "learner"),
             (ReplicaStatus { reachable: false, ..replica(1) }, "silent"),
         ] {

@@ -136,7 +136,13 @@ impl FakeBroker {
 }
 
 fn node(id: u64) -> NodeView {
-    NodeView { id: NodeId(id), host: format!("node-{id}"), kafka_port: 9092 + 100 * id as u16 }
+    NodeView {
+        id: NodeId(id),
+        host: format!("node-{id}"),
+        kafka_port: 9092 + 100 * id as u16,
+        rocketmq_port: 0,
+        http_port: 0,
+    }
 }
 
 /// Groups whose name begins with "elsewhere" are coordinated there.

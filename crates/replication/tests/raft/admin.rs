@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use duolog_replication::admin::{AdminReply, AdminRequest, call};
-use duolog_replication::{Mark, quorum_received_next};
+use duolog_replication::{Mark, Member, quorum_received_next};
 use duolog_types::{FlushWish, LogIndex};
 
 use crate::common::disk::Door;
 use crate::common::nodes::body;
-use crate::common::{GROUP, Nodes};
+use crate::common::{GROUP, Nodes, Settings};
 
 fn ask(nodes: &Nodes, id: u64, request: &AdminRequest) -> AdminReply {
     nodes.runtime.block_on(call(&nodes.address(id), request)).unwrap()
@@ -40,6 +40,35 @@ fn raft_must_14_an_emptied_node_is_refused_under_its_old_identity() {
     assert_eq!((log.last(), log.vote()), (None, None), "nothing was taken from it and nothing given to it");
 }
 
+/// Waits until a node is known, and gives what it announced.
+fn announced(nodes: &Nodes, id: u64) -> Member {
+    nodes.until("the node announces itself", || match ask(nodes, 1, &AdminRequest::Announced { node: id }) {
+        AdminReply::Announced { member } => member,
+        other => panic!("{other:?}"),
+    })
+}
+
+fn add_learner(nodes: &Nodes, leader: u64, node: u64) -> AdminReply {
+    let member = announced(nodes, node);
+    ask(nodes, leader, &AdminRequest::AddLearner { broker_group: 0, node, member })
+}
+
+fn change(nodes: &Nodes, leader: u64, add: Option<u64>, remove: Option<u64>) -> AdminReply {
+    ask(nodes, leader, &AdminRequest::ChangeVoters { broker_group: 0, add, remove })
+}
+
+fn said(reply: &AdminReply) -> &str {
+    match reply {
+        AdminReply::Done { lines } => &lines[0],
+        AdminReply::Failed { reason } => reason,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn voters(nodes: &Nodes, id: u64) -> BTreeSet<u64> {
+    nodes.group(id).members().iter().filter(|view| view.voter).map(|view| view.node_id.0).collect()
+}
+
 #[test]
 fn an_emptied_node_is_replaced_by_a_new_one() {
     let mut nodes = Nodes::start();
@@ -48,25 +77,22 @@ fn an_emptied_node_is_replaced_by_a_new_one() {
     nodes.until_everywhere("before");
     nodes.kill(3);
     nodes.start_node(4);
-    let member =
-        nodes.until("node 4 announces itself", || match ask(&nodes, 1, &AdminRequest::Announced { node: 4 }) {
-            AdminReply::Announced { member } => member,
-            other => panic!("{other:?}"),
-        });
-    let replace = AdminRequest::ReplaceHere { old: 3, new: 4, member: member.clone() };
-    let done = ask(&nodes, 1, &replace);
-    assert!(
-        matches!(&done, AdminReply::Done { lines } if lines.len() == 1 && lines[0].contains("took the place of 3")),
-        "{done:?}"
+    assert_eq!(
+        ask(&nodes, 2, &AdminRequest::ChangeVoters { broker_group: 0, add: Some(4), remove: Some(3) }),
+        AdminReply::NotLeader { leader: Some(1) }
     );
+    assert!(said(&change(&nodes, 1, Some(4), Some(3))).contains("must be a learner first"));
+    assert!(said(&add_learner(&nodes, 1, 4)).contains("copies what it lacks"));
+    assert!(said(&add_learner(&nodes, 1, 4)).contains("is a member already"));
+    assert_eq!(voters(&nodes, 1), BTreeSet::from([1, 2, 3]), "it does not vote yet");
+    nodes.until_everywhere("before");
+    assert!(said(&change(&nodes, 1, Some(4), Some(3))).contains("its voters are 1, 2, 4"));
     nodes.write("after");
     nodes.until_everywhere("after");
     assert_eq!(nodes.recorder(4).texts(GROUP), ["before", "after"]);
-    let voters: BTreeSet<u64> =
-        nodes.group(1).members().iter().filter(|view| view.voter).map(|view| view.node_id.0).collect();
-    assert_eq!(voters, BTreeSet::from([1, 2, 4]));
+    assert_eq!(voters(&nodes, 1), BTreeSet::from([1, 2, 4]));
     // Asked again, there is nothing left to do; the new one votes: with it alone there is a majority.
-    assert!(matches!(ask(&nodes, 1, &replace), AdminReply::Done { lines } if lines[0].contains("already")));
+    assert!(said(&change(&nodes, 1, Some(4), Some(3))).contains("already"));
     nodes.kill(2);
     nodes.write("by 1 and 4");
     nodes.until_everywhere("by 1 and 4");
@@ -74,6 +100,78 @@ fn an_emptied_node_is_replaced_by_a_new_one() {
     nodes.start_node(3);
     nodes.write("the end");
     assert!(!nodes.recorder(3).texts(GROUP).contains(&"the end".to_owned()));
+}
+
+#[test]
+fn voters_are_not_changed_to_some_that_could_not_elect_a_leader() {
+    let mut nodes = Nodes::start();
+    nodes.make_leader(1);
+    nodes.write("before");
+    nodes.until_everywhere("before");
+    nodes.kill(3);
+    let reply = change(&nodes, 1, None, Some(2));
+    assert!(said(&reply).contains("with the voters 1, 3 a quorum is 2, but only 1 answer"), "{reply:?}");
+    assert_eq!(voters(&nodes, 1), BTreeSet::from([1, 2, 3]));
+    nodes.write("still there");
+}
+
+#[test]
+fn a_node_that_was_removed_finds_out_and_never_returns() {
+    let mut nodes = Nodes::start();
+    nodes.make_leader(1);
+    nodes.write("before");
+    nodes.until_everywhere("before");
+    nodes.start_node(4);
+    add_learner(&nodes, 1, 4);
+    nodes.until_everywhere("before");
+    assert!(said(&change(&nodes, 1, Some(4), None)).contains("its voters are 1, 2, 3, 4"));
+    assert!(matches!(ask(&nodes, 2, &AdminRequest::Retire { node: 1 }), AdminReply::Done { .. }));
+    // A leader does not take itself out: it hands over, and the next one does it.
+    let AdminReply::NotLeader { leader: Some(next) } = change(&nodes, 1, None, Some(1)) else { panic!("it leads on") };
+    nodes.until_true("the next one leads", || nodes.group(next).leadership().borrow().is_self);
+    let removed = nodes.until("it takes the old one out", || match change(&nodes, next, None, Some(1)) {
+        AdminReply::NotLeader { .. } => None,
+        reply => Some(reply),
+    });
+    assert!(said(&removed).contains("its voters are 2, 3, 4"), "{removed:?}");
+    let fatal = nodes.node(1).fatal();
+    let reason = nodes.until("it is told to stop", || fatal.borrow().clone());
+    assert!(reason.contains("node 1 was removed from the cluster") && reason.contains("add-node"), "{reason}");
+    // Started again, with its data or without, it is told the same.
+    nodes.kill(1);
+    nodes.start_node(1);
+    let fatal = nodes.node(1).fatal();
+    nodes.until("it is told to stop again", || fatal.borrow().clone());
+    nodes.kill(1);
+    nodes.empty(1);
+    nodes.start_node(1);
+    let fatal = nodes.node(1).fatal();
+    let reason = nodes.until("it is told to stop without data", || fatal.borrow().clone());
+    assert!(reason.contains("node 1 was removed from the cluster"), "{reason}");
+    let member = Member { host: "127.0.0.1".to_owned(), incarnation: "x".to_owned(), ..Member::default() };
+    let again = AdminRequest::AddLearner { broker_group: 0, node: 1, member };
+    let leader = nodes.others(1).into_iter().find(|id| nodes.group(*id).leadership().borrow().is_self).unwrap();
+    assert!(said(&ask(&nodes, leader, &again)).contains("never used again"));
+}
+
+#[test]
+fn a_drained_node_leads_nothing_until_it_may_again() {
+    let mut nodes = Nodes::start_with(Settings { broker_groups: 3, ..Settings::default() });
+    nodes.until_led_by(&[1, 2, 3]);
+    let drained = ask(&nodes, 2, &AdminRequest::Drain { on: true });
+    assert!(said(&drained).contains("node 2 is drained: it leads nothing"), "{drained:?}");
+    let leads = |nodes: &Nodes| nodes.node(2).groups().any(|group| group.leadership().borrow().is_self);
+    assert!(!leads(&nodes));
+    // A restart keeps it drained, and what it gets by an election goes on.
+    nodes.kill(2);
+    nodes.start_node(2);
+    nodes.kill(1);
+    nodes.kill(3);
+    nodes.start_node(1);
+    nodes.start_node(3);
+    nodes.until_led_by(&[1, 3, 3]);
+    assert!(matches!(ask(&nodes, 2, &AdminRequest::Drain { on: false }), AdminReply::Done { .. }));
+    nodes.until_led_by(&[1, 2, 3]);
 }
 
 #[test]

@@ -15,5 +15,6 @@ mod identity;
 mod leader_restore;
 mod loss_of_leadership;
 mod ordering;
+mod scrub;
 mod slow_disk;
 mod snapshot;

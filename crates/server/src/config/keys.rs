@@ -172,6 +172,18 @@ pub const KEYS: &[Key] = &[
         doc: "With fewer free bytes on its disk a node takes no more records (reads go on), with less than half of it no entries of other leaders either; it takes them again when there is a quarter more.",
     },
     Key {
+        name: "log.scrub_bytes_per_second",
+        kind: Kind::Integer,
+        default: "4194304",
+        doc: "What the scrubber reads in a second to verify sealed segments; a damaged entry is put back from another node. 0 turns the passes off: then only what a reader finds damaged is put back.",
+    },
+    Key {
+        name: "log.scrub_interval_ms",
+        kind: Kind::Integer,
+        default: "86400000",
+        doc: "Milliseconds from the end of a pass of the scrubber over everything to the next one.",
+    },
+    Key {
         name: "raft.heartbeat_interval_ms",
         kind: Kind::Integer,
         default: "50",

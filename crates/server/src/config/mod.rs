@@ -77,6 +77,8 @@ pub struct Log {
     pub segment_size_bytes: u64,
     pub flush_bytes: u64,
     pub disk_free_bytes_min: u64,
+    pub scrub_bytes_per_second: u64,
+    pub scrub_interval_ms: u64,
 }
 
 /// Raft's times.
@@ -164,7 +166,13 @@ fn default_boot_id_path() -> PathBuf {
 
 impl Default for Log {
     fn default() -> Self {
-        Self { segment_size_bytes: 1 << 30, flush_bytes: 8 << 20, disk_free_bytes_min: 1 << 30 }
+        Self {
+            segment_size_bytes: 1 << 30,
+            flush_bytes: 8 << 20,
+            disk_free_bytes_min: 1 << 30,
+            scrub_bytes_per_second: 4 << 20,
+            scrub_interval_ms: 86_400_000,
+        }
     }
 }
 
@@ -339,6 +347,8 @@ grpc_port = 7070
                 "log.segment_size_bytes" => config.log.segment_size_bytes.to_string(),
                 "log.flush_bytes" => config.log.flush_bytes.to_string(),
                 "log.disk_free_bytes_min" => config.log.disk_free_bytes_min.to_string(),
+                "log.scrub_bytes_per_second" => config.log.scrub_bytes_per_second.to_string(),
+                "log.scrub_interval_ms" => config.log.scrub_interval_ms.to_string(),
                 "raft.heartbeat_interval_ms" => config.raft.heartbeat_interval_ms.to_string(),
                 "raft.election_timeout_min_ms" => config.raft.election_timeout_min_ms.to_string(),
                 "raft.election_timeout_max_ms" => config.raft.election_timeout_max_ms.to_string(),

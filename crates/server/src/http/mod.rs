@@ -9,6 +9,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
+use duolog_broker::api::{BrokerApi, NodeView};
 use duolog_broker::{Broker, Exposure, TopicDurability};
 use duolog_cli::report::{self, NodeHttp, NodeReport, TopicReport};
 use duolog_kafka::KafkaMetrics;
@@ -22,7 +23,20 @@ struct Parts {
     broker: Broker,
     front_ends: FrontEndMetrics,
     node_id: u64,
-    nodes: Arc<Vec<NodeHttp>>,
+    configured: Arc<Vec<NodeHttp>>,
+}
+
+impl Parts {
+    /// Where the members of the cluster serve HTTP: as they joined with, or as this node's config says.
+    fn nodes(&self) -> Vec<NodeHttp> {
+        let configured = |id: u64| self.configured.iter().find(|node| node.node_id == id).cloned();
+        let members = self.broker.cluster().nodes.into_iter();
+        let nodes = members.filter_map(|NodeView { id, host, http_port, .. }| match http_port {
+            0 => configured(id.0),
+            port => Some(NodeHttp { node_id: id.0, http: format!("{host}:{port}") }),
+        });
+        nodes.collect()
+    }
 }
 
 /// Counters of the front ends that the node has.
@@ -36,7 +50,7 @@ pub struct FrontEndMetrics {
 pub async fn serve(listener: LimitedListener, config: &NodeConfig, broker: Broker, front_ends: FrontEndMetrics) {
     let known = config.nodes.iter().filter(|node| node.http_port > 0);
     let nodes = known.map(|node| NodeHttp { node_id: node.id, http: format!("{}:{}", node.host, node.http_port) });
-    let (node_id, nodes) = (config.node_id, Arc::new(nodes.collect()));
+    let (node_id, configured) = (config.node_id, Arc::new(nodes.collect()));
     let router = Router::new()
         .route("/health", get(health))
         .route("/metrics", get(metrics))
@@ -50,7 +64,7 @@ pub async fn serve(listener: LimitedListener, config: &NodeConfig, broker: Broke
         .route("/users/{name}/alter", post(users::alter))
         .route("/users/{name}/delete", post(users::delete))
         .route("/debug/state-hash", get(state_hash))
-        .with_state(Parts { broker, front_ends, node_id, nodes });
+        .with_state(Parts { broker, front_ends, node_id, configured });
     if let Err(error) = axum::serve(listener, router).await {
         tracing::error!(%error, "the HTTP server has ended");
     }
@@ -72,7 +86,7 @@ async fn metrics(State(parts): State<Parts>) -> String {
 /// JSON for `duolog durability`.
 async fn durability(State(parts): State<Parts>) -> String {
     let topics = parts.broker.topic_durability().into_iter().map(topic_report).collect();
-    let report = NodeReport { node_id: parts.node_id, nodes: parts.nodes.to_vec(), topics };
+    let report = NodeReport { node_id: parts.node_id, nodes: parts.nodes(), topics };
     serde_json::to_string(&report).expect("a report is plain data")
 }
 

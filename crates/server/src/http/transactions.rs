@@ -26,7 +26,7 @@ pub(super) async fn list(State(parts): State<Parts>, RawQuery(query): RawQuery) 
     };
     let found = parts.broker.transactions(topic.as_deref(), limit).map_err(refused)?;
     let transactions = found.iter().map(row).collect();
-    Ok(json(&TransactionReport { node_id: parts.node_id, nodes: parts.nodes.to_vec(), transactions }))
+    Ok(json(&TransactionReport { node_id: parts.node_id, nodes: parts.nodes(), transactions }))
 }
 
 pub(super) async fn describe(State(parts): State<Parts>, Path(id): Path<String>) -> Result<String, Refused> {

@@ -18,7 +18,7 @@ pub(super) async fn list(State(parts): State<Parts>) -> String {
         UserRow { name, user_type: user.user_type, status: user.status, acls }
     };
     let users = parts.broker.users().into_iter().map(row).collect();
-    let report = UserReport { node_id: parts.node_id, nodes: parts.nodes.to_vec(), users };
+    let report = UserReport { node_id: parts.node_id, nodes: parts.nodes(), users };
     serde_json::to_string(&report).expect("a report is plain data")
 }
 

@@ -7,7 +7,7 @@ use super::access;
 use super::context::Context;
 use crate::command::{CatalogCommand, ClusterNode, Response};
 use crate::event::StateEvent;
-use crate::rows::{CatalogGroup, CatalogTopic, ClusterRow, Counter, DeletedTopic, NameRow};
+use crate::rows::{CatalogGroup, CatalogTopic, ClusterRow, Counter, DeletedTopic, NameRow, RetiredNodeRow};
 use crate::tables::TableId;
 use crate::{StateError, keys, reader};
 
@@ -37,6 +37,10 @@ pub(super) fn apply(context: &mut Context<'_>, command: CatalogCommand) -> Resul
         CatalogCommand::DeleteUser { name } => access::delete_user(context, &name),
         CatalogCommand::AddAcls(acls) => access::add_acls(context, acls),
         CatalogCommand::DeleteAcls(acls) => access::delete_acls(context, &acls),
+        CatalogCommand::RetireNode { node } => {
+            context.put(TableId::Catalog, keys::retired_node(node), &RetiredNodeRow(node));
+            Ok(Response::Ok)
+        }
     }
 }
 

@@ -105,4 +105,9 @@ pub enum CatalogCommand {
     AddAcls(Vec<Acl>),
     /// Deletes ACLs; those that are not there are passed over.
     DeleteAcls(Vec<Acl>),
+    /// A node leaves the cluster for good: its id is never used again.
+    RetireNode {
+        /// Its id.
+        node: NodeId,
+    },
 }

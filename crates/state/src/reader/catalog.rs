@@ -1,10 +1,12 @@
 //! The catalog: cluster, topics by name and by id, configs of groups, users and ACLs. Only in the system group.
 
 use duolog_record::group::GroupId;
-use duolog_types::{Acl, TopicId};
+use duolog_types::{Acl, NodeId, TopicId};
 
 use super::{for_each, get};
-use crate::rows::{AclRow, CatalogGroup, CatalogTopic, CatalogUser, ClusterRow, Counter, DeletedTopic, NameRow};
+use crate::rows::{
+    AclRow, CatalogGroup, CatalogTopic, CatalogUser, ClusterRow, Counter, DeletedTopic, NameRow, RetiredNodeRow,
+};
 use crate::tables::{TableId, TableReader};
 use crate::{StateError, codec, keys};
 
@@ -127,6 +129,20 @@ pub fn users(tables: &dyn TableReader) -> Result<Vec<(String, CatalogUser)>, Sta
         Ok(())
     })?;
     Ok(users)
+}
+
+/// Nodes that left for good, ascending.
+///
+/// # Errors
+/// See [`super::applied`].
+pub fn retired_nodes(tables: &dyn TableReader) -> Result<Vec<NodeId>, StateError> {
+    let mut nodes = Vec::new();
+    for_each(tables, TableId::Catalog, b"x".to_vec(), Some(b"y"), |_, value| {
+        let RetiredNodeRow(node) = codec::decode(value)?;
+        nodes.push(node);
+        Ok(())
+    })?;
+    Ok(nodes)
 }
 
 /// Whether an ACL is there.

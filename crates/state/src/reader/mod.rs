@@ -12,8 +12,8 @@ mod producers;
 mod times;
 
 pub use catalog::{
-    acls, catalog_version, cluster, deleted_topic, group_config, group_configs, has_acl, next_producer_id, topic_by_id,
-    topic_by_name, topics, user, user_acls, users,
+    acls, catalog_version, cluster, deleted_topic, group_config, group_configs, has_acl, next_producer_id,
+    retired_nodes, topic_by_id, topic_by_name, topics, user, user_acls, users,
 };
 pub(crate) use epochs::last_epoch;
 pub use epochs::{CurrentEpoch, EpochEnd, epoch_end_offset, epoch_of, leader_epochs};

@@ -12,7 +12,7 @@ use duolog_commit_log::{LogOptions, SimDisk};
 use duolog_replication::testing::{self, Hooks};
 use duolog_replication::{
     BrokerGroup, Cluster, ClusterOptions, CommandResponse, Leadership, NodeAddress, Proposal, ProposeError, RaftTimes,
-    StartError, TypeConfig, outcome,
+    ScrubOptions, StartError, TypeConfig, outcome,
 };
 use duolog_state::EntryKind;
 use duolog_types::{BrokerGroupId, FlushWish, LogIndex, NodeId};
@@ -40,6 +40,7 @@ pub struct Settings {
     pub broker_groups: u32,
     pub times: RaftTimes,
     pub log: LogOptions,
+    pub scrub: ScrubOptions,
 }
 
 impl Default for Settings {
@@ -53,6 +54,7 @@ impl Default for Settings {
                 flush_delay_ms_max: 62,
                 ..LogOptions::default()
             },
+            scrub: ScrubOptions::default(),
         }
     }
 }
@@ -168,11 +170,14 @@ impl Nodes {
                     host: "127.0.0.1".to_owned(),
                     grpc_port: node.port,
                     kafka_port: 1,
+                    rocketmq_port: 0,
+                    http_port: 0,
                 })
                 .collect(),
             log: self.settings.log.clone(),
             disk: Arc::new(gated(node.disk.process(), node.gate.clone())),
             disk_free_bytes_min: 0,
+            scrub: self.settings.scrub,
             times: self.settings.times,
             drop_received_marks: false,
         }

@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use duolog_replication::{CommandResponse, EntryTap, Mark, ReplicatedState, StateFactory};
-use duolog_state::{AppliedEntry, EntryKind, Response};
-use duolog_types::{BrokerGroupId, LogIndex, Term};
+use duolog_state::command::CatalogCommand;
+use duolog_state::{AppliedEntry, Command, EntryKind, Response};
+use duolog_types::{BrokerGroupId, LogIndex, NodeId, Term};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +25,7 @@ pub struct Seen {
 struct File {
     seen: Vec<Seen>,
     membership: Option<(u64, u64, Vec<u8>)>,
+    retired: Vec<u64>,
 }
 
 /// What every state of a node applied, and from what it was opened.
@@ -95,11 +97,20 @@ impl ReplicatedState for State {
         self.with(|file| file.membership.clone().map(|(term, index, json)| (Mark { term, index }, json)))
     }
 
+    fn retired_nodes(&self) -> Vec<NodeId> {
+        self.with(|file| file.retired.iter().copied().map(NodeId).collect())
+    }
+
     fn apply(&mut self, run: &[AppliedEntry]) -> io::Result<Vec<CommandResponse>> {
         self.with(|file| {
             for entry in run {
                 let next = file.seen.last().map_or(0, |seen| seen.index + 1);
                 assert_eq!(entry.index.0, next, "entries are applied one after the other");
+                if entry.kind == EntryKind::Command
+                    && let Ok(Command::Catalog(CatalogCommand::RetireNode { node })) = Command::decode(&entry.body)
+                {
+                    file.retired.push(node.0);
+                }
                 let text = if entry.kind == EntryKind::Membership {
                     file.membership = Some((entry.term.0, entry.index.0, entry.body.to_vec()));
                     String::new()

@@ -143,7 +143,7 @@ impl BrokerApi for FakeBroker {
     }
 
     fn find_group_coordinator(&self, _: &str) -> ItemResult<NodeView> {
-        Ok(NodeView { id: self.coordinator, host: String::new(), kafka_port: 0 })
+        Ok(NodeView { id: self.coordinator, host: String::new(), kafka_port: 0, rocketmq_port: 0, http_port: 0 })
     }
 
     async fn join_group(&self, _: JoinRequest) -> Result<JoinReply, JoinRefusal> {

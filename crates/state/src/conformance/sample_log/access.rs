@@ -1,7 +1,7 @@
 //! Users and ACLs of the sample log.
 
 use duolog_types::{
-    Acl, AclOperation, AclPermission, AclResourceType, PatternType, Secret, User, UserStatus, UserType,
+    Acl, AclOperation, AclPermission, AclResourceType, NodeId, PatternType, Secret, User, UserStatus, UserType,
 };
 
 use super::SampleLog;
@@ -12,7 +12,8 @@ impl SampleLog {
         let name = format!("user-{}", self.below(2));
         let secret = Secret::new(format!("secret-{}", self.next_index)).expect("a good secret");
         let user = User { secret, user_type: UserType::Normal, status: UserStatus::Enabled };
-        match self.below(6) {
+        match self.below(7) {
+            6 => CatalogCommand::RetireNode { node: NodeId(self.below(9)) },
             0 => CatalogCommand::InitUser { name, user },
             1 => CatalogCommand::PutUser { name, user, expected_version: self.below(9) },
             2 => CatalogCommand::DeleteUser { name },

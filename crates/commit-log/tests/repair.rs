@@ -1,0 +1,140 @@
+//! Goal: a damaged entry of a sealed segment comes back byte for byte, and nothing else is ever written.
+
+mod common;
+
+use std::path::PathBuf;
+
+use common::*;
+use duolog_commit_log::*;
+use duolog_types::{LogIndex, Term};
+
+const HEADER_BYTES: usize = 64;
+
+/// Three sealed segments and one that is written; the middle one with its bytes, and its entries.
+struct Sealed {
+    disk: SimDisk,
+    path: PathBuf,
+    bytes: Vec<u8>,
+    entries: Vec<LogEntry>,
+}
+
+fn sealed() -> Sealed {
+    let disk = SimDisk::new();
+    let (log, _) = open(&disk);
+    let mut next = 0;
+    while segment_files(&disk).len() < 4 {
+        // Votes lie between the entries, and each flush moves the flushed position.
+        append_and_wait(&log, next..next + 3, 1);
+        next += 3;
+        log.save_vote(format!("vote {next}").into(), Box::new(|saved| saved.unwrap()));
+    }
+    log.flush_and_wait().unwrap();
+    let path = segment_files(&disk)[1].clone();
+    let info = log.segments().into_iter().find(|info| info.path == path).unwrap();
+    let range = info.first..LogIndex(info.last_inclusive.unwrap().0 + 1);
+    let entries = log.read(range, usize::MAX).unwrap();
+    log.close().unwrap();
+    let bytes = disk.file(&path);
+    Sealed { disk, path, bytes, entries }
+}
+
+impl Sealed {
+    /// Opens the log with damaged bytes in the segment.
+    fn damaged(&self, damage: impl FnOnce(&mut [u8])) -> (SimDisk, CommitLog) {
+        let disk = self.disk.fork();
+        let mut bytes = self.bytes.clone();
+        damage(&mut bytes);
+        disk.set_file(&self.path, &bytes);
+        let (log, _) = open(&disk);
+        (disk, log)
+    }
+
+    /// Where an entry's record begins.
+    fn position(&self, entry: &LogEntry) -> usize {
+        let body = self.bytes.windows(entry.body.len()).position(|window| window == &entry.body[..]).unwrap();
+        body - HEADER_BYTES
+    }
+
+    /// Repairs every entry that does not verify, and says which those were.
+    fn repair(&self, log: &CommitLog) -> Vec<(LogIndex, Repair)> {
+        let broken = self.entries.iter().filter(|entry| log.verify_stored(entry.index).is_err());
+        broken.map(|entry| (entry.index, log.repair(entry).unwrap())).collect()
+    }
+}
+
+#[test]
+fn every_flipped_byte_of_an_entry_comes_back() {
+    let sealed = sealed();
+    let entry = &sealed.entries[sealed.entries.len() / 2];
+    let position = sealed.position(entry);
+    for at in position..position + HEADER_BYTES + entry.body.len() {
+        let (disk, log) = sealed.damaged(|bytes| bytes[at] ^= 0x21);
+        assert_eq!(sealed.repair(&log), [(entry.index, Repair::Repaired)], "byte {at}");
+        assert!(disk.file(&sealed.path) == sealed.bytes, "byte {at}");
+        assert_eq!(log.repair(entry).unwrap(), Repair::NotNeeded);
+    }
+}
+
+#[test]
+fn a_repair_is_durable() {
+    let sealed = sealed();
+    let entry = &sealed.entries[0];
+    let position = sealed.position(entry);
+    let (disk, log) = sealed.damaged(|bytes| bytes[position + HEADER_BYTES] ^= 1);
+    assert_eq!(log.repair(entry).unwrap(), Repair::Repaired);
+    disk.power_loss(7);
+    let (log, _) = open(&disk);
+    assert_eq!(log.read_any(entry.index).unwrap().as_ref(), Some(entry));
+}
+
+/// Whole records are zeros: what is local in a header comes from its neighbours.
+#[test]
+fn entries_that_are_gone_altogether_come_back_where_their_neighbours_tell_enough() {
+    let sealed = sealed();
+    let mut repaired = 0;
+    for entry in &sealed.entries {
+        let position = sealed.position(entry);
+        let end = position + HEADER_BYTES + entry.body.len();
+        let (disk, log) = sealed.damaged(|bytes| bytes[position..end].fill(0));
+        match &sealed.repair(&log)[..] {
+            [(index, Repair::Repaired)] if *index == entry.index => {
+                assert!(disk.file(&sealed.path) == sealed.bytes);
+                repaired += 1;
+            }
+            [(index, Repair::Impossible)] if *index == entry.index => {
+                let mut expected = sealed.bytes.clone();
+                expected[position..end].fill(0);
+                assert!(disk.file(&sealed.path) == expected, "nothing was written");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(repaired * 2 > sealed.entries.len(), "{repaired} of {}", sealed.entries.len());
+}
+
+#[test]
+fn another_entry_is_never_written() {
+    let sealed = sealed();
+    let entry = &sealed.entries[1];
+    let position = sealed.position(entry);
+    let (disk, log) = sealed.damaged(|bytes| bytes[position + HEADER_BYTES] ^= 1);
+    let before = disk.file(&sealed.path);
+    let mut other_body = entry.body.to_vec();
+    other_body[0] ^= 2;
+    for wrong in [
+        LogEntry { body: other_body.into(), ..entry.clone() },
+        LogEntry { body: entry.body.slice(1..), ..entry.clone() },
+        LogEntry { term: Term(2), ..entry.clone() },
+        LogEntry { kind: entry.kind + 1, ..entry.clone() },
+    ] {
+        assert_eq!(log.repair(&wrong).unwrap(), Repair::Impossible, "{wrong:?}");
+        assert!(disk.file(&sealed.path) == before);
+    }
+    let beyond = LogEntry { index: LogIndex(1_000_000), ..entry.clone() };
+    assert_eq!(log.repair(&beyond).unwrap(), Repair::NotNeeded);
+    assert_eq!(log.stored_term(entry.index).unwrap(), Some(Term(1)));
+    assert_eq!(log.stored_term(beyond.index).unwrap(), None);
+    assert_eq!(log.verify_stored(beyond.index).unwrap(), None);
+    let whole = sealed.entries[0].body.len() + HEADER_BYTES;
+    assert_eq!(log.verify_stored(sealed.entries[0].index).unwrap(), Some(whole.next_multiple_of(8) as u64));
+}

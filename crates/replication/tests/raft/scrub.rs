@@ -1,0 +1,120 @@
+//! Damage on a disk: found, and put back from another replica while everything goes on.
+
+use std::path::{Path, PathBuf};
+
+use duolog_commit_log::SegmentRole;
+use duolog_replication::ScrubOptions;
+use duolog_types::FlushWish;
+
+use crate::common::nodes::body;
+use crate::common::{GROUP, Nodes, Settings};
+
+const RECORDS: u64 = 80;
+const RECORD_BYTES: usize = 4 << 10;
+
+fn settings(scrub: ScrubOptions) -> Settings {
+    let mut settings = Settings { scrub, ..Settings::default() };
+    settings.log.segment_size_bytes = 64 << 10;
+    settings.log.allocation_step_bytes = 64 << 10;
+    settings.log.tail_cache_bytes = 32 << 10;
+    settings
+}
+
+fn load(nodes: &Nodes, leader: u64) {
+    let propose =
+        |number| nodes.propose(leader, body(&format!("record {number}"), RECORD_BYTES), FlushWish::WithinMs(20));
+    let answers: Vec<_> = (0..RECORDS).map(propose).collect();
+    answers.into_iter().for_each(|answer| {
+        nodes.answer(answer).unwrap();
+    });
+}
+
+/// The second sealed segment of a node's log.
+fn sealed_segment(nodes: &Nodes, id: u64) -> PathBuf {
+    let segments = nodes.group(id).log().segments();
+    segments.into_iter().filter(|segment| segment.role == SegmentRole::Sealed).nth(1).expect("several segments").path
+}
+
+/// Flips bits of two entries in the middle: in a body, and the index in a header.
+fn damage(nodes: &Nodes, id: u64, path: &Path) -> Vec<u8> {
+    /// Of an entry, in byte 9; marks and votes lie between entries.
+    const ENTRY: u8 = 2;
+    let whole = nodes.disk(id).file(path);
+    let is_entry = |at: &usize| whole[*at..].starts_with(b"DLOG") && whole[at + 9] == ENTRY;
+    let entries: Vec<usize> = (0..whole.len() - 64).step_by(8).filter(is_entry).collect();
+    let middle = entries.len() / 2;
+    let mut bytes = whole.clone();
+    bytes[entries[middle] + 64 + 100] ^= 4;
+    bytes[entries[middle + 1] + 24] ^= 0x40;
+    nodes.disk(id).set_file(path, &bytes);
+    whole
+}
+
+#[test]
+fn the_scrubber_puts_damaged_entries_back() {
+    let nodes = Nodes::start_with(settings(ScrubOptions { bytes_per_second: 1 << 30, interval_ms: 20 }));
+    nodes.make_leader(1);
+    load(&nodes, 1);
+    nodes.until_everywhere(&format!("record {}", RECORDS - 1));
+    for id in [1, 2] {
+        let path = sealed_segment(&nodes, id);
+        let whole = damage(&nodes, id, &path);
+        nodes.until_true("the file is as it was", || nodes.disk(id).file(&path) == whole);
+        let group = nodes.group(id);
+        nodes.until_true("it is counted", || group.scrub_counts().repaired() == 2);
+        assert_eq!(group.scrub_counts().damaged(), 2);
+        assert!(group.scrub_counts().verified_bytes() > RECORD_BYTES as u64);
+    }
+    nodes.write("service goes on");
+    nodes.until_everywhere("service goes on");
+}
+
+/// openraft ends a node whose log cannot be read: Raft's reader waits for the repair.
+#[test]
+fn a_node_repairs_what_it_needs_itself_and_what_it_sends() {
+    let mut nodes = Nodes::start_with(settings(ScrubOptions { bytes_per_second: 0, interval_ms: 0 }));
+    nodes.make_leader(1);
+    nodes.write("before");
+    nodes.until_everywhere("before");
+    nodes.kill(3);
+    load(&nodes, 1);
+    nodes.until_everywhere(&format!("record {}", RECORDS - 1));
+    let path = sealed_segment(&nodes, 1);
+    nodes.kill(1);
+    let whole = damage(&nodes, 1, &path);
+    // Its state is behind its log: it applies all of it once more.
+    nodes.start_node(1);
+    nodes.until_everywhere(&format!("record {}", RECORDS - 1));
+    assert!(nodes.disk(1).file(&path) == whole);
+    assert_eq!(nodes.group(1).scrub_counts().repaired(), 2);
+    nodes.start_node(3);
+    nodes.until_everywhere(&format!("record {}", RECORDS - 1));
+    for id in nodes.running() {
+        assert_eq!(*nodes.node(id).fatal().borrow(), None, "node {id}");
+        assert_eq!(nodes.recorder(id).texts(GROUP).len() as u64, RECORDS + 1, "node {id}");
+    }
+}
+
+#[test]
+fn what_no_other_node_has_stays_as_it_is_and_is_told() {
+    let mut nodes = Nodes::start_with(settings(ScrubOptions { bytes_per_second: 1 << 30, interval_ms: 20 }));
+    nodes.make_leader(1);
+    load(&nodes, 1);
+    nodes.until_everywhere(&format!("record {}", RECORDS - 1));
+    nodes.kill(2);
+    nodes.kill(3);
+    let path = sealed_segment(&nodes, 1);
+    damage(&nodes, 1, &path);
+    let damaged = nodes.disk(1).file(&path);
+    let group = nodes.group(1);
+    nodes.until_true("it is counted", || group.scrub_counts().damaged() == 2);
+    let verified = group.scrub_counts().verified_bytes();
+    nodes.until_true("two more passes", || {
+        group.scrub_counts().verified_bytes() > verified + 3 * RECORDS * RECORD_BYTES as u64
+    });
+    assert_eq!((group.scrub_counts().damaged(), group.scrub_counts().repaired()), (2, 0), "told once");
+    assert!(nodes.disk(1).file(&path) == damaged, "nothing was cut away");
+    // The others come back, and so does the entry.
+    nodes.start_node(2);
+    nodes.until_true("it is whole again", || group.scrub_counts().repaired() == 2);
+}
