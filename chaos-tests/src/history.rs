@@ -101,6 +101,17 @@ pub enum Fault {
     CutOff,
 }
 
+impl Fault {
+    /// As in the history's file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Fault::Kill => "kill",
+            Fault::Pause => "pause",
+            Fault::CutOff => "cut_off",
+        }
+    }
+}
+
 /// Who reported a high watermark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -115,8 +126,10 @@ pub enum WatermarkSource {
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Event {
     /// A producer got a positive delivery report from node `by`. `offset` is None where the broker answered "duplicate"
-    /// without one.
+    /// without one. `sent_ms`: when it was handed to the client; None in histories that do not say.
     Acked {
+        #[serde(default)]
+        sent_ms: Option<u64>,
         time_ms: u64,
         place: Place,
         offset: Option<i64>,

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 
-use duolog_chaos::check::{self, Verdict};
+use duolog_chaos::check::{self, Findings, Verdict};
 use duolog_chaos::history::{Event, History};
 use duolog_chaos::report::{self, Remarks};
 use duolog_chaos::run::{self, Outcome, Settings};
@@ -59,6 +59,9 @@ struct Options {
     /// Keep them after a run that passed, too.
     #[arg(long)]
     keep: bool,
+    /// Writes the outcome as one HTML file with plots. After a failed run it lies beside the history in any case.
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
     /// Start nothing: check this stored history.jsonl again.
     #[arg(long, value_name = "FILE")]
     check: Option<PathBuf>,
@@ -80,12 +83,25 @@ fn run(options: &Options) -> Result<Verdict> {
         Some(file) => check_again(file)?,
         None => run_new(options)?,
     };
+    write_report(options, &history, &findings, &remarks)?;
     let text = match options.json {
         true => report::json(&history, &findings, &remarks),
         false => report::table(&history, &findings, &remarks),
     };
     print!("{text}");
     Ok(findings.verdict())
+}
+
+fn write_report(options: &Options, history: &History, findings: &Findings, remarks: &Remarks) -> Result<()> {
+    let beside_history = remarks.kept.as_ref().map(|dir| dir.join("report.html"));
+    let files: Vec<&PathBuf> = options.report.iter().chain(&beside_history).collect();
+    if files.is_empty() {
+        return Ok(());
+    }
+    let page = report::html::page(history, findings, remarks);
+    files.into_iter().try_for_each(|file| {
+        std::fs::write(file, &page).with_context(|| format!("cannot write the report to {}", file.display()))
+    })
 }
 
 fn check_again(file: &PathBuf) -> Result<Outcome> {

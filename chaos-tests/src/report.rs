@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+pub mod html;
 mod messages;
 
 use crate::check::messages::MessageCounts;
 use crate::check::{Findings, TopicCounts, Verdict, Violation};
 use crate::history::{History, Sync};
+use messages::besides;
 
 /// Of each property so many violations are shown; all are counted.
 const SHOWN_PER_PROPERTY: usize = 10;
@@ -88,8 +90,10 @@ pub fn table(history: &History, findings: &Findings, remarks: &Remarks) -> Strin
         "mode", "promised under these faults", "acked", "consumed", "lost: may", "beyond", "no ack, ms"
     );
     for (index, (topic, counts)) in history.topics.iter().zip(&findings.topics).enumerate() {
-        let violations = findings.violations.iter().filter(|violation| violation.topic == Some(index as u16)).count();
-        let verdict = if violations == 0 { "kept".to_string() } else { format!("BROKEN ({violations})") };
+        let verdict = match violations_of(findings, index) {
+            0 => "kept".to_string(),
+            violations => format!("BROKEN ({violations})"),
+        };
         let _ = writeln!(
             text,
             "{:<12} {:<47} {:>9} {:>9} {:>9} {:>6} {:>10}  {verdict}",
@@ -134,6 +138,10 @@ pub fn table(history: &History, findings: &Findings, remarks: &Remarks) -> Strin
         }
     );
     text
+}
+
+fn violations_of(findings: &Findings, topic: usize) -> usize {
+    findings.violations.iter().filter(|violation| violation.topic == Some(topic as u16)).count()
 }
 
 fn promise(replication: Sync) -> &'static str {

@@ -21,6 +21,7 @@ pub fn check(view: &View, findings: &mut Findings) {
                         other.partition
                     );
                     findings.at("duplicates", *place, text);
+                    findings.topics[usize::from(place.topic)].duplicates += 1;
                 }
                 None => {
                     first.insert(value, (*place, offset));

@@ -48,6 +48,8 @@ pub struct TopicCounts {
     pub lost_allowed: u64,
     /// Acknowledged, gone, and not excused.
     pub lost_violation: u64,
+    /// Records that lie in the log a second time.
+    pub duplicates: u64,
     /// Longest time of the load without an acknowledgement.
     pub longest_no_ack_ms: u64,
 }

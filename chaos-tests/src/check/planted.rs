@@ -82,7 +82,8 @@ impl Plant {
             let offset = (i / 2) as i64;
             let value = Value::Sent { producer: first_producer + (i / 2 % 2) as u32, sequence: i / 4 * 2 + i % 2 };
             let time_ms = i * 8;
-            events.push(Event::Acked { time_ms, place, offset: Some(offset), value, by: Some(LEADER) });
+            let (sent_ms, offset_told) = (Some(time_ms), Some(offset));
+            events.push(Event::Acked { sent_ms, time_ms, place, offset: offset_told, value, by: Some(LEADER) });
             for reader in [TAIL, MEMBER] {
                 events.push(Event::Seen { time_ms: time_ms + 5, reader, place, offset, value });
             }

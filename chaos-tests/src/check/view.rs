@@ -72,7 +72,7 @@ impl<'a> View<'a> {
 
     fn take(&mut self, event: &Event) {
         match *event {
-            Event::Acked { time_ms, place, offset, value, by } => {
+            Event::Acked { time_ms, place, offset, value, by, .. } => {
                 self.acks.push(Ack { time_ms, place, offset, value, by });
             }
             Event::FaultBegan { time_ms, round, node, fault, .. } => {

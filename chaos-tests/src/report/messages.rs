@@ -29,7 +29,7 @@ pub fn table(history: &History, counts: &[MessageCounts]) -> String {
     text
 }
 
-fn besides(kind: Kind, counts: &MessageCounts) -> String {
+pub fn besides(kind: Kind, counts: &MessageCounts) -> String {
     let MessageCounts { committed, rolled_back, asked, recalled, recalled_late, dead_letters, .. } = counts;
     match kind {
         Kind::Normal | Kind::Fifo => String::new(),

@@ -72,7 +72,8 @@ pub fn send(
 ) -> Result<bool> {
     let partitions = shared.topics[usize::from(topic)].partition_count as u64;
     let payload = Value::Sent { producer, sequence }.payload();
-    let record = BaseRecord::<(), [u8], usize>::with_opaque_to(shared.name(topic), sequence as usize)
+    let ticket = Ticket { sent_ms: shared.recorder.now_ms(), sequence };
+    let record = BaseRecord::<(), [u8], Box<Ticket>>::with_opaque_to(shared.name(topic), Box::new(ticket))
         .partition((sequence % partitions) as i32)
         .payload(&payload);
     match kafka.send(record) {
@@ -80,6 +81,12 @@ pub fn send(
         Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull | RDKafkaErrorCode::Fatal), _)) => Ok(false),
         Err((error, _)) => Err(error.into()),
     }
+}
+
+/// What comes back with a record's report.
+pub struct Ticket {
+    sent_ms: u64,
+    sequence: u64,
 }
 
 /// Writes each delivery report into the recorder.
@@ -92,17 +99,16 @@ pub struct Reports {
 impl ClientContext for Reports {}
 
 impl ProducerContext for Reports {
-    /// The record's sequence.
-    type DeliveryOpaque = usize;
+    type DeliveryOpaque = Box<Ticket>;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, sequence: usize) {
-        let time_ms = self.shared.recorder.now_ms();
-        let value = Value::Sent { producer: self.producer, sequence: sequence as u64 };
+    fn delivery(&self, result: &DeliveryResult<'_>, ticket: Box<Ticket>) {
+        let (time_ms, sent_ms) = (self.shared.recorder.now_ms(), Some(ticket.sent_ms));
+        let value = Value::Sent { producer: self.producer, sequence: ticket.sequence };
         let place = |message: &BorrowedMessage| Place { topic: self.topic, partition: message.partition() };
         self.shared.recorder.record(match result {
             Ok(message) => {
                 let offset = Some(message.offset()).filter(|offset| *offset >= 0);
-                Event::Acked { time_ms, place: place(message), offset, value, by: answered_by(message) }
+                Event::Acked { sent_ms, time_ms, place: place(message), offset, value, by: answered_by(message) }
             }
             Err((error, message)) => {
                 Event::NotAcked { time_ms, place: place(message), value, error: error.to_string() }

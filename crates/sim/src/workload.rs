@@ -55,12 +55,14 @@ pub async fn produce(clients: Clients, place: Place, producer: u32, mut random: 
                 Ok(offset) => {
                     let by = Some(cluster.nodes[node].id);
                     let time_ms = recorder.now_ms();
-                    recorder.record(Event::Acked { time_ms, place, offset: Some(offset.0), value, by });
+                    let offset = Some(offset.0);
+                    recorder.record(Event::Acked { sent_ms: None, time_ms, place, offset, value, by });
                     break;
                 }
                 Err(Failure::Final(BrokerError::DuplicateSequence)) => {
                     let by = Some(cluster.nodes[node].id);
-                    recorder.record(Event::Acked { time_ms: recorder.now_ms(), place, offset: None, value, by });
+                    let time_ms = recorder.now_ms();
+                    recorder.record(Event::Acked { sent_ms: None, time_ms, place, offset: None, value, by });
                     break;
                 }
                 Err(Failure::Final(error)) => {
