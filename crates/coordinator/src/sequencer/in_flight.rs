@@ -125,15 +125,15 @@ impl InFlight {
     }
 
     /// Takes out an entry and all after it.
-    pub(super) fn take_from(&mut self, id: EntryHeader) -> Vec<InFlightEntry> {
+    pub(super) fn take_from(&mut self, id: EntryHeader) -> Vec<(EntryHeader, InFlightEntry)> {
         let taken = self.entries.split_off(&id);
         self.size_bytes = self.entries.values().map(|entry| entry.size_bytes).sum();
-        taken.into_values().collect()
+        taken.into_iter().collect()
     }
 
     /// Takes out everything.
-    pub(super) fn take_all(&mut self) -> Vec<InFlightEntry> {
+    pub(super) fn take_all(&mut self) -> Vec<(EntryHeader, InFlightEntry)> {
         self.size_bytes = 0;
-        std::mem::take(&mut self.entries).into_values().collect()
+        std::mem::take(&mut self.entries).into_iter().collect()
     }
 }

@@ -40,8 +40,8 @@ pub struct Sequencer {
     windows: BTreeMap<ProducerKey, ProducerWindow>,
     /// Ends of hidden batches that are in flight.
     endings: Endings,
-    /// Producers of `async` topics that had a batch accepted in this term.
-    seen_in_term: BTreeSet<ProducerKey>,
+    /// Producers of `async` topics that had a batch accepted in this term, and the entry with the first one.
+    seen_in_term: BTreeMap<ProducerKey, EntryHeader>,
     /// Producers that were taken ahead of a gap in this term: what lies in the gap was kept nowhere.
     jumped: BTreeSet<ProducerKey>,
     refused: RefusedSequences,
@@ -95,7 +95,7 @@ impl Sequencer {
     /// an index is the driver's to answer.
     pub fn stop(&mut self) -> Output {
         let mut output = Output::default();
-        let entries = self.in_flight.take_all();
+        let entries = self.in_flight.take_all().into_iter().map(|(_, entry)| entry).collect();
         // What was never proposed is certainly not kept.
         self.refuse(entries, ProduceRefusal::NotLeading, &mut output);
         self.phase = Phase::Stopped;
@@ -125,7 +125,8 @@ impl Sequencer {
             return output;
         }
         // What is not applied by now was never appended, or does not count.
-        for entry in self.in_flight.take_all() {
+        for (id, entry) in self.in_flight.take_all() {
+            self.forget_first(id, &entry);
             entry.refuse(&mut output.replies);
         }
         self.phase = Phase::Running { run: barrier, next_number: 0 };
@@ -221,6 +222,10 @@ impl Sequencer {
             return output;
         }
         let entries = self.in_flight.take_from(id);
+        for (id, entry) in &entries {
+            self.forget_first(*id, entry);
+        }
+        let entries = entries.into_iter().map(|(_, entry)| entry).collect();
         self.refuse(entries, ProduceRefusal::Unknown, &mut output);
         self.open(RunBarrier { term: id.run_term, run: id.run + 1 }, &mut output);
         output
@@ -243,7 +248,7 @@ impl Sequencer {
     pub fn partition_deleted(&mut self, partition: TopicPartition) {
         self.partitions.remove(&partition);
         self.windows.retain(|(tp, _), _| *tp != partition);
-        self.seen_in_term.retain(|(tp, _)| *tp != partition);
+        self.seen_in_term.retain(|(tp, _), _| *tp != partition);
         self.jumped.retain(|(tp, _)| *tp != partition);
     }
 
@@ -278,6 +283,15 @@ impl Sequencer {
             output.refuse(item.waiter(), queued);
         }
         self.forget_run();
+    }
+
+    /// The entry does not count: whoever had its first batch of the term there had none.
+    fn forget_first(&mut self, id: EntryHeader, entry: &InFlightEntry) {
+        for (key, ..) in &entry.claims {
+            if self.seen_in_term.get(key) == Some(&id) {
+                self.seen_in_term.remove(key);
+            }
+        }
     }
 
     /// What a run has learned is of no use to the next one.
@@ -436,7 +450,7 @@ impl Sequencer {
     fn may_be_ahead(&self, item: &ProduceItem, key: ProducerKey, claim: &Claim) -> bool {
         item.durability.replication == ReplicationMode::Async
             && !item.batch.view().is_transactional()
-            && !self.seen_in_term.contains(&key)
+            && !self.seen_in_term.contains_key(&key)
             && self.seen_in_term.len() < SEEN_PRODUCERS_MAX
             && self.refused.missing_before(key, claim).is_none()
     }
@@ -479,7 +493,7 @@ impl Sequencer {
         self.refused.forget(key);
         self.gaps.forget(key);
         if item.durability.replication == ReplicationMode::Async && self.seen_in_term.len() < SEEN_PRODUCERS_MAX {
-            self.seen_in_term.insert(key);
+            self.seen_in_term.entry(key).or_insert(filling.id);
         }
     }
 

@@ -221,6 +221,33 @@ fn after_a_loss_the_first_batch_may_be_ahead_in_async_modes_only() {
     }
 }
 
+/// Found by the chaos run: Raft refused the entry with the batch that was taken ahead, and its retry was out of order for good.
+#[test]
+fn a_batch_that_was_taken_ahead_and_not_kept_may_come_again() {
+    let mut cluster = Cluster::leading();
+    cluster.submit(0, Some((7, 0, 0)), 1, ASYNC);
+    cluster.settle();
+    cluster.submit(0, Some((7, 0, 1)), 1, ASYNC);
+    cluster.propose();
+    cluster.deliver(true);
+    // Sequence 1 was acknowledged and is lost.
+    cluster.fail_over(0);
+    cluster.settle();
+    let attempts = [2, 2].map(|sequence| cluster.submit(0, Some((7, 0, sequence)), 1, ASYNC));
+    cluster.propose();
+    cluster.deliver(false);
+    let refusals = attempts.map(|waiter| cluster.refusal(waiter));
+    assert_eq!(refusals, [ProduceRefusal::NotLeading, ProduceRefusal::Unknown].map(Some));
+    cluster.settle();
+    let retried = [2, 3].map(|sequence| cluster.submit(0, Some((7, 0, sequence)), 1, ASYNC));
+    cluster.settle();
+    assert_eq!(retried.map(|waiter| cluster.base_offset(waiter)), [1, 2].map(Some));
+    // Kept now: the next gap is one.
+    let gap = [5, 5].map(|sequence| cluster.submit(0, Some((7, 0, sequence)), 1, ASYNC));
+    cluster.settle();
+    assert_eq!(gap.map(|waiter| cluster.base_offset(waiter)), [None, None]);
+}
+
 #[test]
 fn a_later_batch_of_the_pipeline_is_never_taken_for_the_first_one() {
     let mut cluster = Cluster::leading();
