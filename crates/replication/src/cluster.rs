@@ -29,7 +29,7 @@ use crate::state_machine::StateFactory;
 use crate::testing::Hooks;
 use crate::type_config::{CommandResponse, Member, RaftLogId};
 use crate::wire::{self, proto};
-use crate::{balance, bootstrap, guarding, net, retired, scrub};
+use crate::{balance, bootstrap, files, guarding, net, retired, scrub};
 
 /// Raft's times, in milliseconds. Fixed when a node starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -169,7 +169,7 @@ fn context(what: impl Into<String>) -> impl FnOnce(io::Error) -> StartError {
 /// # Errors
 /// Another process has it, or it cannot be made or opened.
 pub fn lock_data_dir(data_dir: &Path) -> Result<File, StartError> {
-    std::fs::create_dir_all(data_dir)
+    files::create_dir_all(data_dir)
         .map_err(context(format!("cannot create {} (data_dir in node.toml)", data_dir.display())))?;
     let path = data_dir.join("LOCK");
     let file = File::options()
@@ -404,7 +404,7 @@ async fn recover(
     let mut opening = Vec::new();
     for id in ids.iter().copied() {
         let dir = options.data_dir.join("groups").join(id.to_string());
-        std::fs::create_dir_all(&dir).map_err(context(format!("creating {}", dir.display())))?;
+        files::create_dir_all(&dir).map_err(context(format!("creating {}", dir.display())))?;
         let group_options = GroupOptions {
             id,
             node_id: options.node_id,

@@ -1,9 +1,10 @@
-//! Small files that are replaced whole: written beside, fsynced, renamed, and the directory fsynced.
+//! Small files that are replaced whole: written beside, fsynced, renamed, and the directory fsynced. And directories.
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
+use duolog_commit_log::{Disk, RealDisk};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -40,6 +41,15 @@ pub fn write_json<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
     file.sync_all()?;
     std::fs::rename(&temporary, path)?;
     sync_dir(path.parent().unwrap_or(Path::new(".")))
+}
+
+/// Creates a directory, and its parents where they are missing. Their names are on disk when this returns: without that a loss of power
+/// may take the directory with everything in it, however often its files were flushed.
+///
+/// # Errors
+/// A directory cannot be created or flushed.
+pub fn create_dir_all(dir: &Path) -> io::Result<()> {
+    RealDisk.create_dir_all(dir)
 }
 
 /// Makes the entries of a directory durable.

@@ -181,11 +181,13 @@ fn generation(dir: &Path) -> u64 {
 
 /// The directory that `CURRENT` names; the first one when there is none.
 fn current_dir(state_dir: &Path) -> io::Result<PathBuf> {
-    std::fs::create_dir_all(state_dir)?;
+    files::create_dir_all(state_dir)?;
     match std::fs::read_to_string(state_dir.join("CURRENT")) {
         Ok(name) => Ok(state_dir.join(name.trim())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let first = state_dir.join("db-1");
+            // The store would make it, and flush what is in it, but not its name.
+            files::create_dir_all(&first)?;
             write_current(state_dir, &first)?;
             Ok(first)
         }
