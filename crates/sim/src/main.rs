@@ -23,7 +23,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, anyhow};
 use clap::Parser;
-use duolog_chaos::history::{History, fnv1a};
+use duolog_chaos::check::Findings;
+use duolog_chaos::check::messages::MessageCounts;
+use duolog_chaos::history::{Event, History, fnv1a};
+use parking_lot::Mutex;
 
 use crate::node::Plant;
 use crate::world::{Outcome, Plan};
@@ -69,7 +72,8 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     let count = arguments.seeds.unwrap_or(if arguments.seed.is_some() { 1 } else { 100 });
     let jobs = arguments.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let begun = Instant::now();
-    let (next, acked, is_found) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
+    let (next, is_found) = (AtomicU64::new(0), AtomicBool::new(false));
+    let sums: Mutex<Vec<(String, u64)>> = Mutex::default();
     let worker = || -> Result<Vec<u64>> {
         let mut failed = Vec::new();
         loop {
@@ -79,7 +83,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
             }
             let seed = first + number;
             let (has_passed, text) = in_a_process(arguments, seed)?;
-            acked.fetch_add(acknowledged(&text), Ordering::Relaxed);
+            add(&mut sums.lock(), counted(&text));
             if !has_passed {
                 failed.push(seed);
                 is_found.fetch_or(arguments.plant.is_some(), Ordering::Relaxed);
@@ -102,13 +106,21 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         }
         return Ok(if failed.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS });
     }
-    println!(
-        "{count} seeds from {first}, {} failed {failed:?}; {} records acknowledged, {:.0?} of real time",
-        failed.len(),
-        acked.into_inner(),
-        begun.elapsed()
-    );
+    println!("{count} seeds from {first}, {} failed {failed:?}; {:.0?} of real time", failed.len(), begun.elapsed());
+    for (what, count) in sums.into_inner() {
+        println!("{COUNTED}{what}: {count}");
+    }
     Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The order of what is counted stays.
+fn add<'a>(sums: &mut Vec<(String, u64)>, counted: impl Iterator<Item = (&'a str, u64)>) {
+    for (what, count) in counted {
+        match sums.iter_mut().find(|(known, _)| known == what) {
+            Some((_, sum)) => *sum += count,
+            None => sums.push((what.to_owned(), count)),
+        }
+    }
 }
 
 /// Whether a seed passed, and what its process printed.
@@ -133,10 +145,42 @@ fn in_a_process(arguments: &Arguments, seed: u64) -> Result<(bool, String)> {
     Ok((output.status.success(), text))
 }
 
-const ACKNOWLEDGED: &str = "  acknowledged: ";
+const COUNTED: &str = "  - ";
 
-fn acknowledged(text: &str) -> u64 {
-    text.lines().filter_map(|line| line.strip_prefix(ACKNOWLEDGED)?.parse::<u64>().ok()).sum()
+/// What a seed's process has counted.
+fn counted(text: &str) -> impl Iterator<Item = (&str, u64)> {
+    text.lines().filter_map(|line| {
+        let (what, count) = line.strip_prefix(COUNTED)?.split_once(": ")?;
+        Some((what, count.parse().ok()?))
+    })
+}
+
+/// What happened, so that a run in which nothing did is noticed.
+fn counts(outcome: &Outcome) -> Vec<(&'static str, u64)> {
+    let Findings { topics, messages, kills, .. } = &outcome.findings;
+    let of = |count: fn(&MessageCounts) -> u64| messages.iter().map(count).sum::<u64>();
+    let events = |is_wanted: fn(&Event) -> bool| outcome.history.events.iter().filter(|event| is_wanted(event)).count();
+    vec![
+        ("rounds with kills", *kills),
+        ("records acknowledged", topics.iter().map(|counts| counts.acked).sum()),
+        ("records lost as allowed", topics.iter().map(|counts| counts.lost_allowed).sum()),
+        ("assignments", events(|event| matches!(event, Event::Assigned { .. })) as u64),
+        ("commits of offsets", events(|event| matches!(event, Event::CommitAcked { .. })) as u64),
+        ("commits with unknown fate", events(|event| matches!(event, Event::CommitUnknown { .. })) as u64),
+        ("committed offsets read", events(|event| matches!(event, Event::CommittedRead { .. })) as u64),
+        ("messages acknowledged", of(|counts| counts.acked)),
+        ("messages with unknown fate", of(|counts| counts.open)),
+        ("messages delivered", of(|counts| counts.delivered)),
+        ("deliveries again", of(|counts| counts.redelivered)),
+        ("messages settled", of(|counts| counts.settled)),
+        ("transactions committed", of(|counts| counts.committed)),
+        ("transactions rolled back", of(|counts| counts.rolled_back)),
+        ("of these after a question", of(|counts| counts.asked)),
+        ("delayed messages", of(|counts| counts.delayed)),
+        ("recalls", of(|counts| counts.recalled)),
+        ("late recalls", of(|counts| counts.recalled_late)),
+        ("dead letters", of(|counts| counts.dead_letters)),
+    ]
 }
 
 /// One seed, in this process.
@@ -168,14 +212,15 @@ fn scratch() -> &'static Path {
 fn tell(outcome: &Outcome, has_passed: bool) {
     let Outcome { history, findings, error } = outcome;
     println!(
-        "seed {} {}: {} events with digest {:016x}, {} times nodes went down",
+        "seed {} {}: {} events with digest {:016x}",
         history.run.seed,
         if has_passed { "passed" } else { "FAILED" },
         history.events.len(),
         digest(history),
-        findings.kills,
     );
-    println!("{ACKNOWLEDGED}{}", findings.topics.iter().map(|counts| counts.acked).sum::<u64>());
+    for (what, count) in counts(outcome) {
+        println!("{COUNTED}{what}: {count}");
+    }
     for violation in findings.violations.iter().take(20) {
         println!("  {} (topic {:?}): {}", violation.property, violation.topic, violation.text);
     }

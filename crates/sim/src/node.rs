@@ -13,7 +13,8 @@ use duolog_replication::testing::Hooks;
 use duolog_replication::{ClusterOptions, NodeAddress, RaftTimes, ScrubOptions};
 use duolog_types::NodeId;
 use parking_lot::Mutex;
-use tokio_util::sync::CancellationToken;
+use tokio::runtime::Handle;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::log_driver;
 use crate::net::SimNet;
@@ -43,7 +44,7 @@ pub struct SimNode {
 #[derive(Clone)]
 struct Life {
     broker: Broker,
-    end: CancellationToken,
+    runtime: Handle,
 }
 
 /// A bug that the checkers must find.
@@ -126,8 +127,10 @@ impl SimNode {
         let ended = match Broker::join_here(settings, self.options(), store, self.hooks()).await {
             Ok(broker) => {
                 let mut fatal = broker.fatal();
-                *self.life.lock() = Some(Life { broker, end: CancellationToken::new() });
-                fatal.wait_for(Option::is_some).await.map(|reason| reason.clone().unwrap_or_default())?
+                *self.life.lock() = Some(Life { broker, runtime: Handle::current() });
+                let reason = fatal.wait_for(Option::is_some).await?.clone();
+                *self.life.lock() = None;
+                reason.unwrap_or_default()
             }
             Err(error) => error.to_string(),
         };
@@ -171,9 +174,7 @@ impl SimNode {
 
     /// The node's end, before its tasks are taken away.
     pub fn crash(&self, how: Crash) {
-        if let Some(life) = self.life.lock().take() {
-            life.end.cancel();
-        }
+        *self.life.lock() = None;
         match how {
             Crash::Kill => self.disk.kill(),
             Crash::PowerLoss => {
@@ -190,15 +191,15 @@ impl SimNode {
         self.life.lock().as_ref().is_some_and(|life| life.broker.is_ready())
     }
 
-    /// Calls the node's broker; `None` when the node is down, or goes down before it has answered.
-    pub async fn call<T, F: Future<Output = T>>(&self, call: impl FnOnce(Broker) -> F) -> Option<T> {
-        let Life { broker, end } = self.life.lock().clone()?;
-        let answer = call(broker);
-        tokio::select! {
-            biased;
-            () = end.cancelled() => None,
-            answer = answer => Some(answer),
-        }
+    /// Calls the node's broker, on the node; `None` when the node is down, or goes down before it has answered. A caller that does not
+    /// wait is a client that vanishes: its request is dropped.
+    pub async fn call<T, F>(&self, call: impl FnOnce(Broker) -> F) -> Option<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
+        let Life { broker, runtime } = self.life.lock().clone()?;
+        AbortOnDropHandle::new(runtime.spawn(call(broker))).await.ok()
     }
 }
 

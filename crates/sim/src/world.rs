@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use duolog_chaos::check::{self, Findings};
-use duolog_chaos::history::{Event, Fault, History, Place, Run, Sync, Topic};
+use duolog_chaos::history::{Event, Fault, History, Run, Sync, Topic};
 use duolog_chaos::recorder::Recorder;
 use turmoil::{Builder, Sim};
 
@@ -15,7 +15,7 @@ use crate::cluster::SimCluster;
 use crate::interpose;
 use crate::node::{Crash, Plant, SimNode, host};
 use crate::random::Random;
-use crate::workload::{self, Clients};
+use crate::workload::{self, Clients, Phase};
 
 const NODES: u32 = 3;
 const PARTITIONS: i32 = 2;
@@ -48,7 +48,7 @@ fn topics() -> Vec<Topic> {
         replication,
         flush,
         partition_count: PARTITIONS,
-        has_group: false,
+        has_group: true,
     };
     vec![
         topic(Sync::Sync, Sync::Sync),
@@ -81,8 +81,10 @@ pub fn run(plan: Plan, home: &Path) -> Outcome {
         let node = node.clone();
         sim.host(host(node.id), move || node.clone().run());
     }
-    let cluster = SimCluster { nodes: Arc::new(nodes), topics: Arc::new(topics()) };
-    let clients = Clients { cluster: cluster.clone(), recorder: recorder.clone(), is_over: Rc::new(Cell::new(false)) };
+    let message_topics = workload::message_topics(&mut random);
+    let cluster =
+        SimCluster { nodes: Arc::new(nodes), topics: Arc::new(topics()), message_topics: Arc::new(message_topics) };
+    let clients = Clients::new(cluster.clone(), recorder.clone());
     let mut world = World { sim, clients, random, down: Vec::new(), cut_off: None, round: 0, load: (0, 0) };
     let error = world.live(plan.load).err().map(|error| error.to_string());
     let World { load, .. } = world;
@@ -93,8 +95,8 @@ pub fn run(plan: Plan, home: &Path) -> Outcome {
         load_begin_ms: load.0,
         load_end_ms: load.1.max(load.0 + 1),
     };
-    let topics = cluster.topics.to_vec();
-    let history = History { run, topics, message_topics: Vec::new(), events: recorder.take() };
+    let (topics, message_topics) = (cluster.topics.to_vec(), cluster.message_topics.to_vec());
+    let history = History { run, topics, message_topics, events: recorder.take() };
     let findings = check::check(&history);
     Outcome { history, findings, error }
 }
@@ -136,7 +138,7 @@ impl World {
         self.heal();
         self.for_time(Duration::from_secs(2))?;
         self.load.1 = self.now_ms();
-        self.clients.is_over.set(true);
+        self.clients.phase.set(Phase::Drain);
         let is_read = Rc::new(Cell::new(false));
         let (read, clients) = (is_read.clone(), self.clients.clone());
         self.sim.client("reader", async move {
@@ -152,23 +154,8 @@ impl World {
     }
 
     fn begin_load(&mut self) {
-        let (clients, mut random) = (self.clients.clone(), self.random.fork());
-        self.sim.client(CLIENT, async move {
-            let mut tasks = Vec::new();
-            let topics = (0_u16..).zip(clients.cluster.topics.iter());
-            let places =
-                topics.flat_map(|(topic, of)| (0..of.partition_count).map(move |partition| Place { topic, partition }));
-            for (place, number) in places.zip(0_u32..) {
-                let producer = workload::produce(clients.clone(), place, number, random.fork());
-                let consumer = workload::consume(clients.clone(), place, number, random.fork());
-                tasks.push(tokio::task::spawn_local(producer));
-                tasks.push(tokio::task::spawn_local(consumer));
-            }
-            for task in tasks {
-                task.await?;
-            }
-            Ok(())
-        });
+        let (clients, random) = (self.clients.clone(), self.random.fork());
+        self.sim.client(CLIENT, workload::run(clients, random));
     }
 
     /// Goes on while the condition holds.

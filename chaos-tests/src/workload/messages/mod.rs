@@ -9,12 +9,12 @@
 //! All are tasks of one thread. Each call is recorded with an exactly known outcome: done, surely not done, or open.
 
 mod client;
-mod codec;
+pub mod codec;
 mod consumer;
 mod dead_letters;
 mod delayed;
 mod kafka;
-mod ledger;
+pub mod ledger;
 mod ordered;
 mod plain;
 mod send;
