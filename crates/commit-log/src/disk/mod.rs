@@ -1,6 +1,7 @@
 //! The file layer: everything the log asks of a file system, so that simulation can stand in for it.
 
 mod hooked;
+mod random;
 mod real;
 mod sim;
 

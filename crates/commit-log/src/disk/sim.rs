@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 
+use super::random::SplitMix;
 use super::{Disk, DiskFile, DiskUsage};
 
 const PAGE_BYTES: u64 = 4096;
@@ -156,6 +157,17 @@ impl SimDisk {
         self.state.lock().faults.sync_does_nothing = mutant;
     }
 
+    /// All faults are over, and every handle goes on.
+    pub fn end_faults(&self) {
+        self.state.lock().faults = Faults::default();
+    }
+
+    /// What all files take together.
+    #[must_use]
+    pub fn used_bytes(&self) -> u64 {
+        self.state.lock().used_bytes()
+    }
+
     /// Every file sync takes this long; what is written meanwhile is not part of it.
     pub fn set_flush_delay(&self, delay: Duration) {
         self.state.lock().faults.flush_delay = delay;
@@ -192,6 +204,23 @@ impl SimDisk {
         bytes
     }
 
+    /// Changes a bit of a file, durably: the medium is damaged. Nothing happens where the file is shorter.
+    ///
+    /// # Panics
+    /// When there is no such file.
+    pub fn flip_bit(&self, path: &Path, position_bytes: u64, bit: u8) {
+        let mut state = self.state.lock();
+        let number = state.names[path];
+        let inode = state.inodes.get_mut(&number).expect("a named file has an inode");
+        for content in [&mut inode.current, &mut inode.durable] {
+            if position_bytes < content.len {
+                let mut byte = [0];
+                content.read(&mut byte, position_bytes);
+                content.write(&[byte[0] ^ 1 << (bit % 8)], position_bytes);
+            }
+        }
+    }
+
     /// Replaces the bytes of a file, durably: the hand of a test, not of the log.
     pub fn set_file(&self, path: &Path, bytes: &[u8]) {
         let mut state = self.state.lock();
@@ -209,6 +238,10 @@ impl SimDisk {
 }
 
 impl State {
+    fn used_bytes(&self) -> u64 {
+        self.names.values().map(|inode| self.inodes[inode].current.len).sum()
+    }
+
     fn begin_life(&mut self) {
         self.life += 1;
         self.faults = Faults::default();
@@ -412,9 +445,8 @@ impl Disk for SimDisk {
 
     fn usage(&self, _: &Path) -> io::Result<DiskUsage> {
         let state = self.state.lock();
-        let used_bytes: u64 = state.names.values().map(|inode| state.inodes[inode].current.len).sum();
         let total_bytes = state.faults.space_bytes_max.unwrap_or(1 << 40);
-        Ok(DiskUsage { total_bytes, free_bytes: total_bytes.saturating_sub(used_bytes) })
+        Ok(DiskUsage { total_bytes, free_bytes: total_bytes.saturating_sub(state.used_bytes()) })
     }
 }
 
@@ -550,23 +582,6 @@ impl DiskFile for SimFile {
 
     fn len(&self) -> io::Result<u64> {
         self.with(|state, inode| Ok(Self::inode(state, inode).current.len))
-    }
-}
-
-/// SplitMix64: small, and the same on every machine.
-struct SplitMix(u64);
-
-impl SplitMix {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn flip(&mut self) -> bool {
-        self.next() & 1 == 0
     }
 }
 

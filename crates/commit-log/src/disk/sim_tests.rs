@@ -47,3 +47,18 @@ fn an_unsynced_name_may_vanish_and_a_failed_sync_stays_failed() {
     assert!((5..30).contains(&vanished), "{vanished}");
     assert!(emptied > 5, "{emptied}");
 }
+
+#[test]
+fn a_flipped_bit_is_on_the_medium_until_it_is_flipped_back() {
+    let path = Path::new("/d/f");
+    let disk = SimDisk::new();
+    disk.set_file(path, &[0b0101; 5000]);
+    disk.flip_bit(path, 4500, 1);
+    disk.flip_bit(path, 5000, 1);
+    disk.power_loss(1);
+    let mut expected = vec![0b0101; 5000];
+    expected[4500] = 0b0111;
+    assert_eq!(disk.file(path), expected);
+    disk.flip_bit(path, 4500, 1);
+    assert_eq!(disk.file(path), [0b0101; 5000]);
+}
