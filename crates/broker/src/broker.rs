@@ -124,6 +124,22 @@ impl Broker {
         self.0.cluster.stop()
     }
 
+    /// As [`Broker::stop`], on the runtime of the caller: for a simulation.
+    ///
+    /// # Errors
+    /// Something could not be flushed.
+    #[doc(hidden)]
+    pub async fn stop_here(&self) -> std::io::Result<()> {
+        self.0.cluster.stop_here().await
+    }
+
+    /// A replica of this node: for a simulation, which moves leaders about.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn replica(&self, group: BrokerGroupId) -> Option<Arc<duolog_replication::BrokerGroup>> {
+        self.0.cluster.group(group).cloned()
+    }
+
     /// Whether this node takes part in a cluster and every broker group has a leader whose catalog this node has.
     #[must_use]
     pub fn is_ready(&self) -> bool {

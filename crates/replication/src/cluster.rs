@@ -371,16 +371,22 @@ impl Cluster {
     /// Something could not be flushed: the next start counts as one after a crash.
     pub fn stop(&self) -> io::Result<()> {
         let Some(runtime) = self.take_runtime() else { return Ok(()) };
-        let shared = self.shared.clone();
-        let result = runtime.block_on(async move {
-            balance::hand_over_everything(&shared).await;
-            for group in shared.groups.values() {
-                group.close().await?;
-            }
-            shared.guard.mark_clean()
-        });
+        let result = runtime.block_on(self.stop_here());
         runtime.shutdown_timeout(Duration::from_secs(2));
         result
+    }
+
+    /// As [`Cluster::stop`], on the runtime of the caller, whose tasks then go with it: for a simulation.
+    ///
+    /// # Errors
+    /// Something could not be flushed.
+    #[doc(hidden)]
+    pub async fn stop_here(&self) -> io::Result<()> {
+        balance::hand_over_everything(&self.shared).await;
+        for group in self.shared.groups.values() {
+            group.close().await?;
+        }
+        self.shared.guard.mark_clean()
     }
 }
 

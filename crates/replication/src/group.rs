@@ -13,9 +13,11 @@ use duolog_types::{BrokerGroupId, FlushWish, LogIndex, NodeId, Term};
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ClientWriteError, ForwardReason, RaftError};
 use openraft::impls::ProgressResponder;
+use openraft::metrics::WaitError;
 use openraft::raft::ClientWriteResult;
 use openraft::{Config, Raft, ServerState, SnapshotPolicy};
 use parking_lot::Mutex;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{oneshot, watch};
 
 use crate::guard::Guard;
@@ -27,7 +29,7 @@ use crate::marks::ReceivedMarks;
 use crate::network::{GroupNetwork, PeerFactory};
 use crate::scrub::{Scrub, ScrubCounts};
 use crate::state_machine::{StateCell, StateFactory, StateMachine};
-use crate::testing::Hooks;
+use crate::testing::{Early, Hooks};
 use crate::type_config::{CommandResponse, CommittedLeaderId, Member, Proposal, TypeConfig};
 use crate::watermarks::{Mark, Watermarks, quorum_received_next};
 use crate::{RaftTimes, snapshot};
@@ -103,6 +105,7 @@ pub struct BrokerGroup {
     laggards: Mutex<Laggards>,
     pub(crate) scrub: Arc<Scrub>,
     pub(crate) handing_over: watch::Sender<bool>,
+    early: Early,
 }
 
 /// openraft's configuration: what `RAFT.md` of the project's notes found to be necessary, see `docs/adr/0002-openraft.md`.
@@ -185,7 +188,7 @@ impl BrokerGroup {
             Arc::new(config),
             PeerFactory(network),
             LogStore::new(log.clone(), options.tap, options.guard.clone(), scrub.clone()),
-            StateMachine::new(cell.clone(), progress.clone()),
+            StateMachine::new(cell.clone(), progress.clone(), options.hooks.early),
         )
         .await
         .map_err(io::Error::other)?;
@@ -199,6 +202,7 @@ impl BrokerGroup {
             lease: lease.clone(),
             watermarks: watermarks_tx,
             leadership: leadership_tx,
+            early: options.hooks.early,
         };
         tokio::spawn(follow.run());
         let (caught_up_tx, caught_up) = watch::channel(false);
@@ -220,7 +224,15 @@ impl BrokerGroup {
             laggards: Mutex::new(Laggards::default()),
             scrub,
             handing_over: watch::channel(false).0,
+            early: options.hooks.early,
         }))
+    }
+
+    /// What a test plants.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn early(&self) -> Early {
+        self.early
     }
 
     /// The group's id.
@@ -406,7 +418,12 @@ impl BrokerGroup {
         self.raft.shutdown().await.map_err(io::Error::other)?;
         self.cell.make_durable()?;
         let log = self.log.clone();
-        tokio::task::spawn_blocking(move || log.close()).await.map_err(io::Error::other)?.map_err(io::Error::other)
+        let closed = match Handle::current().runtime_flavor() {
+            // In a simulation nothing runs beside.
+            RuntimeFlavor::CurrentThread => log.close(),
+            _ => tokio::task::spawn_blocking(move || log.close()).await.map_err(io::Error::other)?,
+        };
+        closed.map_err(io::Error::other)
     }
 
     /// This node's id.
@@ -419,8 +436,9 @@ impl BrokerGroup {
 /// The state restarts behind the log; it has caught up once a commit of the cluster that covers the log is applied.
 async fn watch_recovery(raft: GroupRaft, caught_up: watch::Sender<bool>) {
     const LOOK_AGAIN: Duration = Duration::from_secs(10);
-    while raft.wait_for_recovery(Some(LOOK_AGAIN)).await.is_err() {
-        if caught_up.is_closed() {
+    while let Err(error) = raft.wait_for_recovery(Some(LOOK_AGAIN)).await {
+        // A core that has stopped says so at once, again and again.
+        if caught_up.is_closed() || matches!(error, WaitError::ShuttingDown) {
             return;
         }
     }
@@ -464,6 +482,7 @@ struct Follow {
     lease: Arc<Lease>,
     watermarks: watch::Sender<Watermarks>,
     leadership: watch::Sender<Leadership>,
+    early: Early,
 }
 
 impl Follow {
@@ -520,6 +539,7 @@ impl Follow {
         if let Some(own) = written {
             marks.insert(self.node_id.0, own);
         }
+        let committed_next = if self.early.acks { next_in_term(written).max(committed_next) } else { committed_next };
         let new = Watermarks {
             term,
             appended_next: next_in_term(written),

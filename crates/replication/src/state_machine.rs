@@ -20,6 +20,7 @@ use tokio::sync::{oneshot, watch};
 use crate::files;
 use crate::log_store::{LogProgress, to_log_entry};
 use crate::snapshot::{SnapshotHandle, SnapshotPoint, SnapshotSource};
+use crate::testing::Early;
 use crate::type_config::{
     CommandResponse, CommittedLeaderId, Member, RaftLogId, RaftMembership, StoredMembership, TypeConfig, raft_log_id,
     term_of,
@@ -228,11 +229,12 @@ impl SnapshotSource for StateCell {
 pub(crate) struct StateMachine {
     cell: Arc<StateCell>,
     progress: LogProgress,
+    early: Early,
 }
 
 impl StateMachine {
-    pub(crate) fn new(cell: Arc<StateCell>, progress: LogProgress) -> Self {
-        Self { cell, progress }
+    pub(crate) fn new(cell: Arc<StateCell>, progress: LogProgress, early: Early) -> Self {
+        Self { cell, progress, early }
     }
 
     async fn wait_flushed(&mut self, index: u64) -> io::Result<()> {
@@ -247,7 +249,9 @@ impl StateMachine {
     async fn apply_run(&mut self, run: &mut Vec<EntryResponder<TypeConfig>>) -> io::Result<()> {
         let Some((last, _)) = run.last() else { return Ok(()) };
         let last = Mark { term: term_of(&last.log_id), index: last.log_id.index };
-        self.wait_flushed(last.index).await?;
+        if !self.early.apply {
+            self.wait_flushed(last.index).await?;
+        }
         let entries: Vec<AppliedEntry> = run.iter().map(|(entry, _)| applied_entry(entry)).collect();
         let responses = self.cell.inner.lock().state.apply(&entries)?;
         self.cell.applied.send_replace(Some(last));

@@ -27,6 +27,21 @@ pub struct Hooks {
     pub configure: Option<fn(&mut Config)>,
     /// Starts with a configuration that the check would refuse.
     pub skip_config_check: bool,
+    /// Bugs.
+    pub early: Early,
+}
+
+/// What a node does too early: bugs that a simulation plants, to see that they are found.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Early {
+    /// What the leader has written counts as committed when producers are answered.
+    pub acks: bool,
+    /// Committed entries are applied before they are flushed here.
+    pub apply: bool,
+    /// Commits of offsets are answered when they are proposed.
+    pub offset_commits: bool,
+    /// Deliveries of single messages and their acknowledgements are answered when they are proposed.
+    pub deliveries: bool,
 }
 
 impl Hooks {

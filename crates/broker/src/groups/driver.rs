@@ -198,8 +198,10 @@ impl Driver {
         }
         let proposal = duolog_replication::Proposal { kind: EntryKind::Command, flush: FlushWish::Now, body };
         let proposed = self.runtime.group().propose_as(term, proposal).await;
+        let is_early = self.runtime.group().early().offset_commits && matches!(command, GroupCommand::Offsets(_));
         self.outcomes.push_back(Box::pin(async move {
             let result = match proposed {
+                Ok(_) if is_early => Ok(()),
                 Ok(receiver) => match tokio::time::timeout(PROPOSAL_TIMEOUT, receiver).await {
                     Ok(Ok(result)) => outcome(result).map(|_| ()).map_err(|error| failure(&error)),
                     Ok(Err(_)) | Err(_) => Err(ProposalFailure::Unknown),

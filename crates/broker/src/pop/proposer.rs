@@ -45,6 +45,7 @@ pub(crate) async fn run(runtime: Arc<GroupRuntime>, mut submitted: mpsc::Unbound
                 let body = Command::Pop(updates).encode();
                 let proposal = Proposal { kind: EntryKind::Command, flush: FlushWish::Now, body };
                 match runtime.group().propose_as(life.term, proposal).await {
+                    Ok(_) if runtime.group().early().deliveries => end(&runtime, life, replies, true),
                     Ok(receiver) => under_way.push(Box::pin(async move {
                         (life, replies, matches!(receiver.await.map(outcome), Ok(Ok(_))))
                     })),
