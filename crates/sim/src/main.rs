@@ -6,10 +6,12 @@
 //! ```
 
 mod cluster;
+mod faults;
 mod interpose;
 mod log_driver;
 mod net;
 mod node;
+mod plant;
 mod random;
 mod store;
 mod workload;
@@ -19,6 +21,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, anyhow};
@@ -28,13 +31,16 @@ use duolog_chaos::check::messages::MessageCounts;
 use duolog_chaos::history::{Event, History, fnv1a};
 use parking_lot::Mutex;
 
-use crate::node::Plant;
+use crate::plant::Plant;
 use crate::world::{Outcome, Plan};
+
+/// Without a step of the simulation in this time, nothing will come any more.
+const STANDSTILL: Duration = Duration::from_secs(60);
 
 /// Simulates clusters, one per seed, and says which seeds broke a promise.
 #[derive(Debug, Clone, Parser)]
 struct Arguments {
-    /// How many seeds, from the first one on. Default: 100, or one when a seed is given.
+    /// How many seeds, from the first one on. Default: 100, or one when a seed is given. Without a first seed those of `seeds.txt` run, too.
     #[arg(long)]
     seeds: Option<u64>,
     /// The first seed; a seed repeats its run, bit for bit. Default: by the clock.
@@ -70,6 +76,8 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     let by_clock = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() << 20);
     let first = arguments.seed.unwrap_or_else(by_clock);
     let count = arguments.seeds.unwrap_or(if arguments.seed.is_some() { 1 } else { 100 });
+    let mut seeds = if arguments.seed.is_none() { known_seeds()? } else { Vec::new() };
+    seeds.extend(first..first + count);
     let jobs = arguments.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let begun = Instant::now();
     let (next, is_found) = (AtomicU64::new(0), AtomicBool::new(false));
@@ -77,18 +85,15 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     let worker = || -> Result<Vec<u64>> {
         let mut failed = Vec::new();
         loop {
-            let number = next.fetch_add(1, Ordering::Relaxed);
-            if number >= count || is_found.load(Ordering::Relaxed) {
-                return Ok(failed);
-            }
-            let seed = first + number;
+            let seed = seeds.get(next.fetch_add(1, Ordering::Relaxed) as usize);
+            let Some(seed) = seed.copied().filter(|_| !is_found.load(Ordering::Relaxed)) else { return Ok(failed) };
             let (has_passed, text) = in_a_process(arguments, seed)?;
             add(&mut sums.lock(), counted(&text));
             if !has_passed {
                 failed.push(seed);
                 is_found.fetch_or(arguments.plant.is_some(), Ordering::Relaxed);
             }
-            if !has_passed || count == 1 {
+            if !has_passed || seeds.len() == 1 {
                 print!("{text}");
             }
         }
@@ -106,11 +111,24 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         }
         return Ok(if failed.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS });
     }
-    println!("{count} seeds from {first}, {} failed {failed:?}; {:.0?} of real time", failed.len(), begun.elapsed());
+    let known = seeds.len() as u64 - count;
+    println!(
+        "{count} seeds from {first} and {known} known ones, {} failed {failed:?}; {:.0?} of real time",
+        failed.len(),
+        begun.elapsed()
+    );
     for (what, count) in sums.into_inner() {
         println!("{COUNTED}{what}: {count}");
     }
     Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Seeds that failed once.
+fn known_seeds() -> Result<Vec<u64>> {
+    let lines = include_str!("../seeds.txt").lines().filter(|line| !line.starts_with('#') && !line.is_empty());
+    lines
+        .map(|line| line.split(' ').next().unwrap_or_default().parse().with_context(|| format!("seeds.txt: {line}")))
+        .collect()
 }
 
 /// The order of what is counted stays.
@@ -193,14 +211,39 @@ fn simulate(arguments: &Arguments) -> Result<ExitCode> {
     let home = tempfile::Builder::new().prefix("duolog-sim-").tempdir_in(scratch()).context("a directory in memory")?;
     let path = home.path().to_owned();
     // Only this thread gets the simulation's clock and chance.
-    let thread = std::thread::Builder::new().name(format!("seed-{seed}")).spawn(move || world::run(plan, &path));
-    let outcome = thread.context("a thread for a seed")?.join().map_err(|_| anyhow!("seed {seed} panicked"))?;
-    let has_passed = outcome.findings.violations.is_empty() && outcome.error.is_none();
+    let (sender, ended) = mpsc::channel();
+    let simulation = move || {
+        // Nobody waits any more for one that stood still.
+        let _ = sender.send(world::run(plan, &path));
+    };
+    let thread = std::thread::Builder::new().name(format!("seed-{seed}")).spawn(simulation);
+    let thread = thread.context("a thread for a seed")?;
+    let Some(outcome) = await_outcome(&ended) else {
+        if !thread.is_finished() {
+            println!("seed {seed} FAILED: time stands still after {} ms: a task never waits", world::steps());
+            // The thread goes on for ever.
+            std::process::exit(1);
+        }
+        anyhow::bail!("seed {seed} panicked");
+    };
+    let has_passed = outcome.findings.violations.is_empty() && outcome.errors.is_empty();
     tell(&outcome, has_passed);
     if let Some(directory) = arguments.histories.as_ref().filter(|_| !has_passed) {
         keep(directory, &outcome.history)?;
     }
     Ok(if has_passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The outcome of a simulation that makes progress; `None` for one that does not, or has panicked.
+fn await_outcome(ended: &mpsc::Receiver<Outcome>) -> Option<Outcome> {
+    let mut steps = world::steps();
+    loop {
+        match ended.recv_timeout(STANDSTILL) {
+            Ok(outcome) => return Some(outcome),
+            Err(mpsc::RecvTimeoutError::Timeout) if world::steps() != steps => steps = world::steps(),
+            Err(_) => return None,
+        }
+    }
 }
 
 /// Small files of nodes lie in memory.
@@ -210,7 +253,7 @@ fn scratch() -> &'static Path {
 }
 
 fn tell(outcome: &Outcome, has_passed: bool) {
-    let Outcome { history, findings, error } = outcome;
+    let Outcome { history, findings, errors } = outcome;
     println!(
         "seed {} {}: {} events with digest {:016x}",
         history.run.seed,
@@ -224,8 +267,8 @@ fn tell(outcome: &Outcome, has_passed: bool) {
     for violation in findings.violations.iter().take(20) {
         println!("  {} (topic {:?}): {}", violation.property, violation.topic, violation.text);
     }
-    if let Some(error) = error {
-        println!("  the simulation ended early: {error}");
+    for error in errors.iter().take(20) {
+        println!("  simulation: {error}");
     }
 }
 

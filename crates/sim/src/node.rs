@@ -6,38 +6,77 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use duolog_broker::{Broker, Settings};
-use duolog_chaos::history::Event;
-use duolog_chaos::recorder::Recorder;
 use duolog_commit_log::{LogOptions, SimDisk};
 use duolog_replication::testing::Hooks;
 use duolog_replication::{ClusterOptions, NodeAddress, RaftTimes, ScrubOptions};
-use duolog_types::NodeId;
+use duolog_types::{BrokerGroupId, NodeId};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::log_driver;
-use crate::net::SimNet;
+use crate::net::{Links, SimNet};
+use crate::plant::Plant;
 use crate::random::Random;
 use crate::store::SimStore;
+use crate::{interpose, log_driver};
 
 const GRPC_PORT: u16 = 7_070;
 const KAFKA_PORT: u16 = 9_092;
+/// With less room a node takes no more records. The logs of all broker groups keep space ahead out of it.
+pub const DISK_FREE_BYTES_MIN: u64 = 16 << 20;
 /// The system group and two data groups.
-const BROKER_GROUPS: u32 = 3;
+pub const BROKER_GROUPS: u32 = 3;
 
 /// A node, through all its lives.
 pub struct SimNode {
     pub id: u32,
     node_count: u32,
-    dir: PathBuf,
-    disk: SimDisk,
-    store: SimStore,
+    own: Storage,
+    storage: Mutex<Storage>,
     random: Mutex<Random>,
     boots: Mutex<u32>,
     life: Mutex<Option<Life>>,
-    recorder: Arc<Recorder>,
+    links: Links,
+    end: Mutex<Option<End>>,
+    expected: Mutex<Expected>,
     plant: Option<Plant>,
+}
+
+/// What of a node survives.
+#[derive(Clone)]
+struct Storage {
+    /// Small files, which are always durable.
+    dir: PathBuf,
+    disk: SimDisk,
+    store: SimStore,
+}
+
+/// How a node has ended by itself.
+#[derive(Debug, Clone)]
+pub enum End {
+    /// As it was told to.
+    Stopped,
+    Failed {
+        reason: String,
+        is_expected: bool,
+    },
+}
+
+/// Why a node may end by itself.
+#[derive(Debug, Clone, Copy, Default)]
+struct Expected {
+    /// Its disk fails.
+    disk: bool,
+    /// Its disk is damaged: it must say so.
+    corruption: bool,
+    /// Its disk is not its own: it must say so.
+    foreign: bool,
+}
+
+impl Expected {
+    fn covers(self, reason: &str) -> bool {
+        self.disk || self.corruption && reason.contains("corrupt") || self.foreign && reason.contains("incarnation")
+    }
 }
 
 /// The time from a start to the next crash.
@@ -45,17 +84,6 @@ pub struct SimNode {
 struct Life {
     broker: Broker,
     runtime: Handle,
-}
-
-/// A bug that the checkers must find.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Plant {
-    /// fdatasync answers and does nothing.
-    LyingDisk,
-    /// A node that lost power votes as if nothing had happened: the guard is told the same boot id.
-    NoGuard,
-    /// A leader that restarts goes on as leader of its term: openraft's default.
-    LeaderRestore,
 }
 
 /// How a node goes down.
@@ -72,27 +100,38 @@ pub fn host(id: u32) -> String {
     format!("n{id}")
 }
 
+/// The node whose host has a name.
+pub fn node_of_host(name: &str) -> Option<u32> {
+    name.strip_prefix('n')?.parse().ok()
+}
+
+impl Storage {
+    fn new(dir: PathBuf, random: &mut Random, plant: Option<Plant>) -> Self {
+        fs::create_dir_all(&dir).expect("a directory of this simulation");
+        Self { dir, disk: SimDisk::new(), store: SimStore::new(random.fork(), plant) }
+    }
+}
+
 impl SimNode {
     pub fn new(
         (id, node_count): (u32, u32),
         home: &Path,
         mut random: Random,
-        recorder: Arc<Recorder>,
+        links: Links,
         plant: Option<Plant>,
     ) -> Self {
-        let dir = home.join(host(id));
-        fs::create_dir_all(&dir).expect("a directory of this simulation");
-        let store = SimStore::new(random.fork());
+        let own = Storage::new(home.join(host(id)), &mut random, plant);
         let node = Self {
             id,
             node_count,
-            dir,
-            disk: SimDisk::new(),
-            store,
+            storage: Mutex::new(own.clone()),
+            own,
             random: Mutex::new(random),
             boots: Mutex::new(0),
             life: Mutex::new(None),
-            recorder,
+            links,
+            end: Mutex::default(),
+            expected: Mutex::default(),
             plant,
         };
         node.boot();
@@ -103,44 +142,120 @@ impl SimNode {
     fn boot(&self) {
         let mut boots = self.boots.lock();
         *boots += 1;
-        fs::write(self.dir.join("boot_id"), format!("boot-{}-{boots}", self.id)).expect("a file of this simulation");
+        fs::write(self.storage().dir.join("boot_id"), format!("boot-{}-{boots}", self.id))
+            .expect("a file of this simulation");
     }
 
     /// Faults of the disk end with each crash, the planted ones do not.
-    fn spoil(&self) {
-        self.disk.set_sync_does_nothing(self.plant == Some(Plant::LyingDisk));
+    pub fn spoil(&self) {
+        self.own.disk.set_sync_does_nothing(self.plant == Some(Plant::LyingDisk));
     }
 
     fn hooks(&self) -> Hooks {
         let restores = self.plant == Some(Plant::LeaderRestore);
         Hooks {
-            net: Some(Arc::new(SimNet)),
+            net: Some(Arc::new(SimNet { own: self.id, links: self.links.clone() })),
             configure: restores.then_some(|config| config.enable_leader_restore = Some(true)),
             skip_config_check: restores,
+            early: Plant::early(self.plant),
             ..Hooks::default()
         }
     }
 
+    fn storage(&self) -> Storage {
+        self.storage.lock().clone()
+    }
+
     /// Runs until it fails; a crash ends it from outside.
     pub async fn run(self: Arc<Self>) -> turmoil::Result {
-        let (settings, store) = (settings(), self.store.clone());
-        let ended = match Broker::join_here(settings, self.options(), store, self.hooks()).await {
+        interpose::enter(self.id);
+        let (settings, store) = (settings(), self.storage().store);
+        let reason = match Broker::join_here(settings, self.options(), store, self.hooks()).await {
             Ok(broker) => {
                 let mut fatal = broker.fatal();
                 *self.life.lock() = Some(Life { broker, runtime: Handle::current() });
-                let reason = fatal.wait_for(Option::is_some).await?.clone();
-                *self.life.lock() = None;
-                reason.unwrap_or_default()
+                fatal.wait_for(Option::is_some).await?.clone().unwrap_or_default()
             }
-            Err(error) => error.to_string(),
+            Err(error) => {
+                let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+                format!("{error}: {source}")
+            }
         };
-        let time_ms = self.recorder.now_ms();
-        self.recorder.record(Event::NodeExited { time_ms, node: self.id, status: ended });
-        // A node that has ended by itself stays down until the world starts it again.
+        let is_expected = self.expected.lock().covers(&reason);
+        *self.end.lock() = Some(End::Failed { reason, is_expected });
+        // The world takes it down.
         std::future::pending().await
     }
 
+    /// How the node has ended by itself since the last question.
+    pub fn take_end(&self) -> Option<End> {
+        self.end.lock().take()
+    }
+
+    /// Its disk is about to fail.
+    pub fn expect_end(&self) {
+        self.expected.lock().disk = true;
+    }
+
+    pub fn expect_corruption(&self) {
+        self.expected.lock().corruption = true;
+    }
+
+    pub fn expect_no_corruption(&self) {
+        self.expected.lock().corruption = false;
+    }
+
+    pub fn own_disk(&self) -> SimDisk {
+        self.own.disk.clone()
+    }
+
+    /// From the next start on it finds nothing of its own.
+    pub fn use_empty_disk(&self) {
+        let mut random = self.random.lock();
+        let number = random.next();
+        *self.storage.lock() = Storage::new(self.own.dir.with_extension(number.to_string()), &mut random, self.plant);
+        drop(random);
+        self.expected.lock().foreign = true;
+        self.boot();
+    }
+
+    /// From the next start on it finds what it had.
+    pub fn use_own_disk(&self) {
+        *self.storage.lock() = self.own.clone();
+        self.expected.lock().foreign = false;
+    }
+
+    /// Begins a planned stop; false when there is nothing to stop.
+    pub fn stop(self: &Arc<Self>) -> bool {
+        // Nobody is served any more.
+        let Some(Life { broker, runtime }) = self.life.lock().take() else { return false };
+        let node = self.clone();
+        runtime.spawn(async move {
+            let stopped = broker.stop_here().await;
+            let end = match stopped {
+                Ok(()) => End::Stopped,
+                Err(error) => {
+                    let (reason, is_expected) = (format!("cannot stop: {error}"), node.expected.lock().disk);
+                    End::Failed { reason, is_expected }
+                }
+            };
+            *node.end.lock() = Some(end);
+        });
+        true
+    }
+
+    /// Hands a broker group's leadership to another node, if this one leads.
+    pub fn transfer(&self, group: BrokerGroupId, to: NodeId) {
+        let Some(Life { broker, runtime }) = self.life.lock().clone() else { return };
+        let Some(replica) = broker.replica(group) else { return };
+        if replica.leadership().borrow().is_self && replica.node_id() != to {
+            // Without success the leader stays, or somebody else is elected.
+            runtime.spawn(async move { replica.transfer_leadership(to).await });
+        }
+    }
+
     fn options(&self) -> ClusterOptions {
+        let Storage { dir, disk, .. } = self.storage();
         let address = |id: u32| NodeAddress {
             id: NodeId(u64::from(id)),
             host: host(id),
@@ -152,9 +267,9 @@ impl SimNode {
         ClusterOptions {
             cluster_name: "sim".to_owned(),
             node_id: NodeId(u64::from(self.id)),
-            data_dir: self.dir.join("data"),
+            data_dir: dir.join("data"),
             broker_groups: BROKER_GROUPS,
-            boot_id_path: self.dir.join("boot_id"),
+            boot_id_path: dir.join("boot_id"),
             grpc_listen: ([0, 0, 0, 0], GRPC_PORT).into(),
             nodes: (0..self.node_count).map(address).collect(),
             log: LogOptions {
@@ -164,8 +279,8 @@ impl SimNode {
                 driver: log_driver::driver(self.random.lock().fork()),
                 ..LogOptions::default()
             },
-            disk: Arc::new(self.disk.process()),
-            disk_free_bytes_min: 0,
+            disk: Arc::new(disk.process()),
+            disk_free_bytes_min: DISK_FREE_BYTES_MIN,
             scrub: ScrubOptions::default(),
             times: RaftTimes { heartbeat_interval_ms: 50, election_timeout_min_ms: 250, election_timeout_max_ms: 400 },
             drop_received_marks: false,
@@ -175,10 +290,13 @@ impl SimNode {
     /// The node's end, before its tasks are taken away.
     pub fn crash(&self, how: Crash) {
         *self.life.lock() = None;
+        *self.end.lock() = None;
+        self.expected.lock().disk = false;
+        let disk = self.storage().disk;
         match how {
-            Crash::Kill => self.disk.kill(),
+            Crash::Kill => disk.kill(),
             Crash::PowerLoss => {
-                self.disk.power_loss(self.random.lock().next());
+                disk.power_loss(self.random.lock().next());
                 if self.plant != Some(Plant::NoGuard) {
                     self.boot();
                 }

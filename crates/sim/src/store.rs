@@ -14,6 +14,7 @@ use duolog_state::{StateError, TableId, TableReader, TableWriter, WriteSet, read
 use duolog_types::BrokerGroupId;
 use parking_lot::Mutex;
 
+use crate::plant::{self, Plant};
 use crate::random::Random;
 
 /// A write in so many makes everything durable: a full write buffer.
@@ -25,11 +26,12 @@ const CHECKPOINT: &str = "tables";
 pub struct SimStore {
     durable: Arc<Mutex<BTreeMap<PathBuf, MemorySnapshot>>>,
     random: Arc<Mutex<Random>>,
+    plant: Option<Plant>,
 }
 
 impl SimStore {
-    pub fn new(random: Random) -> Self {
-        Self { durable: Arc::default(), random: Arc::new(Mutex::new(random)) }
+    pub fn new(random: Random, plant: Option<Plant>) -> Self {
+        Self { durable: Arc::default(), random: Arc::new(Mutex::new(random)), plant }
     }
 }
 
@@ -64,7 +66,7 @@ impl SimTables {
 
 impl StoredTables for SimTables {
     fn reader(&self) -> Arc<dyn StateReader> {
-        Arc::new(SimReader(self.tables.clone()))
+        Arc::new(SimReader { tables: self.tables.clone(), plant: self.store.plant })
     }
 
     fn make_durable(&self) -> io::Result<Option<Applied>> {
@@ -126,7 +128,10 @@ impl TableReader for SimTables {
 
 impl TableWriter for SimTables {
     fn write(&mut self, changes: &WriteSet) -> Result<(), StateError> {
-        self.tables.write(changes)?;
+        match self.store.plant {
+            Some(Plant::ForgottenDecision) => self.tables.write(&plant::forget_decisions(changes))?,
+            _ => self.tables.write(changes)?,
+        }
         if self.store.random.lock().one_in(FLUSH_ONE_IN) {
             self.flush();
         }
@@ -135,24 +140,33 @@ impl TableWriter for SimTables {
 }
 
 /// Reads the tables of a replica.
-struct SimReader(MemoryTables);
+struct SimReader {
+    tables: MemoryTables,
+    plant: Option<Plant>,
+}
+
+impl SimReader {
+    fn is_hidden(&self, table: TableId) -> bool {
+        self.plant == Some(Plant::ForgottenProducers) && table == TableId::Producers
+    }
+}
 
 impl TableReader for SimReader {
     fn get(&self, table: TableId, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
-        self.0.get(table, key)
+        if self.is_hidden(table) { Ok(None) } else { self.tables.get(table, key) }
     }
 
     fn before(&self, table: TableId, key_exclusive: &[u8]) -> Result<Option<Row>, StateError> {
-        self.0.before(table, key_exclusive)
+        if self.is_hidden(table) { Ok(None) } else { self.tables.before(table, key_exclusive) }
     }
 
     fn scan(&self, table: TableId, from: &[u8], to: Option<&[u8]>, limit: usize) -> Result<Vec<Row>, StateError> {
-        self.0.scan(table, from, to, limit)
+        if self.is_hidden(table) { Ok(Vec::new()) } else { self.tables.scan(table, from, to, limit) }
     }
 }
 
 impl StateReader for SimReader {
-    fn state_hash(&self) -> Result<(Option<Applied>, u64), StateError> {
-        Ok((reader::applied(&self.0)?, state_hash(&self.0)?))
+    fn state_hash(&self) -> Result<(Option<Applied>, u64), duolog_state::StateError> {
+        Ok((reader::applied(&self.tables)?, state_hash(&self.tables)?))
     }
 }

@@ -52,10 +52,12 @@ pub struct Clients {
     /// Producers of messages that have not ended yet.
     producers: Rc<Cell<usize>>,
     next_number: Rc<Cell<u64>>,
+    /// How far the wall clock of a node may be off.
+    skew: Duration,
 }
 
 impl Clients {
-    pub fn new(cluster: SimCluster, recorder: Arc<Recorder>) -> Self {
+    pub fn new(cluster: SimCluster, recorder: Arc<Recorder>, skew: Duration) -> Self {
         Self {
             cluster,
             recorder,
@@ -63,6 +65,7 @@ impl Clients {
             ledger: Rc::new(Ledger::new()),
             producers: Rc::default(),
             next_number: Rc::default(),
+            skew,
         }
     }
 

@@ -27,12 +27,19 @@ pub async fn produce(clients: Clients, place: Place, producer: u32, mut random: 
                 Ok(offset) => {
                     let by = Some(cluster.nodes[node].id);
                     let time_ms = recorder.now_ms();
-                    recorder.record(Event::Acked { time_ms, place, offset: Some(offset.0), value, by });
+                    recorder.record(Event::Acked { sent_ms: None, time_ms, place, offset: Some(offset.0), value, by });
                     break;
                 }
                 Err(Failure::Final(BrokerError::DuplicateSequence)) => {
                     let by = Some(cluster.nodes[node].id);
-                    recorder.record(Event::Acked { time_ms: recorder.now_ms(), place, offset: None, value, by });
+                    recorder.record(Event::Acked {
+                        sent_ms: None,
+                        time_ms: recorder.now_ms(),
+                        place,
+                        offset: None,
+                        value,
+                        by,
+                    });
                     break;
                 }
                 Err(Failure::Final(error)) => {

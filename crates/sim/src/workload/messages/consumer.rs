@@ -31,8 +31,8 @@ const WITHHELD_PERCENT: u64 = 5;
 const WITHHELD_ATTEMPTS_MAX: u32 = 3;
 const ACKS_MAX: u32 = 4;
 
-/// Longer than any message is invisible: after this silence nothing comes any more.
-pub const SILENCE: Duration = Duration::from_millis(3_500);
+/// Longer than any message is invisible.
+const SILENCE: Duration = Duration::from_millis(3_500);
 
 /// A delivered message that is to be acknowledged.
 #[derive(Clone, Copy)]
@@ -190,8 +190,13 @@ impl Member {
 }
 
 impl Clients {
-    /// How long a message is invisible at least that was asked to be for so long.
+    /// How long a message is invisible at least that was asked to be for so long: one node hides it by its clock, another one shows it.
     fn at_least_ms(&self, invisible_ms: u64) -> u64 {
-        invisible_ms
+        invisible_ms.saturating_sub(2 * ms(self.skew))
+    }
+
+    /// After this silence nothing comes any more.
+    pub(super) fn silence(&self) -> Duration {
+        SILENCE + 2 * self.skew
     }
 }

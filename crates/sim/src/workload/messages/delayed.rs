@@ -109,8 +109,9 @@ async fn recall(
 }
 
 impl Clients {
-    /// Before this time, on the history's clock, nobody may be given a message that is delayed as long from now.
+    /// Before this time, on the history's clock, nobody may be given a message that is delayed as long from now: a leader delivers by
+    /// its own clock.
     fn due_ms(&self, delay: Duration) -> u64 {
-        self.recorder.now_ms() + super::ms(delay)
+        (self.recorder.now_ms() + super::ms(delay)).saturating_sub(super::ms(self.skew))
     }
 }

@@ -6,7 +6,6 @@ use duolog_chaos::history::messages::{MessageEvent, Spot};
 use duolog_chaos::workload::messages::ledger::Debt;
 use tokio::time::{Instant, sleep};
 
-use super::consumer::SILENCE;
 use super::{Clients, ms};
 use crate::cluster::PAUSE;
 use crate::workload::{Phase, RECOVERY};
@@ -45,7 +44,7 @@ pub async fn drain(clients: &Clients) {
     }
     let begin = Instant::now();
     let owed = || clients.ledger.owed(&[Debt::Message, Debt::End, Debt::Letter]);
-    while (owed() > 0 || clients.ledger.silence() < SILENCE) && begin.elapsed() < DRAIN_LIMIT {
+    while (owed() > 0 || clients.ledger.silence() < clients.silence()) && begin.elapsed() < DRAIN_LIMIT {
         sleep(PAUSE).await;
     }
     clients.record(MessageEvent::Drained { waited_ms: ms(begin.elapsed()), owed: owed() });

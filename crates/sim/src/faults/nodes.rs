@@ -1,0 +1,129 @@
+//! Nodes that die, stop, lose their leadership or their disk.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use duolog_chaos::history::{Event, Fault};
+use duolog_types::{BrokerGroupId, NodeId};
+
+use super::{Ending, World};
+use crate::node::{BROKER_GROUPS, Crash, SimNode, host};
+
+const DOWN_MS: std::ops::Range<u64> = 20..3_000;
+/// Two losses of power within the time that a flush may wait are one of both machines.
+const POWER_LOSSES_APART: Duration = Duration::from_millis(400);
+
+impl World {
+    fn node(&self, node: u32) -> &Arc<SimNode> {
+        &self.clients.cluster.nodes[node as usize]
+    }
+
+    pub(super) fn kill(&mut self, node: u32) {
+        if self.reach.is_up(node) {
+            self.crash(node, Crash::Kill);
+        }
+    }
+
+    /// Not when another one is down: a loss of two machines may take what a topic with asynchronous flush has acknowledged.
+    pub(super) fn lose_power(&mut self, node: u32) {
+        if self.may_lose_power() && self.reach.is_up(node) {
+            self.crash(node, Crash::PowerLoss);
+        }
+    }
+
+    pub(super) fn may_lose_power(&self) -> bool {
+        let all_up = (0..self.node_count()).all(|node| self.reach.is_up(node));
+        all_up && self.power_lost_at.is_none_or(|at| at + POWER_LOSSES_APART <= self.sim.elapsed())
+    }
+
+    pub(super) fn crash(&mut self, node: u32, how: Crash) {
+        self.tell(&format!("{how:?} of node {node}"));
+        self.record_begin(node, Fault::Kill);
+        if how == Crash::PowerLoss {
+            self.power_lost_at = Some(self.sim.elapsed());
+        }
+        self.take_down(node, how);
+        let time = self.random.ms(DOWN_MS);
+        self.end_after(time, Ending::Start(node));
+    }
+
+    fn take_down(&mut self, node: u32, how: Crash) {
+        self.node(node).crash(how);
+        self.sim.crash(host(node));
+        self.reach.set_up(node, false);
+    }
+
+    pub(super) fn start(&mut self, node: u32) {
+        self.sim.bounce(host(node));
+        self.reach.set_up(node, true);
+        self.record_end(node);
+    }
+
+    /// A planned stop and a start. It is no excuse for anything: whoever is acknowledged is kept.
+    pub(super) fn stop(&mut self, node: u32) {
+        if self.reach.is_up(node) && self.node(node).stop() {
+            self.tell(&format!("node {node} stops"));
+        }
+    }
+
+    /// A broker group's leader hands over to somebody.
+    pub(super) fn transfer(&mut self, to: u32) {
+        let group = BrokerGroupId(self.random.below(u64::from(BROKER_GROUPS)) as u32);
+        self.tell(&format!("whoever leads broker group {group} hands over to node {to}"));
+        for node in self.clients.cluster.nodes.iter() {
+            node.transfer(group, NodeId(u64::from(to)));
+        }
+    }
+
+    /// A node starts with an empty disk, as if somebody had mounted the wrong one.
+    pub(super) fn swap_disk(&mut self, node: u32) {
+        if !self.reach.is_up(node) {
+            return;
+        }
+        self.tell(&format!("node {node} gets an empty disk"));
+        self.record_begin(node, Fault::Kill);
+        self.take_down(node, Crash::Kill);
+        self.node(node).use_empty_disk();
+        // It counts as down: it must not take part.
+        self.sim.bounce(host(node));
+        let time = self.random.ms(500..4_000);
+        self.end_after(time, Ending::OwnDisk(node));
+    }
+
+    pub(super) fn own_disk(&mut self, node: u32) {
+        if self.node(node).is_ready() {
+            self.broken.push(format!("node {node} took part with an empty disk, at {} ms", self.now_ms()));
+        }
+        self.take_down(node, Crash::Kill);
+        self.node(node).use_own_disk();
+        self.start(node);
+    }
+
+    /// Nodes that have ended by themselves.
+    pub fn bury(&mut self) {
+        for node in 0..self.node_count() {
+            let Some(end) = self.node(node).take_end() else { continue };
+            self.tell(&format!("node {node} has ended: {end:?}"));
+            match end {
+                crate::node::End::Stopped => {
+                    self.take_down(node, Crash::Kill);
+                    let time = self.random.ms(DOWN_MS);
+                    self.end_after(time, Ending::Start(node));
+                }
+                crate::node::End::Failed { reason, is_expected } => {
+                    if !is_expected {
+                        let time_ms = self.now_ms();
+                        self.clients.recorder.record(Event::NodeExited { time_ms, node, status: reason });
+                    }
+                    // A node with a foreign disk waits for its own.
+                    if !self.reach.is_up(node) {
+                        self.take_down(node, Crash::Kill);
+                    } else {
+                        let power = self.may_lose_power() && self.random.one_in(3);
+                        self.crash(node, if power { Crash::PowerLoss } else { Crash::Kill });
+                    }
+                }
+            }
+        }
+    }
+}
