@@ -25,6 +25,7 @@ use openraft::{EntryPayload, Membership};
 use prost::Message;
 use serde::{Deserialize, Serialize};
 
+use crate::blocking::blocking;
 use crate::cluster::{NodeAddress, Shared};
 use crate::files;
 use crate::group::BrokerGroup;
@@ -74,7 +75,7 @@ fn named(path: &Path) -> impl Fn(io::Error) -> io::Error {
 
 /// A directory that is not there yet, or is empty.
 fn begin(dir: &Path) -> io::Result<()> {
-    fs::create_dir_all(dir).map_err(named(dir))?;
+    files::create_dir_all(dir).map_err(named(dir))?;
     match fs::read_dir(dir).map_err(named(dir))?.next() {
         None => Ok(()),
         Some(_) => {
@@ -112,11 +113,11 @@ pub(crate) async fn write(shared: &Arc<Shared>, dir: &Path) -> io::Result<Vec<St
         };
         Ok(manifest.groups.iter().map(line).collect())
     };
-    tokio::task::spawn_blocking(write).await.map_err(io::Error::other)?
+    blocking(write).await
 }
 
 fn write_group(group: &BrokerGroup, dir: &Path) -> io::Result<GroupManifest> {
-    fs::create_dir_all(dir).map_err(named(dir))?;
+    files::create_dir_all(dir).map_err(named(dir))?;
     let log = group.log();
     // Before the checkpoint: what retention deletes meanwhile is wanted by nobody.
     let first = log.segments().iter().map(|segment| segment.first).min().unwrap_or(LogIndex(0));
@@ -191,6 +192,7 @@ pub fn restore(
         files::write_json(&dir.join("node.json"), &file)?;
         lines.push(format!("node {id}: {}", dir.display()));
     }
+    files::sync_dir(to)?;
     Ok(lines)
 }
 
@@ -278,7 +280,7 @@ fn next_entry(file: &mut impl Read) -> io::Result<Option<LogEntry>> {
 
 /// Copies a directory that has only files, durably.
 fn copy_flat(from: &Path, to: &Path) -> io::Result<()> {
-    fs::create_dir_all(to).map_err(named(to))?;
+    files::create_dir_all(to).map_err(named(to))?;
     for entry in fs::read_dir(from).map_err(named(from))? {
         let path = entry?.path();
         let copy = to.join(path.file_name().expect("an entry of a directory has a name"));

@@ -29,7 +29,7 @@ use crate::state_machine::StateFactory;
 use crate::testing::Hooks;
 use crate::type_config::{CommandResponse, Member, RaftLogId};
 use crate::wire::{self, proto};
-use crate::{balance, bootstrap, files, guarding, net, retired, scrub};
+use crate::{balance, bootstrap, files, guarding, net, retired};
 
 /// Raft's times, in milliseconds. Fixed when a node starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -272,7 +272,6 @@ impl Cluster {
             group.raft.run();
             tokio::spawn(watch_failure(shared.clone(), group.clone()));
             tokio::spawn(watch_core(shared.clone(), group.clone()));
-            tokio::spawn(scrub::run(shared.clone(), group.clone()));
         }
         listen(shared.clone()).await?;
         tokio::spawn(bootstrap::run(shared.clone()));
@@ -423,6 +422,11 @@ async fn recover(
             identity: identity.clone(),
             guard: guard.clone(),
             hooks: hooks.clone(),
+            nodes: options.nodes.iter().map(|node| (node.id, node.member(String::new()))).collect(),
+            scrub: ScrubOptions {
+                bytes_per_second: options.scrub.bytes_per_second / u64::from(options.broker_groups.max(1)),
+                ..options.scrub
+            },
         };
         let opened = tokio::spawn(async move {
             let group = BrokerGroup::open(&dir, group_options).await;

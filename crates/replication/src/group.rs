@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -17,9 +17,9 @@ use openraft::metrics::WaitError;
 use openraft::raft::ClientWriteResult;
 use openraft::{Config, Raft, ServerState, SnapshotPolicy};
 use parking_lot::Mutex;
-use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{oneshot, watch};
 
+use crate::blocking::blocking;
 use crate::guard::Guard;
 use crate::identity::Identity;
 use crate::laggards::Laggards;
@@ -27,7 +27,7 @@ use crate::lease::Lease;
 use crate::log_store::{EntryTap, LogProgress, LogStore, ProgressObserver};
 use crate::marks::ReceivedMarks;
 use crate::network::{GroupNetwork, PeerFactory};
-use crate::scrub::{Scrub, ScrubCounts};
+use crate::scrub::{Peers, Scrub, ScrubCounts, ScrubOptions, Scrubber};
 use crate::state_machine::{StateCell, StateFactory, StateMachine};
 use crate::testing::{Early, Hooks};
 use crate::type_config::{CommandResponse, CommittedLeaderId, Member, Proposal, TypeConfig};
@@ -85,6 +85,9 @@ pub(crate) struct GroupOptions {
     pub(crate) identity: Arc<Identity>,
     pub(crate) guard: Arc<Guard>,
     pub(crate) hooks: Hooks,
+    /// Configured nodes, whom the scrubber asks before members are known.
+    pub(crate) nodes: Vec<(NodeId, Member)>,
+    pub(crate) scrub: ScrubOptions,
 }
 
 /// A replica of a broker group on this node.
@@ -175,13 +178,26 @@ impl BrokerGroup {
         let lease = Arc::new(Lease::new(options.node_id.0));
         let network = Arc::new(GroupNetwork {
             group: options.id.0,
-            identity: options.identity,
+            identity: options.identity.clone(),
             marks: marks.clone(),
             lease: lease.clone(),
             snapshots: cell.clone(),
             hooks: options.hooks.clone(),
         });
-        let scrub = Arc::new(Scrub::new());
+        let (scrub, peers) = (Arc::new(Scrub::new()), Peers { configured: options.nodes, raft: OnceLock::new() });
+        let peers = Arc::new(peers);
+        let scrubber = Scrubber {
+            group: options.id,
+            node_id: options.node_id,
+            log: log.clone(),
+            identity: options.identity,
+            hooks: options.hooks.clone(),
+            peers: peers.clone(),
+            scrub: scrub.clone(),
+            rate: options.scrub.bytes_per_second,
+            interval: Duration::from_millis(options.scrub.interval_ms),
+        };
+        tokio::spawn(scrubber.run());
         let config = raft_config(&options.cluster_name, options.times, &options.hooks).map_err(io::Error::other)?;
         let raft = Raft::build(
             options.node_id.0,
@@ -192,6 +208,8 @@ impl BrokerGroup {
         )
         .await
         .map_err(io::Error::other)?;
+        // Nobody else sets it.
+        let _ = peers.raft.set(raft.clone());
         let (watermarks_tx, watermarks) = watch::channel(Watermarks::default());
         let (leadership_tx, leadership) = watch::channel(Leadership::default());
         let follow = Follow {
@@ -312,14 +330,7 @@ impl BrokerGroup {
     /// Members of the effective membership.
     #[must_use]
     pub fn members(&self) -> Vec<MemberView> {
-        let metrics = self.raft.server_metrics();
-        let metrics = metrics.borrow_watched();
-        let voters: BTreeSet<u64> = metrics.membership_config.voter_ids().collect();
-        metrics
-            .membership_config
-            .nodes()
-            .map(|(id, member)| MemberView { node_id: NodeId(*id), member: member.clone(), voter: voters.contains(id) })
-            .collect()
+        members_of(&self.raft)
     }
 
     /// Voters in the order in which the group prefers them as leader.
@@ -418,12 +429,7 @@ impl BrokerGroup {
         self.raft.shutdown().await.map_err(io::Error::other)?;
         self.cell.make_durable()?;
         let log = self.log.clone();
-        let closed = match Handle::current().runtime_flavor() {
-            // In a simulation nothing runs beside.
-            RuntimeFlavor::CurrentThread => log.close(),
-            _ => tokio::task::spawn_blocking(move || log.close()).await.map_err(io::Error::other)?,
-        };
-        closed.map_err(io::Error::other)
+        blocking(move || log.close().map_err(io::Error::other)).await
     }
 
     /// This node's id.
@@ -443,6 +449,17 @@ async fn watch_recovery(raft: GroupRaft, caught_up: watch::Sender<bool>) {
         }
     }
     caught_up.send_replace(true);
+}
+
+/// Members of the effective membership.
+pub(crate) fn members_of(raft: &GroupRaft) -> Vec<MemberView> {
+    let metrics = raft.server_metrics();
+    let metrics = metrics.borrow_watched();
+    let voters: BTreeSet<u64> = metrics.membership_config.voter_ids().collect();
+    let members = metrics.membership_config.nodes();
+    members
+        .map(|(id, member)| MemberView { node_id: NodeId(*id), member: member.clone(), voter: voters.contains(id) })
+        .collect()
 }
 
 /// What a proposal's receiver got.

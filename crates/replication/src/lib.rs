@@ -13,6 +13,7 @@
 pub mod admin;
 mod backup;
 mod balance;
+mod blocking;
 mod bootstrap;
 mod calls;
 mod cluster;

@@ -11,20 +11,22 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use duolog_commit_log::{LogEntry, LogError, Repair, SegmentRole};
-use duolog_types::LogIndex;
+use duolog_commit_log::{CommitLog, LogEntry, LogError, Repair, SegmentRole};
+use duolog_types::{BrokerGroupId, LogIndex, NodeId};
 use parking_lot::Mutex;
-use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 use tonic::Request;
 
-use crate::cluster::Shared;
-use crate::group::{BrokerGroup, MemberView};
+use crate::blocking::blocking;
+use crate::group::{GroupRaft, members_of};
+use crate::identity::Identity;
+use crate::testing::Hooks;
+use crate::type_config::Member;
 use crate::wire::{self, proto};
 
 /// How the scrubber goes about.
@@ -106,150 +108,165 @@ impl Scrub {
     }
 }
 
+/// Whom a broker group's scrubber asks: members, or, while the group is being opened, the configured nodes.
+pub(crate) struct Peers {
+    pub(crate) configured: Vec<(NodeId, Member)>,
+    pub(crate) raft: OnceLock<GroupRaft>,
+}
+
+impl Peers {
+    fn without(&self, own: NodeId) -> Vec<(NodeId, Member)> {
+        let peers = match self.raft.get() {
+            Some(raft) => members_of(raft).into_iter().map(|view| (view.node_id, view.member)).collect(),
+            None => self.configured.clone(),
+        };
+        peers.into_iter().filter(|(node, _)| *node != own).collect()
+    }
+}
+
+/// The scrubber of a broker group's replica.
+pub(crate) struct Scrubber {
+    pub(crate) group: BrokerGroupId,
+    pub(crate) node_id: NodeId,
+    pub(crate) log: CommitLog,
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) hooks: Hooks,
+    pub(crate) peers: Arc<Peers>,
+    pub(crate) scrub: Arc<Scrub>,
+    /// Bytes in a second; 0 for no passes.
+    pub(crate) rate: u64,
+    pub(crate) interval: Duration,
+}
+
 /// What is left of a pass.
 struct Pass {
     ranges: VecDeque<Range<u64>>,
     next_at: Instant,
 }
 
-/// Runs as long as the group does.
-pub(crate) async fn run(shared: Arc<Shared>, group: Arc<BrokerGroup>) {
-    let Some(mut suspects) = group.scrub.queue.lock().take() else { return };
-    let ScrubOptions { bytes_per_second, interval_ms } = shared.options.scrub;
-    let rate = bytes_per_second / u64::from(shared.options.broker_groups.max(1));
-    let interval = Duration::from_millis(interval_ms);
-    let mut pass = Pass { ranges: VecDeque::new(), next_at: Instant::now() + interval.min(FIRST_PASS_MAX) };
-    let mut hopeless = BTreeSet::new();
-    loop {
-        tokio::select! {
-            biased;
-            suspect = suspects.recv() => {
-                let Some((index, reply)) = suspect else { return };
-                let is_whole = mend(&shared, &group, index, &mut hopeless).await;
-                // A consumer does not wait.
-                let _ = reply.map(|reply| reply.send(is_whole));
-            }
-            () = tokio::time::sleep_until(pass.next_at), if rate > 0 => {
-                if pass.ranges.is_empty() {
-                    pass.ranges = sealed(&group);
+impl Scrubber {
+    /// Runs as long as the group does; from before its Raft core is built, which reads the log.
+    pub(crate) async fn run(self) {
+        let Some(mut suspects) = self.scrub.queue.lock().take() else { return };
+        let mut pass = Pass { ranges: VecDeque::new(), next_at: Instant::now() + self.interval.min(FIRST_PASS_MAX) };
+        let mut hopeless = BTreeSet::new();
+        loop {
+            tokio::select! {
+                biased;
+                suspect = suspects.recv() => {
+                    let Some((index, reply)) = suspect else { return };
+                    let is_whole = self.mend(index, &mut hopeless).await;
+                    // A consumer does not wait.
+                    let _ = reply.map(|reply| reply.send(is_whole));
                 }
-                let (bytes, damaged) = verify_some(&group, &mut pass.ranges).await;
-                if let Some(index) = damaged {
-                    mend(&shared, &group, index, &mut hopeless).await;
+                () = tokio::time::sleep_until(pass.next_at), if self.rate > 0 => {
+                    if pass.ranges.is_empty() {
+                        pass.ranges = sealed(&self.log);
+                    }
+                    let (bytes, damaged) = self.verify_some(&mut pass.ranges).await;
+                    if let Some(index) = damaged {
+                        self.mend(index, &mut hopeless).await;
+                    }
+                    let is_over = pass.ranges.is_empty();
+                    let took = Duration::from_secs_f64(bytes as f64 / self.rate as f64);
+                    pass.next_at = Instant::now() + if is_over { self.interval } else { took };
                 }
-                let pause = if pass.ranges.is_empty() { interval } else { Duration::from_secs_f64(bytes as f64 / rate as f64) };
-                pass.next_at = Instant::now() + pause;
             }
         }
+    }
+
+    /// Verifies some entries, up to the first that is damaged. Gives how many bytes they had.
+    async fn verify_some(&self, ranges: &mut VecDeque<Range<u64>>) -> (u64, Option<LogIndex>) {
+        let Some(range) = ranges.pop_front() else { return (0, None) };
+        let (log, from) = (self.log.clone(), range.clone());
+        match blocking(move || verify(&log, &from)).await {
+            Ok((bytes, next, damaged)) => {
+                self.scrub.counts.verified_bytes.fetch_add(bytes, Ordering::Relaxed);
+                if next < range.end {
+                    ranges.push_front(next..range.end);
+                }
+                (bytes, damaged)
+            }
+            Err(error) => {
+                tracing::warn!(broker_group = %self.group, %error, "cannot verify the log; the next pass tries again");
+                ranges.clear();
+                (0, None)
+            }
+        }
+    }
+
+    /// Puts an entry back if it is damaged. Whether it is whole then, or gone.
+    async fn mend(&self, index: LogIndex, hopeless: &mut BTreeSet<LogIndex>) -> bool {
+        let (broker_group, log_index, log) = (self.group, index, self.log.clone());
+        let damage = match blocking(move || Ok(log.verify_stored(index))).await {
+            Ok(Ok(_)) => return true,
+            Ok(Err(error)) => error,
+            Err(error) => {
+                tracing::warn!(%broker_group, %log_index, %error, "cannot verify an entry of the log");
+                return false;
+            }
+        };
+        let is_known = hopeless.contains(&index);
+        if !is_known {
+            self.scrub.counts.damaged.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!(%broker_group, %log_index, %damage, "an entry of the log is damaged");
+        }
+        for (node, member) in self.peers.without(self.node_id) {
+            let Some(entry) = self.ask(node, &member, index).await else { continue };
+            let log = self.log.clone();
+            match blocking(move || log.repair(&entry).map_err(io::Error::other)).await {
+                Ok(Repair::Repaired) => {
+                    self.scrub.counts.repaired.fetch_add(1, Ordering::Relaxed);
+                    hopeless.remove(&index);
+                    tracing::info!(%broker_group, %log_index, from = %node, "the damaged entry is whole again");
+                    return true;
+                }
+                Ok(Repair::NotNeeded) => return true,
+                Ok(Repair::Impossible) => {}
+                Err(error) => tracing::warn!(%broker_group, %log_index, %error, "a repair failed"),
+            }
+        }
+        if !is_known {
+            hopeless.insert(index);
+            tracing::error!(
+                %broker_group, %log_index, %damage,
+                "a damaged entry of the log could not be put back from another node: no other node that answers has it, or too \
+                 much of the file is gone. It is not served. If the others are whole, put a new node in the place of this one: duolog \
+                 cluster replace"
+            );
+        }
+        false
+    }
+
+    /// The entry as another node has it.
+    async fn ask(&self, node: NodeId, member: &Member, index: LogIndex) -> Option<LogEntry> {
+        let mut client = self.hooks.connect(node, member).ok()?;
+        let mut request = Request::new(proto::ReadEntryRequest { group: self.group.0, index: index.0 });
+        self.identity.sign(&mut request, node, &member.incarnation);
+        request.set_timeout(ASK_TIMEOUT);
+        let entry = client.read_entry(request).await.ok()?.into_inner().entry?;
+        wire::log_entry_from_wire(entry).ok()
     }
 }
 
 /// Log indexes of the files that do not change any more.
-fn sealed(group: &BrokerGroup) -> VecDeque<Range<u64>> {
-    let segments = group.log().segments().into_iter().filter(|segment| segment.role != SegmentRole::Active);
+fn sealed(log: &CommitLog) -> VecDeque<Range<u64>> {
+    let segments = log.segments().into_iter().filter(|segment| segment.role != SegmentRole::Active);
     segments.filter_map(|segment| Some(segment.first.0..segment.last_inclusive?.0 + 1)).collect()
 }
 
-/// Verifies some entries, up to the first that is damaged. Gives how many bytes they had.
-async fn verify_some(group: &Arc<BrokerGroup>, ranges: &mut VecDeque<Range<u64>>) -> (u64, Option<LogIndex>) {
-    let Some(range) = ranges.pop_front() else { return (0, None) };
-    let log = group.log().clone();
-    let from = range.clone();
-    let verified = blocking(move || {
-        let mut bytes = 0;
-        for index in from.clone().take(CHUNK_ENTRIES) {
-            match log.verify_stored(LogIndex(index)) {
-                Ok(found) => bytes += found.unwrap_or(0),
-                Err(LogError::Corrupt { .. }) => return Ok((bytes, index + 1, Some(LogIndex(index)))),
-                Err(error) => return Err(io::Error::other(error)),
-            }
-            if bytes >= CHUNK_BYTES {
-                return Ok((bytes, index + 1, None));
-            }
+/// Bytes that were verified, where to go on, and a damaged entry.
+fn verify(log: &CommitLog, range: &Range<u64>) -> io::Result<(u64, u64, Option<LogIndex>)> {
+    let mut bytes = 0;
+    for index in range.clone().take(CHUNK_ENTRIES) {
+        match log.verify_stored(LogIndex(index)) {
+            Ok(found) => bytes += found.unwrap_or(0),
+            Err(LogError::Corrupt { .. }) => return Ok((bytes, index + 1, Some(LogIndex(index)))),
+            Err(error) => return Err(io::Error::other(error)),
         }
-        Ok((bytes, from.end.min(from.start + CHUNK_ENTRIES as u64), None))
-    });
-    match verified.await {
-        Ok((bytes, next, damaged)) => {
-            group.scrub.counts.verified_bytes.fetch_add(bytes, Ordering::Relaxed);
-            if next < range.end {
-                ranges.push_front(next..range.end);
-            }
-            (bytes, damaged)
-        }
-        Err(error) => {
-            tracing::warn!(broker_group = %group.id(), %error, "cannot verify the log; the next pass tries again");
-            ranges.clear();
-            (0, None)
+        if bytes >= CHUNK_BYTES {
+            return Ok((bytes, index + 1, None));
         }
     }
-}
-
-/// Puts an entry back if it is damaged. Whether it is whole then, or gone.
-async fn mend(
-    shared: &Arc<Shared>,
-    group: &Arc<BrokerGroup>,
-    index: LogIndex,
-    hopeless: &mut BTreeSet<LogIndex>,
-) -> bool {
-    let log = group.log().clone();
-    let damage = match blocking(move || Ok(log.verify_stored(index))).await {
-        Ok(Ok(_)) => return true,
-        Ok(Err(error)) => error,
-        Err(error) => {
-            tracing::warn!(broker_group = %group.id(), log_index = %index, %error, "cannot verify an entry of the log");
-            return false;
-        }
-    };
-    let is_known = hopeless.contains(&index);
-    if !is_known {
-        group.scrub.counts.damaged.fetch_add(1, Ordering::Relaxed);
-        tracing::warn!(broker_group = %group.id(), log_index = %index, %damage, "an entry of the log is damaged");
-    }
-    for view in group.members().into_iter().filter(|view| view.node_id != shared.node_id()) {
-        let Some(entry) = ask(shared, group, &view, index).await else { continue };
-        let log = group.log().clone();
-        match blocking(move || Ok(log.repair(&entry))).await {
-            Ok(Ok(Repair::Repaired)) => {
-                group.scrub.counts.repaired.fetch_add(1, Ordering::Relaxed);
-                hopeless.remove(&index);
-                tracing::info!(broker_group = %group.id(), log_index = %index, from = %view.node_id, "the damaged entry is whole again");
-                return true;
-            }
-            Ok(Ok(Repair::NotNeeded)) => return true,
-            Ok(Ok(Repair::Impossible)) => {}
-            Ok(Err(error)) => {
-                tracing::warn!(broker_group = %group.id(), log_index = %index, %error, "a repair failed");
-            }
-            Err(error) => tracing::warn!(broker_group = %group.id(), log_index = %index, %error, "a repair failed"),
-        }
-    }
-    if !is_known {
-        hopeless.insert(index);
-        tracing::error!(
-            broker_group = %group.id(), log_index = %index, %damage,
-            "a damaged entry of the log could not be put back from another node: no other node that answers has it, or too much of \
-             the file is gone. It is not served. If the others are whole, put a new node in the place of this one: duolog cluster replace"
-        );
-    }
-    false
-}
-
-/// The entry as another member has it.
-async fn ask(shared: &Shared, group: &BrokerGroup, view: &MemberView, index: LogIndex) -> Option<LogEntry> {
-    let mut client = shared.hooks.connect(view.node_id, &view.member).ok()?;
-    let mut request = Request::new(proto::ReadEntryRequest { group: group.id().0, index: index.0 });
-    shared.identity.sign(&mut request, view.node_id, &view.member.incarnation);
-    request.set_timeout(ASK_TIMEOUT);
-    let entry = client.read_entry(request).await.ok()?.into_inner().entry?;
-    wire::log_entry_from_wire(entry).ok()
-}
-
-/// Runs what waits for a disk.
-async fn blocking<T: Send + 'static>(run: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
-    match Handle::current().runtime_flavor() {
-        // In a simulation nothing runs beside.
-        RuntimeFlavor::CurrentThread => run(),
-        _ => tokio::task::spawn_blocking(run).await.map_err(io::Error::other)?,
-    }
+    Ok((bytes, range.end.min(range.start + CHUNK_ENTRIES as u64), None))
 }

@@ -13,11 +13,11 @@ use bytes::Bytes;
 use duolog_commit_log::CommitLog;
 use duolog_types::{LogIndex, NodeId};
 use openraft::SnapshotMeta;
-use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Status, Streaming};
 
+use crate::blocking::blocking;
 use crate::files;
 use crate::identity::Identity;
 use crate::type_config::{CommittedLeaderId, Member, RaftVote};
@@ -93,12 +93,7 @@ pub(crate) async fn send(mut transfer: Transfer) -> Result<RaftVote, String> {
         }
         source.materialize(&dir)
     };
-    let point = match Handle::current().runtime_flavor() {
-        // In a simulation nothing runs beside.
-        RuntimeFlavor::CurrentThread => materialize(),
-        _ => tokio::task::spawn_blocking(materialize).await.map_err(|error| error.to_string())?,
-    };
-    let point = point.map_err(|error| error.to_string())?;
+    let point = blocking(materialize).await.map_err(|error| error.to_string())?;
     tracing::info!(broker_group = transfer.group, to = %transfer.target, log_index = point.last.index, "sending a snapshot");
 
     let (sender, receiver) = mpsc::channel(4);
