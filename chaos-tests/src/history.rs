@@ -28,9 +28,12 @@ pub struct History {
 pub struct Run {
     pub seed: u64,
     pub node_count: u32,
-    /// Nodes were paused and never killed.
+    /// Names of the faults that were chosen from; empty in histories that do not say.
     #[serde(default)]
-    pub only_pauses: bool,
+    pub faults: Vec<String>,
+    /// Nobody hurt the cluster: the run is about what it does by itself.
+    #[serde(default)]
+    pub without_faults: bool,
     /// Load and faults began.
     pub load_begin_ms: u64,
     /// Load and faults ended; recovery and the final read come after it.
@@ -89,7 +92,7 @@ pub enum Value {
     Foreign { digest: u64 },
 }
 
-/// Which way a node was hurt.
+/// Which way a node was hurt. What each may take is said by [`crate::check::lost`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fault {
@@ -97,8 +100,24 @@ pub enum Fault {
     Kill,
     /// SIGSTOP, SIGCONT later.
     Pause,
-    /// Cut off from its peers (network namespaces and the simulation; no runner does it yet).
+    /// It reaches no quorum, in one direction at least.
     CutOff,
+    /// Some of its links to other nodes are cut, slow or reset: it may lose its leadership at any moment as long as that lasts.
+    Links,
+    /// SIGTERM, and a new start.
+    Stop,
+    /// Leadership was asked away from leaders, or back.
+    Transfer,
+    /// It is told that its disk is full.
+    FullDisk,
+    /// Its flushes take longer.
+    SlowDisk,
+    /// Its flushes fail; it ends by itself, and loses what was not flushed.
+    FailingDisk,
+    /// It is killed and loses what was not flushed.
+    PowerLoss,
+    /// Its wall clock is wrong.
+    Clock,
 }
 
 impl Fault {
@@ -108,6 +127,14 @@ impl Fault {
             Fault::Kill => "kill",
             Fault::Pause => "pause",
             Fault::CutOff => "cut_off",
+            Fault::Links => "links",
+            Fault::Stop => "stop",
+            Fault::Transfer => "transfer",
+            Fault::FullDisk => "full_disk",
+            Fault::SlowDisk => "slow_disk",
+            Fault::FailingDisk => "failing_disk",
+            Fault::PowerLoss => "power_loss",
+            Fault::Clock => "clock",
         }
     }
 }
@@ -209,14 +236,17 @@ pub enum Event {
     },
 
     /// `leads`: the partitions that the node led, as far as clients could know; for the reader of the history only.
-    /// Faults of one `round` happen at the same time.
+    /// Faults of one `round` belong together. `detail` is for the reader, too.
     FaultBegan {
         time_ms: u64,
         round: u32,
         node: u32,
         fault: Fault,
         leads: Vec<Place>,
+        #[serde(default)]
+        detail: String,
     },
+    /// Everything that hurt the node is over.
     FaultEnded {
         time_ms: u64,
         node: u32,
@@ -231,6 +261,12 @@ pub enum Event {
         time_ms: u64,
         node: u32,
         status: String,
+    },
+    /// A process should have ended by itself and went on.
+    NodeNotEnded {
+        time_ms: u64,
+        node: u32,
+        why: String,
     },
     NodePanicked {
         node: u32,

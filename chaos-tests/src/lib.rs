@@ -8,6 +8,8 @@
 //!
 //! The workload has Kafka clients and, on topics of their own, RocketMQ clients ([`workload::messages`], judged by [`check::messages`]).
 //!
+//! Nodes call each other through the relays of [`net`] where faults of the network were chosen.
+//!
 //! [`history`] and [`check`] are pure: no clock, no IO, no client. The simulation records the same `History` and uses the
 //! same checkers. Everything else drives a real cluster and is only used by the `duolog-chaos` binary.
 
@@ -17,8 +19,12 @@ pub mod cluster;
 pub mod faults;
 pub mod history;
 pub mod http;
+pub mod net;
 pub mod observe;
+pub mod power;
+pub mod preload;
 pub mod recorder;
 pub mod report;
 pub mod run;
+pub mod target;
 pub mod workload;

@@ -12,17 +12,32 @@ use anyhow::{Context, Result, bail};
 use clap::Parser;
 
 use duolog_chaos::check::{self, Findings, Verdict};
+use duolog_chaos::faults::Kind;
 use duolog_chaos::history::{Event, History};
 use duolog_chaos::report::{self, Remarks};
 use duolog_chaos::run::{self, Outcome, Settings};
+use duolog_chaos::target;
 use duolog_chaos::workload::topics::ConfigNames;
 
 #[derive(Parser)]
-#[command(about = "Kills and pauses real duolog nodes under load and checks what clients saw")]
+#[command(
+    name = "duolog chaos",
+    about = "Hurts a throw-away cluster of real nodes under load and checks what clients saw; or checks your own cluster under load",
+    after_help = "Examples:
+  duolog chaos --duration 60s
+  duolog chaos --faults kill,partition,one-way --duration 10m --report chaos.html
+  duolog chaos --target 10.0.0.1:9092,10.0.0.2:9092 --duration 60s
+  duolog chaos --check history.jsonl --report chaos.html
+
+Exit codes: 0 passed, 1 a violation or a run that proves too little, 2 the run could not be done. docs/chaos.md describes it."
+)]
 struct Options {
-    /// The duolog binary to test.
-    #[arg(long, required_unless_present = "check")]
+    /// The duolog binary to test. Default: the one beside this program, or in PATH.
+    #[arg(long)]
     binary: Option<PathBuf>,
+    /// Hurts nothing: works on topics of its own in this running cluster, checks them and removes them. HOST:PORT[,HOST:PORT…] for Kafka clients.
+    #[arg(long, value_name = "ADDRESSES", conflicts_with_all = ["check", "faults", "nodes", "dir", "keep"])]
+    target: Option<String>,
     /// How long load and faults last: `60s`, `10m`.
     #[arg(long, default_value = "60s", value_parser = parse_duration)]
     duration: Duration,
@@ -35,9 +50,9 @@ struct Options {
     /// 1 or 3.
     #[arg(long, default_value_t = 3)]
     nodes: u32,
-    /// Pauses nodes and kills none: what a leader answers that wakes up after others have elected another one.
-    #[arg(long)]
-    only_pauses: bool,
+    /// The faults to choose from, separated by commas. Default: all that this machine and this number of nodes allow.
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    faults: Vec<Kind>,
     /// No consumer groups.
     #[arg(long)]
     no_groups: bool,
@@ -81,6 +96,7 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> Result<Verdict> {
     let Outcome { history, findings, remarks } = match &options.check {
         Some(file) => check_again(file)?,
+        None if options.target.is_some() => run_target(options)?,
         None => run_new(options)?,
     };
     write_report(options, &history, &findings, &remarks)?;
@@ -115,21 +131,20 @@ fn run_new(options: &Options) -> Result<Outcome> {
     if !matches!(options.nodes, 1 | 3) {
         bail!("--nodes is 1 or 3, not {}", options.nodes);
     }
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock stands before 1970")?;
-    let seed = options.seed.unwrap_or(now.as_nanos() as u64 % 1_000_000);
-    let name = format!("duolog-chaos-{}-{}", now.as_secs(), std::process::id());
+    let seed = seed(options)?;
+    let name = format!("duolog-chaos-{seed}-{}", std::process::id());
     let settings = Settings {
-        binary: options.binary.clone().context("--binary is missing")?,
+        binary: binary(options)?,
         dir: options.dir.clone().unwrap_or_else(|| std::env::temp_dir().join(name)),
         duration: options.duration,
         seed,
         node_count: options.nodes,
         with_groups: !options.no_groups,
         with_messages: !options.no_messages,
-        config_names: if options.kafka_config_names { ConfigNames::Kafka } else { ConfigNames::Duolog },
+        config_names: config_names(options),
         modes: options.mode.clone(),
         records_per_second: options.rate,
-        only_pauses: options.only_pauses,
+        faults: chosen(options)?,
         keep: options.keep,
     };
     let json = options.json;
@@ -138,17 +153,65 @@ fn run_new(options: &Options) -> Result<Outcome> {
     let mut on_fault = |event: &Event| {
         if json {
             println!("{}", serde_json::to_string(event).expect("an event becomes JSON"));
-        } else if let Event::FaultBegan { time_ms, node, fault, leads, .. } = event {
-            let what = format!("{fault:?}").to_lowercase();
-            eprintln!(
-                "chaos: {:>7.1} s  {what} node {node}, leader of {} partitions",
-                *time_ms as f64 / 1e3,
-                leads.len()
-            );
+        } else if let Event::FaultBegan { time_ms, node, fault, leads, detail, .. } = event {
+            let (seconds, what, leads) = (*time_ms as f64 / 1e3, fault.as_str(), leads.len());
+            eprintln!("chaos: {seconds:>7.1} s  {what:<9} node {node}, leader of {leads:>2} partitions  {detail}");
         }
     };
     let outcome = run::run(&settings, &progress, &mut on_fault);
     outcome.with_context(|| format!("data and logs are in {}", settings.dir.display()))
+}
+
+fn run_target(options: &Options) -> Result<Outcome> {
+    let settings = target::Settings {
+        bootstrap: options.target.clone().unwrap_or_default(),
+        duration: options.duration,
+        seed: seed(options)?,
+        with_groups: !options.no_groups,
+        config_names: config_names(options),
+        modes: options.mode.clone(),
+        records_per_second: options.rate,
+    };
+    target::run(&settings, &|text| eprintln!("chaos: {text}"))
+}
+
+fn seed(options: &Options) -> Result<u64> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock stands before 1970")?;
+    Ok(options.seed.unwrap_or(now.as_nanos() as u64 % 1_000_000))
+}
+
+fn config_names(options: &Options) -> ConfigNames {
+    if options.kafka_config_names { ConfigNames::Kafka } else { ConfigNames::Duolog }
+}
+
+/// `duolog`, where it was not said.
+fn binary(options: &Options) -> Result<PathBuf> {
+    // `duolog chaos` says where it is itself.
+    let said = options.binary.clone().or_else(|| std::env::var_os("DUOLOG_BINARY").map(PathBuf::from));
+    if let Some(binary) = said {
+        return Ok(binary);
+    }
+    let own = std::env::current_exe().context("cannot find out where this program is")?;
+    let beside = own.with_file_name("duolog");
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let candidates = std::iter::once(beside.clone()).chain(std::env::split_paths(&path).map(|dir| dir.join("duolog")));
+    let found = candidates.into_iter().find(|candidate| candidate.is_file());
+    found.with_context(|| {
+        format!("expected the program duolog at {} or in PATH, found none: give --binary", beside.display())
+    })
+}
+
+/// The faults that were asked for, or all that are possible here.
+fn chosen(options: &Options) -> Result<Vec<Kind>> {
+    let mut kinds = if options.faults.is_empty() { Kind::all().collect() } else { options.faults.clone() };
+    if options.nodes == 1 {
+        let asked_in_vain = options.faults.iter().find(|kind| kind.needs_peers());
+        if let Some(kind) = asked_in_vain {
+            bail!("--faults {}: expected at least 3 nodes, found --nodes 1", kind.name());
+        }
+        kinds.retain(|kind| !kind.needs_peers());
+    }
+    Ok(kinds)
 }
 
 fn parse_duration(text: &str) -> Result<Duration, String> {

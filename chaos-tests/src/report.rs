@@ -36,6 +36,8 @@ struct Summary<'a> {
     inconclusive: &'a [String],
     kills: u64,
     pauses: u64,
+    /// Rounds by kind of fault.
+    faults: &'a BTreeMap<&'static str, u64>,
     acked: u64,
     longest_no_ack_ms: u64,
     seed: u64,
@@ -66,6 +68,7 @@ pub fn json(history: &History, findings: &Findings, remarks: &Remarks) -> String
         inconclusive: &findings.inconclusive,
         kills: findings.kills,
         pauses: findings.pauses,
+        faults: &findings.faults,
         acked: findings.topics.iter().map(|counts| counts.acked).sum(),
         longest_no_ack_ms: longest_no_ack_ms(findings),
         seed: history.run.seed,
@@ -82,8 +85,8 @@ pub fn json(history: &History, findings: &Findings, remarks: &Remarks) -> String
 pub fn table(history: &History, findings: &Findings, remarks: &Remarks) -> String {
     let mut text = String::new();
     let seconds = (history.run.load_end_ms - history.run.load_begin_ms) / 1_000;
-    let Findings { kills, pauses, .. } = findings;
-    let _ = writeln!(text, "\n{seconds} s, {kills} kills, {pauses} pauses, seed {}\n", history.run.seed);
+    let faults: Vec<String> = findings.faults.iter().map(|(name, rounds)| format!("{rounds} {name}")).collect();
+    let _ = writeln!(text, "\n{seconds} s, seed {}; faults: {}\n", history.run.seed, faults.join(", "));
     let _ = writeln!(
         text,
         "{:<12} {:<47} {:>9} {:>9} {:>9} {:>6} {:>10}  verdict",

@@ -9,8 +9,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use crate::check::{self, Findings, Verdict};
-use crate::cluster::Cluster;
-use crate::faults::Faults;
+use crate::cluster::{Cluster, Plan};
+use crate::faults::{self, Kind, Scene};
 use crate::history::{Event, History, Run};
 use crate::observe::{self, Leaders};
 use crate::recorder::{Recorder, wait_until};
@@ -47,7 +47,8 @@ pub struct Settings {
     /// Modes to test, as `sync-async`; empty: all.
     pub modes: Vec<String>,
     pub records_per_second: u32,
-    pub only_pauses: bool,
+    /// The faults to choose from; not empty.
+    pub faults: Vec<Kind>,
     pub keep: bool,
 }
 
@@ -61,7 +62,12 @@ pub struct Outcome {
 pub fn run(settings: &Settings, progress: &dyn Fn(&str), on_fault: &mut dyn FnMut(&Event)) -> Result<Outcome> {
     fs::create_dir_all(&settings.dir)?;
     progress(&format!("starting {} nodes in {}", settings.node_count, settings.dir.display()));
-    let mut cluster = Cluster::start(&settings.binary, &settings.dir, settings.node_count)?;
+    let plan = Plan {
+        relays: settings.faults.iter().any(|kind| kind.needs_network()),
+        disk_space: settings.faults.contains(&Kind::FullDisk),
+        preload: settings.faults.iter().any(|kind| kind.needs_preload()),
+    };
+    let mut cluster = Cluster::start(&settings.binary, &settings.dir, settings.node_count, plan)?;
     cluster.wait_healthy(START_LIMIT)?;
     let shared = Arc::new(Shared {
         bootstrap: cluster.bootstrap(),
@@ -78,8 +84,8 @@ pub fn run(settings: &Settings, progress: &dyn Fn(&str), on_fault: &mut dyn FnMu
     let producers = start_producers(&shared, settings.records_per_second);
     let messages = settings.with_messages.then(|| Messages::start(&shared, cluster.rocketmq_ports())).transpose()?;
     let load_begin_ms = shared.recorder.now_ms();
-    Faults::new(&shared, &leaders, settings.seed, settings.only_pauses, on_fault)
-        .run(&mut cluster, settings.duration)?;
+    let mut scene = Scene::new(&shared, &leaders, &mut cluster, settings.seed, progress, on_fault);
+    faults::run(&mut scene, &settings.faults, settings.duration)?;
     let load_end_ms = shared.recorder.now_ms();
 
     progress("the faults are over: recovery");
@@ -91,16 +97,7 @@ pub fn run(settings: &Settings, progress: &dyn Fn(&str), on_fault: &mut dyn FnMu
 
     progress("reading everything back");
     let mut remarks = Remarks::default();
-    for topic in 0..shared.topics.len() as u16 {
-        if let Err(error) = final_read::run(&shared, topic) {
-            remarks.notes.push(format!("{error:#}"));
-        }
-        if settings.with_groups
-            && let Err(error) = group::ask_once(&shared, topic)
-        {
-            remarks.notes.push(format!("committed offsets of {} cannot be read: {error:#}", shared.name(topic)));
-        }
-    }
+    read_back(&shared, settings.with_groups, &mut remarks);
     if let Err(error) = messages::read_back(&shared) {
         remarks.notes.push(format!("topics of messages cannot be read: {error:#}"));
     }
@@ -113,8 +110,9 @@ pub fn run(settings: &Settings, progress: &dyn Fn(&str), on_fault: &mut dyn FnMu
     }
     remarks.error_lines = cluster.read_logs(&shared.recorder)?;
 
-    let Settings { seed, node_count, only_pauses, .. } = *settings;
-    let run = Run { seed, node_count, only_pauses, load_begin_ms, load_end_ms };
+    let Settings { seed, node_count, .. } = *settings;
+    let faults = settings.faults.iter().map(|kind| kind.name()).collect();
+    let run = Run { seed, node_count, faults, without_faults: false, load_begin_ms, load_end_ms };
     let (topics, message_topics) = (shared.topics.clone(), shared.message_topics.clone());
     let history = History { run, topics, message_topics, events: shared.recorder.take() };
     let findings = check::check(&history);
@@ -138,16 +136,33 @@ fn recover(shared: &Arc<Shared>, cluster: &mut Cluster, producers: Threads, mess
     for node in unhealthy {
         shared.recorder.record(Event::NodeNotReady { node, waited_ms: RECOVERY_LIMIT.as_millis() as u64 });
     }
+    settle(shared, producers)?;
+    messages.map_or(Ok(()), Messages::drain)
+}
+
+/// The load's records settled, and a probe per topic; then readers are given time.
+pub fn settle(shared: &Arc<Shared>, producers: Threads) -> Result<()> {
     producers.join()?;
     for topic in 0..shared.topics.len() as u16 {
         probe::run(shared, topic, PROBE_PRODUCER_BASE + u32::from(topic))?;
     }
-    messages.map_or(Ok(()), Messages::drain)?;
     std::thread::sleep(CATCH_UP);
     Ok(())
 }
 
-fn start_producers(shared: &Arc<Shared>, records_per_second: u32) -> Threads {
+/// Every topic from the start to the end, and what its group has committed.
+pub fn read_back(shared: &Shared, with_groups: bool, remarks: &mut Remarks) {
+    for topic in 0..shared.topics.len() as u16 {
+        if let Err(error) = final_read::run(shared, topic) {
+            remarks.notes.push(format!("{error:#}"));
+        }
+        if with_groups && let Err(error) = group::ask_once(shared, topic) {
+            remarks.notes.push(format!("committed offsets of {} cannot be read: {error:#}", shared.name(topic)));
+        }
+    }
+}
+
+pub fn start_producers(shared: &Arc<Shared>, records_per_second: u32) -> Threads {
     let mut threads = Threads::default();
     for topic in 0..shared.topics.len() as u16 {
         for i in 0..PRODUCERS_PER_TOPIC {
@@ -162,7 +177,7 @@ fn start_producers(shared: &Arc<Shared>, records_per_second: u32) -> Threads {
 }
 
 /// Tail readers, and the members of the groups.
-fn start_readers(shared: &Arc<Shared>) -> Result<Threads> {
+pub fn start_readers(shared: &Arc<Shared>) -> Result<Threads> {
     let mut threads = Threads::default();
     let mut reader = 0;
     let mut next_reader = || {

@@ -1,12 +1,15 @@
-//! Did enough happen to prove anything? Too few kills or too few acknowledgements make a run inconclusive.
+//! Did enough happen to prove anything? Too few faults or too few acknowledgements make a run inconclusive.
 
 use std::collections::BTreeSet;
 
 use super::{Findings, View};
+use crate::faults::Kind;
 use crate::history::Fault;
 
-/// At least one kill in this time, on average; one pause where nothing is killed.
-pub const FAULT_EVERY_MS: u64 = 5_000;
+/// At least one round of faults in this time, on average, where all of them are short …
+pub const SHORT_FAULT_EVERY_MS: u64 = 5_000;
+/// … and where some last.
+pub const FAULT_EVERY_MS: u64 = 12_000;
 
 /// Acknowledged records per second in which the topic acknowledged anything.
 pub const ACKED_PER_AVAILABLE_SECOND: u64 = 100;
@@ -16,9 +19,14 @@ pub fn check(view: &View, findings: &mut Findings) {
     let load_ms = run.load_end_ms - run.load_begin_ms;
     findings.kills = rounds(view, Fault::Kill);
     findings.pauses = rounds(view, Fault::Pause);
-    let (faults, name) = if run.only_pauses { (findings.pauses, "pauses") } else { (findings.kills, "kills") };
-    if faults * FAULT_EVERY_MS < load_ms {
-        findings.inconclusive.push(format!("only {faults} {name} in {} s", load_ms / 1_000));
+    for fault in &view.faults {
+        findings.faults.entry(fault.fault.as_str()).or_insert_with(|| rounds(view, fault.fault));
+    }
+    let all: BTreeSet<u32> = view.faults.iter().map(|fault| fault.round).collect();
+    let are_short = run.faults.iter().all(|name| Kind::is_short(name));
+    let every_ms = if are_short { SHORT_FAULT_EVERY_MS } else { FAULT_EVERY_MS };
+    if !run.without_faults && all.len() as u64 * every_ms < load_ms {
+        findings.inconclusive.push(format!("only {} faults in {} s", all.len(), load_ms / 1_000));
     }
     for topic in 0..view.history.topics.len() {
         check_topic(view, findings, topic);
@@ -71,6 +79,14 @@ mod tests {
         plant.keep_kills(1);
         let findings = check(&plant.history);
         assert_eq!(findings.verdict(), Verdict::Inconclusive, "{:?}", findings.violations);
+    }
+
+    #[test]
+    fn no_faults_are_enough_where_none_are_wanted() {
+        let mut plant = Plant::clean();
+        plant.keep_kills(0);
+        plant.history.run.without_faults = true;
+        passes(&plant);
     }
 
     #[test]

@@ -1,18 +1,19 @@
 //! No acknowledged record is lost beyond what the topic's mode allows.
 //!
-//! A topic with synchronous replication loses nothing. With `async/*` the loss of a record is excused only when
-//! the leader that acknowledged it died, was paused or was cut off less than [`EXCUSE_MS`] after the acknowledgement, and never
-//! when a consumer saw the record.
+//! A topic with synchronous replication loses nothing. With `async/*` the loss of a record is excused only when a fault that can end
+//! leadership ([`Reach`]) hit the leader that acknowledged it less than [`EXCUSE_MS`] after the acknowledgement, and never when a
+//! consumer saw the record. A clean stop, a transfer of leadership, a full or slow disk and a wrong clock excuse nothing.
 //!
 //! ```text
 //!            excused acknowledgements
-//!         |◀── EXCUSE_MS ──▶|◀ LATE_REPORT_MS ▶|
-//!  ───────┴─────────────────┴──────────────────┴──▶ time
-//!                        fault
+//!         |◀── EXCUSE_MS ──▶|◀ the fault's reach ▶|◀ LATE_REPORT_MS ▶|
+//!  ───────┴─────────────────┴─────────────────────┴──────────────────┴──▶ time
+//!                         fault
 //! ```
 
-use super::{Findings, View, view::Ack};
-use crate::history::Sync;
+use super::view::{Ack, FaultAt};
+use super::{Findings, View};
+use crate::history::{Fault, Sync};
 
 /// The rule of the contract.
 pub const EXCUSE_MS: u64 = 2_000;
@@ -21,6 +22,30 @@ pub const EXCUSE_MS: u64 = 2_000;
 /// threads share two cores with the nodes. Shorter than the shortest pause, so nothing that a leader answers *after* a pause
 /// is excused.
 pub const LATE_REPORT_MS: u64 = 400;
+
+/// A leader that is cut off goes on for a lease at most: `raft.election_timeout_max_ms`, by its default.
+pub const LEASE_MS: u64 = 400;
+
+/// How long after its beginning a fault can be the reason that a leader's acknowledgement is lost.
+enum Reach {
+    /// Never: leadership is handed over, or stays.
+    Not,
+    /// The process acknowledges nothing after it.
+    AtOnce,
+    /// The leader knows after its lease at the latest that it may be none any more.
+    Lease,
+    /// At any moment another leader may be elected.
+    WhileItLasts,
+}
+
+fn reach(fault: Fault) -> Reach {
+    match fault {
+        Fault::Kill | Fault::Pause | Fault::PowerLoss => Reach::AtOnce,
+        Fault::CutOff => Reach::Lease,
+        Fault::Links | Fault::FailingDisk => Reach::WhileItLasts,
+        Fault::Stop | Fault::Transfer | Fault::FullDisk | Fault::SlowDisk | Fault::Clock => Reach::Not,
+    }
+}
 
 pub fn check(view: &View, findings: &mut Findings) {
     for ack in &view.acks {
@@ -53,11 +78,17 @@ pub fn check(view: &View, findings: &mut Findings) {
 fn excused(view: &View, ack: &Ack) -> bool {
     view.topic(ack.place).replication == Sync::Async
         && !view.was_seen(ack.place, ack.value)
-        && view.faults.iter().any(|fault| {
-            Some(fault.node) == ack.by
-                && fault.time_ms + LATE_REPORT_MS >= ack.time_ms
-                && fault.time_ms < ack.time_ms + EXCUSE_MS
-        })
+        && view.faults.iter().any(|fault| Some(fault.node) == ack.by && excuses(fault, ack.time_ms))
+}
+
+fn excuses(fault: &FaultAt, acked_ms: u64) -> bool {
+    let last_ms = match reach(fault.fault) {
+        Reach::Not => return false,
+        Reach::AtOnce => fault.time_ms,
+        Reach::Lease => fault.time_ms + LEASE_MS,
+        Reach::WhileItLasts => fault.end_ms.unwrap_or(u64::MAX - LATE_REPORT_MS),
+    };
+    last_ms + LATE_REPORT_MS >= acked_ms && fault.time_ms < acked_ms + EXCUSE_MS
 }
 
 fn last_fault_of_leader(view: &View, ack: &Ack) -> String {
@@ -92,7 +123,7 @@ mod tests {
 
     #[test]
     fn an_async_loss_less_than_two_seconds_before_the_leader_goes_is_excused() {
-        for fault in [Fault::Kill, Fault::Pause, Fault::CutOff] {
+        for fault in [Fault::Kill, Fault::Pause, Fault::CutOff, Fault::PowerLoss, Fault::FailingDisk] {
             for delay_ms in [0, 100, 1_999] {
                 let mut plant = Plant::clean();
                 let lost = plant.lose_last_unseen(ASYNC);
@@ -135,6 +166,41 @@ mod tests {
         let lost = plant.lose_last_unseen(ASYNC);
         plant.fault_of_leader(lost.time_ms - super::LATE_REPORT_MS - 1, Fault::Pause);
         finds(&plant, "lost");
+    }
+
+    #[test]
+    fn an_async_acknowledgement_after_a_cut_off_leaders_lease() {
+        let after = |delay_ms| {
+            let mut plant = Plant::clean();
+            let lost = plant.lose_last_unseen(ASYNC);
+            plant.fault_of_leader(lost.time_ms - super::LEASE_MS - super::LATE_REPORT_MS - delay_ms, Fault::CutOff);
+            plant
+        };
+        passes(&after(0));
+        finds(&after(1), "lost");
+    }
+
+    /// The planted faults last 500 ms.
+    #[test]
+    fn an_async_loss_is_excused_as_long_as_links_are_bad_and_not_longer() {
+        let after = |delay_ms| {
+            let mut plant = Plant::clean();
+            let lost = plant.lose_last_unseen(ASYNC);
+            plant.fault_of_leader(lost.time_ms - 500 - super::LATE_REPORT_MS - delay_ms, Fault::Links);
+            plant
+        };
+        passes(&after(0));
+        finds(&after(1), "lost");
+    }
+
+    #[test]
+    fn faults_that_take_nothing_excuse_nothing() {
+        for fault in [Fault::Stop, Fault::Transfer, Fault::FullDisk, Fault::SlowDisk, Fault::Clock] {
+            let mut plant = Plant::clean();
+            let lost = plant.lose_last_unseen(ASYNC);
+            plant.fault_of_leader(lost.time_ms + 10, fault);
+            finds(&plant, "lost");
+        }
     }
 
     #[test]

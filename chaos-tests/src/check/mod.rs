@@ -23,6 +23,8 @@ mod view;
 
 pub use view::View;
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use crate::history::{History, Place};
@@ -65,6 +67,8 @@ pub struct Findings {
     pub messages: Vec<MessageCounts>,
     pub kills: u64,
     pub pauses: u64,
+    /// Rounds by [`Fault::as_str`](crate::history::Fault::as_str).
+    pub faults: BTreeMap<&'static str, u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

@@ -58,7 +58,14 @@ impl Plant {
             has_group: true,
         };
         let topics = vec![topic("sync", Sync::Sync), topic("async", Sync::Async)];
-        let run = Run { seed: 1, node_count: 3, only_pauses: false, load_begin_ms: 0, load_end_ms: LOAD_MS };
+        let run = Run {
+            seed: 1,
+            node_count: 3,
+            faults: vec![],
+            without_faults: false,
+            load_begin_ms: 0,
+            load_end_ms: LOAD_MS,
+        };
         let mut plant =
             Plant { history: History { run, topics, message_topics: messages::topics(), events: Vec::new() } };
         for topic in [SYNC, ASYNC] {
@@ -125,7 +132,14 @@ impl Plant {
     }
 
     fn fault(&mut self, round: u32, node: u32, time_ms: u64, fault: Fault) {
-        self.history.events.push(Event::FaultBegan { time_ms, round, node, fault, leads: vec![] });
+        self.history.events.push(Event::FaultBegan {
+            time_ms,
+            round,
+            node,
+            fault,
+            leads: vec![],
+            detail: String::new(),
+        });
         self.history.events.push(Event::FaultEnded { time_ms: time_ms + 500, node });
     }
 

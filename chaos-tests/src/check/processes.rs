@@ -9,6 +9,9 @@ pub fn check(view: &View, findings: &mut Findings) {
             Event::NodeExited { time_ms, node, status } => {
                 findings.of_cluster("processes", format!("node {node} ended by itself at {time_ms} ms: {status}"));
             }
+            Event::NodeNotEnded { time_ms, node, why } => {
+                findings.of_cluster("processes", format!("node {node} did not end at {time_ms} ms: {why}"));
+            }
             Event::NodePanicked { node, line } => {
                 findings.of_cluster("processes", format!("node {node} panicked: {line}"));
             }
@@ -29,6 +32,7 @@ mod tests {
     fn each_end_is_found() {
         for event in [
             Event::NodeExited { time_ms: 5, node: 1, status: "exit status: 1".into() },
+            Event::NodeNotEnded { time_ms: 5, node: 1, why: "its flushes fail".into() },
             Event::NodePanicked { node: 1, line: "panicked at".into() },
             Event::ProducerDied { time_ms: 5, topic: SYNC, producer: 1, error: "OUT_OF_ORDER_SEQUENCE".into() },
         ] {

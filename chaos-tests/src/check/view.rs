@@ -35,6 +35,8 @@ pub struct FaultAt {
     pub round: u32,
     pub node: u32,
     pub fault: Fault,
+    /// None: it was not over in the end.
+    pub end_ms: Option<u64>,
 }
 
 impl<'a> View<'a> {
@@ -76,7 +78,12 @@ impl<'a> View<'a> {
                 self.acks.push(Ack { time_ms, place, offset, value, by });
             }
             Event::FaultBegan { time_ms, round, node, fault, .. } => {
-                self.faults.push(FaultAt { time_ms, round, node, fault });
+                self.faults.push(FaultAt { time_ms, round, node, fault, end_ms: None });
+            }
+            Event::FaultEnded { time_ms, node } => {
+                for fault in self.faults.iter_mut().filter(|fault| fault.node == node && fault.end_ms.is_none()) {
+                    fault.end_ms = Some(time_ms);
+                }
             }
             Event::FinalRecord { place, offset, value } => {
                 self.finals.entry(place).or_default().push((offset, value));

@@ -1,87 +1,74 @@
-//! Real `duolog` processes on loopback: configuration, start, signals, logs.
+//! Real `duolog` processes on loopback: configuration, start, signals, logs, and the relays between them.
 //!
 //! Invariant: a process ends only through this file. One that ended otherwise is recorded as a violation and started
 //! again. The nodes die with the runner (PR_SET_PDEATHSIG), so an interrupted run leaves nothing behind.
 
-use std::fs::{self, File, OpenOptions};
+mod config;
+mod node;
+
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use serde::Serialize;
 
 use crate::history::Event;
-use crate::http;
+use crate::net::{Network, Route};
+use crate::power::{self, Lost};
+use crate::preload::{self, Control};
 use crate::recorder::{Recorder, wait_until};
+use config::{Files, NodeConfig, Ports, free_ports};
 
-/// How a node is started: `duolog start --config node.toml`. `xtask` has the same words.
-const SERVE: [&str; 2] = ["start", "--config"];
+pub use config::{DISK_FREE_BYTES_MIN, Plan};
+pub use node::Node;
 
-/// First port that is tried. Below the kernel's ephemeral ports (from 32768): a client connection must not take a node's port while
-/// the node is down. Away from `cargo xtask up` (7070 to 9292) and from the Kafka of the benchmarks (19092).
-const PORT_BASE: u16 = 21_000;
-
-/// Small, so that a short run fills several.
-const SEGMENT_SIZE_BYTES: u64 = 16 << 20;
-
-const BROKER_GROUPS: u32 = 4;
-const HEALTH_LIMIT: Duration = Duration::from_millis(400);
+/// So much is free where a run does not say that a disk is full.
+const MUCH_FREE_BYTES: u64 = 100 << 30;
 
 pub struct Cluster {
     binary: PathBuf,
+    /// The preloaded library.
+    preload: Option<PathBuf>,
     nodes: Vec<Node>,
-}
-
-pub struct Node {
-    pub id: u32,
-    pub ports: Ports,
-    /// How often the process was started before.
-    pub incarnation: u32,
-    config: PathBuf,
-    log: PathBuf,
-    state: State,
-}
-
-#[derive(Debug, Clone, Copy)]
-pub struct Ports {
-    pub kafka: u16,
-    pub rocketmq: u16,
-    pub http: u16,
-    pub grpc: u16,
-}
-
-enum State {
-    Running(Child),
-    Paused(Child),
-    Down,
+    network: Option<Network>,
 }
 
 impl Cluster {
     /// Writes each node's configuration under `dir` and starts all of them.
-    pub fn start(binary: &Path, dir: &Path, node_count: u32) -> Result<Cluster> {
+    pub fn start(binary: &Path, dir: &Path, node_count: u32, plan: Plan) -> Result<Cluster> {
         ensure!(binary.is_file(), "there is no duolog binary at {}", binary.display());
+        // Nodes see their own files by true paths.
+        let dir = &dir.canonicalize().with_context(|| format!("cannot find {}", dir.display()))?;
+        let preload = plan.preload.then(|| preload::write_library(dir)).transpose()?;
         let ports = free_ports(node_count)?;
+        let network = plan.relays.then(|| relays(&ports)).transpose()?;
         let mut nodes = Vec::new();
         for (id, of_node) in (0..).zip(&ports) {
-            let config = dir.join(format!("node-{id}.toml"));
-            let text = toml::to_string(&NodeConfig::new(id, &ports, &dir.join(format!("node-{id}"))))?;
-            fs::write(&config, text).with_context(|| format!("cannot write {}", config.display()))?;
-            let log = dir.join(format!("node-{id}.log"));
-            nodes.push(Node { id, ports: *of_node, incarnation: 0, config, log, state: State::Down });
+            let files = Files::new(dir, id);
+            let text = toml::to_string(&NodeConfig::new(id, &ports, &files, plan))?;
+            write(&files.config, &text)?;
+            write(&files.boot_id, "boot-0")?;
+            write(&files.free_bytes, &MUCH_FREE_BYTES.to_string())?;
+            let control = Control::create(&files.control)?;
+            nodes.push(Node::new(id, *of_node, files, control));
         }
-        let mut cluster = Cluster { binary: binary.to_path_buf(), nodes };
-        for node in &mut cluster.nodes {
-            node.spawn(&cluster.binary)?;
+        let mut cluster = Cluster { binary: binary.to_path_buf(), preload, nodes, network };
+        for id in 0..node_count {
+            cluster.spawn(id)?;
         }
         Ok(cluster)
     }
 
     pub fn nodes(&self) -> &[Node] {
         &self.nodes
+    }
+
+    /// # Panics
+    /// The cluster was started without relays.
+    pub fn network(&self) -> &Network {
+        self.network.as_ref().expect("faults of the network are chosen before the cluster is started")
     }
 
     pub fn bootstrap(&self) -> String {
@@ -98,9 +85,8 @@ impl Cluster {
     }
 
     pub fn restart(&mut self, node: u32) -> Result<()> {
-        let node = &mut self.nodes[node as usize];
-        node.incarnation += 1;
-        node.spawn(&self.binary)
+        self.node(node).incarnation += 1;
+        self.spawn(node)
     }
 
     pub fn pause(&mut self, node: u32) -> Result<()> {
@@ -111,16 +97,35 @@ impl Cluster {
         self.node(node).resume()
     }
 
+    /// SIGTERM; false: the node has not ended within `limit`. An end without success is recorded as one that nobody wanted.
+    pub fn stop_one(&mut self, id: u32, limit: Duration, recorder: &Recorder) -> Result<bool> {
+        let node = self.node(id);
+        node.terminate()?;
+        let Some(ended) = node.wait_end(limit) else { return Ok(false) };
+        if let Some(status) = ended.filter(|status| !status.success()) {
+            let status = format!("{status} after SIGTERM");
+            recorder.record(Event::NodeExited { time_ms: recorder.now_ms(), node: id, status });
+        }
+        Ok(true)
+    }
+
+    /// What the node is told of its disk; None: there is much room.
+    pub fn tell_free_bytes(&mut self, node: u32, free_bytes: Option<u64>) -> Result<()> {
+        let file = &self.node(node).files.free_bytes;
+        // By a new name, so that nobody reads half a number.
+        let new = file.with_extension("new");
+        write(&new, &free_bytes.unwrap_or(MUCH_FREE_BYTES).to_string())?;
+        Ok(fs::rename(&new, file)?)
+    }
+
     /// Records processes that ended by themselves and starts them again.
     pub fn notice_exits(&mut self, recorder: &Recorder) -> Result<()> {
-        for node in &mut self.nodes {
-            let State::Running(child) = &mut node.state else { continue };
-            let Some(status) = child.try_wait()? else { continue };
-            let time_ms = recorder.now_ms();
-            recorder.record(Event::NodeExited { time_ms, node: node.id, status: status.to_string() });
-            node.state = State::Down;
-            node.incarnation += 1;
-            node.spawn(&self.binary)?;
+        for id in 0..self.nodes.len() as u32 {
+            if let Some(status) = self.node(id).take_exit()? {
+                let time_ms = recorder.now_ms();
+                recorder.record(Event::NodeExited { time_ms, node: id, status: status.to_string() });
+                self.restart(id)?;
+            }
         }
         Ok(())
     }
@@ -134,10 +139,8 @@ impl Cluster {
         let mut ended = None;
         let healthy = wait_until(limit, || {
             for node in &mut self.nodes {
-                if let State::Running(child) = &mut node.state
-                    && let Ok(Some(status)) = child.try_wait()
-                {
-                    ended = Some((node.id, node.log.clone(), status));
+                if let Ok(Some(status)) = node.take_exit() {
+                    ended = Some((node.id, node.files.log.clone(), status));
                 }
             }
             ended.is_some() || self.unhealthy().is_empty()
@@ -146,16 +149,52 @@ impl Cluster {
             bail!("node {id} ended at its start ({status}); the end of {}:\n{}", log.display(), tail(&log, 20));
         }
         ensure!(healthy, "nodes {:?} do not answer /health with 200 within {limit:?}", self.unhealthy());
+        if self.preload.is_some() && !self.nodes.iter().all(|node| node.control.is_alive()) {
+            bail!(
+                "{} does not take a preloaded library: expected a binary for this machine that is linked dynamically; leave out \
+                 --faults slow-disk, failing-disk, power and clock",
+                self.binary.display()
+            );
+        }
         Ok(())
+    }
+
+    /// Whether every replica answers and none is held by the power-loss guard, as `duolog cluster health` sees it.
+    pub fn is_whole(&self) -> bool {
+        let addresses: Vec<String> = self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.ports.grpc)).collect();
+        let mut command = Command::new(&self.binary);
+        command.args(["cluster", "health", "--node", &addresses.join(",")]).stdin(Stdio::null());
+        command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+    }
+
+    pub fn control(&self, node: u32) -> &Control {
+        &self.nodes[node as usize].control
+    }
+
+    /// What a loss of power takes from a node that is down. In a new boot of the machine, unless the machine runs on.
+    pub fn cut_power(&mut self, id: u32, seed: u64, is_new_boot: bool) -> Result<Lost> {
+        let node = self.node(id);
+        ensure!(node.process().is_none(), "node {id} runs");
+        let lost = power::cut(&node.files.data, &node.files.shadow, seed)?;
+        if is_new_boot {
+            write(&node.files.boot_id, &format!("boot-{seed}-{}", node.incarnation))?;
+        }
+        Ok(lost)
+    }
+
+    /// Waits until the node has ended by itself; false: it has not within `limit`.
+    pub fn wait_end(&mut self, id: u32, limit: Duration) -> bool {
+        self.node(id).wait_end(limit).is_some()
     }
 
     /// Resumes what is paused and starts what is down.
     pub fn raise_all(&mut self) -> Result<()> {
         for id in 0..self.nodes.len() as u32 {
-            match self.node(id).state {
-                State::Running(_) => {}
-                State::Paused(_) => self.resume(id)?,
-                State::Down => self.restart(id)?,
+            let node = self.node(id);
+            if node.is_paused() {
+                node.resume()?;
+            } else if !node.is_running() {
+                self.restart(id)?;
             }
         }
         Ok(())
@@ -165,17 +204,12 @@ impl Cluster {
     pub fn stop(&mut self, limit: Duration) -> Result<Vec<u32>> {
         let mut killed = Vec::new();
         for node in &self.nodes {
-            if let State::Running(child) = &node.state {
-                signal(child, libc::SIGTERM)?;
-            }
+            node.terminate()?;
         }
         let end = Instant::now() + limit;
         for node in &mut self.nodes {
-            if let State::Running(child) = &mut node.state {
-                let left = end.saturating_duration_since(Instant::now());
-                if !wait_until(left, || matches!(child.try_wait(), Ok(Some(_)))) {
-                    killed.push(node.id);
-                }
+            if node.wait_end(end.saturating_duration_since(Instant::now())).is_none() {
+                killed.push(node.id);
             }
             node.kill()?;
         }
@@ -186,7 +220,7 @@ impl Cluster {
     pub fn read_logs(&self, recorder: &Recorder) -> Result<Vec<(u32, String)>> {
         let mut errors = Vec::new();
         for node in &self.nodes {
-            for line in BufReader::new(File::open(&node.log)?).split(b'\n') {
+            for line in BufReader::new(File::open(&node.files.log)?).split(b'\n') {
                 let line = String::from_utf8_lossy(&line?).into_owned();
                 if line.contains("panicked at") {
                     recorder.record(Event::NodePanicked { node: node.id, line });
@@ -201,6 +235,15 @@ impl Cluster {
     fn node(&mut self, id: u32) -> &mut Node {
         &mut self.nodes[id as usize]
     }
+
+    fn spawn(&mut self, id: u32) -> Result<()> {
+        let node = &mut self.nodes[id as usize];
+        node.spawn(&self.binary, self.preload.as_deref())?;
+        if let Some(network) = &self.network {
+            network.set_process(id, node.process());
+        }
+        Ok(())
+    }
 }
 
 impl Drop for Cluster {
@@ -212,150 +255,17 @@ impl Drop for Cluster {
     }
 }
 
-impl Node {
-    pub fn is_running(&self) -> bool {
-        matches!(self.state, State::Running(_))
-    }
-
-    pub fn is_healthy(&self) -> bool {
-        self.is_running()
-            && http::get(self.ports.http, "/health", HEALTH_LIMIT).is_ok_and(|answer| answer.status == 200)
-    }
-
-    fn spawn(&mut self, binary: &Path) -> Result<()> {
-        let log = OpenOptions::new().create(true).append(true).open(&self.log)?;
-        let mut command = Command::new(binary);
-        command.args(SERVE).arg(&self.config).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        // A group of its own: Ctrl-C is for the runner, which then ends the nodes.
-        command.process_group(0);
-        // SAFETY: prctl is async-signal-safe and touches nothing of the parent.
-        unsafe {
-            command.pre_exec(|| match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
-                0 => Ok(()),
-                _ => Err(std::io::Error::last_os_error()),
-            });
-        }
-        let child = command.spawn().with_context(|| format!("cannot start {}", binary.display()))?;
-        self.state = State::Running(child);
-        Ok(())
-    }
-
-    fn kill(&mut self) -> Result<()> {
-        if let State::Running(child) | State::Paused(child) = &mut self.state {
-            child.kill()?;
-            child.wait()?;
-        }
-        self.state = State::Down;
-        Ok(())
-    }
-
-    fn pause(&mut self) -> Result<()> {
-        self.state = match std::mem::replace(&mut self.state, State::Down) {
-            State::Running(child) => {
-                signal(&child, libc::SIGSTOP)?;
-                State::Paused(child)
-            }
-            other => other,
-        };
-        Ok(())
-    }
-
-    fn resume(&mut self) -> Result<()> {
-        self.state = match std::mem::replace(&mut self.state, State::Down) {
-            State::Paused(child) => {
-                signal(&child, libc::SIGCONT)?;
-                State::Running(child)
-            }
-            other => other,
-        };
-        Ok(())
-    }
+/// Before the ports of each node that other nodes call: RocketMQ clients' calls are sent on to the leader's node.
+fn relays(ports: &[Ports]) -> Result<Network> {
+    let routes = (0..).zip(ports).flat_map(|(node, ports)| {
+        [(ports.grpc_relay, ports.grpc), (ports.rocketmq_relay, ports.rocketmq)]
+            .map(|(relay_port, target_port)| Route { node, relay_port, target_port })
+    });
+    Network::start(ports.len() as u32, &routes.collect::<Vec<_>>())
 }
 
-/// `node.toml`, as the server reads it.
-#[derive(Serialize)]
-struct NodeConfig {
-    cluster_name: String,
-    node_id: u32,
-    data_dir: PathBuf,
-    broker_groups: u32,
-    listen: Listen,
-    log: Log,
-    nodes: Vec<Peer>,
-}
-
-#[derive(Serialize)]
-struct Listen {
-    kafka: String,
-    rocketmq: String,
-    http: String,
-    grpc: String,
-}
-
-#[derive(Serialize)]
-struct Log {
-    segment_size_bytes: u64,
-}
-
-#[derive(Serialize)]
-struct Peer {
-    id: u32,
-    host: &'static str,
-    kafka_port: u16,
-    rocketmq_port: u16,
-    http_port: u16,
-    grpc_port: u16,
-}
-
-impl NodeConfig {
-    fn new(node_id: u32, ports: &[Ports], data_dir: &Path) -> NodeConfig {
-        let own = ports[node_id as usize];
-        let at = |port: u16| format!("127.0.0.1:{port}");
-        let peer = |(id, ports): (u32, &Ports)| Peer {
-            id,
-            host: "127.0.0.1",
-            kafka_port: ports.kafka,
-            rocketmq_port: ports.rocketmq,
-            http_port: ports.http,
-            grpc_port: ports.grpc,
-        };
-        NodeConfig {
-            cluster_name: "chaos".to_string(),
-            node_id,
-            data_dir: data_dir.to_path_buf(),
-            broker_groups: BROKER_GROUPS,
-            listen: Listen { kafka: at(own.kafka), rocketmq: at(own.rocketmq), http: at(own.http), grpc: at(own.grpc) },
-            log: Log { segment_size_bytes: SEGMENT_SIZE_BYTES },
-            nodes: (0..).zip(ports).map(peer).collect(),
-        }
-    }
-}
-
-/// A block of ports that are all free now. Several runs at once find different blocks.
-fn free_ports(node_count: u32) -> Result<Vec<Ports>> {
-    for block in 0..100 {
-        let base = PORT_BASE + 100 * block;
-        let ports: Vec<Ports> = (0..node_count as u16)
-            .map(|i| base + 4 * i)
-            .map(|first| Ports { kafka: first, http: first + 1, grpc: first + 2, rocketmq: first + 3 })
-            .collect();
-        let of_node = |ports: &Ports| [ports.kafka, ports.http, ports.grpc, ports.rocketmq];
-        let all: Vec<u16> = ports.iter().flat_map(of_node).collect();
-        // All are held until the block is judged, so that one is not counted twice.
-        let held: Vec<TcpListener> =
-            all.iter().filter_map(|port| TcpListener::bind(("127.0.0.1", *port)).ok()).collect();
-        if held.len() == all.len() {
-            return Ok(ports);
-        }
-    }
-    bail!("no block of free ports from {PORT_BASE} on");
-}
-
-fn signal(child: &Child, signal: libc::c_int) -> Result<()> {
-    // SAFETY: the child was not waited for yet, so the id is still its own.
-    let result = unsafe { libc::kill(child.id() as libc::pid_t, signal) };
-    ensure!(result == 0, "cannot signal process {}: {}", child.id(), std::io::Error::last_os_error());
-    Ok(())
+fn write(file: &Path, text: &str) -> Result<()> {
+    fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
 }
 
 /// The last lines of a text file, or nothing.

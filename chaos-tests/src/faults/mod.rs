@@ -1,183 +1,169 @@
-//! Kills and pauses of leaders and followers at random, from a seed.
-//!
-//! One fault at a time, and the next only when every node is healthy again, so that at most a minority is hurt; a few
-//! rounds kill all nodes at once, which no mode but `async/*` may notice. The seed decides what happens, the cluster's
-//! speed when.
+//! What is done to the cluster under load: faults by name, one file each, in an order that a seed decides.
 //!
 //! ```text
-//!   healthy ── calm ──▶ fault ── down or paused ──▶ restart or resume ──▶ healthy ─ …
+//!   healthy ── calm ──▶ fault of a name ── as long as it lasts ──▶ over ── healthy again ─ …
 //! ```
+//!
+//! One fault at a time, and the next only when every node is healthy, so that what a fault may take is known. The seed decides what
+//! happens, the cluster's speed when. Names come from a shuffled deck: all get their turn, the common ones more often.
 
-use std::thread::sleep;
+mod clean_stop;
+mod clock;
+mod disk;
+mod kill;
+mod network;
+mod pause;
+mod scene;
+mod transfer;
+
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
+use clap::ValueEnum;
+use rand::seq::SliceRandom;
 
-use crate::cluster::Cluster;
-use crate::history::{Event, Fault};
-use crate::observe::{self, Leaders};
-use crate::workload::Shared;
+pub use scene::Scene;
 
-const CALM_MS: std::ops::Range<u64> = 200..1_000;
-const DOWN_MS: std::ops::Range<u64> = 0..1_500;
-/// Longer than `lost::LATE_REPORT_MS`, and on both sides of an election time-out.
-const PAUSE_MS: std::ops::Range<u64> = 500..2_500;
-
-/// A pause is only chosen while the kills so far are at least one in this time; the contract asks for one in 5 s.
-const KILL_EVERY: Duration = Duration::from_millis(3_500);
-
-/// A node that is not healthy after this is hit again while it recovers, instead of another one …
-const PATIENCE: Duration = Duration::from_secs(3);
-/// … but only so often in a row; then it is given time to recover.
-const STORM_MAX: u32 = 2;
-const LONG_PATIENCE: Duration = Duration::from_secs(30);
-
-const KILL_ALL_ONE_IN: u32 = 12;
-const METRICS_EVERY: Duration = Duration::from_secs(1);
-
-pub struct Faults<'a> {
-    shared: &'a Shared,
-    leaders: &'a Leaders,
-    random: StdRng,
-    only_pauses: bool,
-    round: u32,
-    kills: u32,
-    /// Kills in a row of a node that was still recovering.
-    storm: u32,
-    on_fault: &'a mut dyn FnMut(&Event),
+/// A fault's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum Kind {
+    /// SIGKILL of a node, most often of a leader, and a new start.
+    Kill,
+    /// SIGKILL of all nodes at once.
+    KillAll,
+    /// A node is killed again and again while it recovers.
+    Storm,
+    /// SIGSTOP of a node, and SIGCONT later.
+    Pause,
+    /// Every node in turn is stopped by SIGTERM and started: a rolling restart.
+    Restart,
+    /// Leadership is asked back from the leaders by ElectLeaders, right after a node has given all of it away.
+    Transfer,
+    /// A node reaches no other, or none reaches any.
+    Partition,
+    /// A node can be heard and hears nobody, or hears and cannot be heard.
+    OneWay,
+    /// Two nodes do not reach each other; both reach the third.
+    Pair,
+    /// Each node hears only the one before it.
+    Ring,
+    /// Bytes between nodes take longer: those of a node, or all.
+    Delay,
+    /// Connections between nodes are reset again and again.
+    Reset,
+    /// A node is told that its disk is full.
+    FullDisk,
+    /// Every flush of a node takes longer.
+    SlowDisk,
+    /// Flushes of a node fail: it must end by itself, and has lost what it had not flushed.
+    FailingDisk,
+    /// A node's machine loses its power: of what was not flushed each page and each name is kept or lost by itself.
+    Power,
+    /// The wall clock of a node jumps, and jumps back.
+    Clock,
 }
 
-impl<'a> Faults<'a> {
-    pub fn new(
-        shared: &'a Shared,
-        leaders: &'a Leaders,
-        seed: u64,
-        only_pauses: bool,
-        on_fault: &'a mut dyn FnMut(&Event),
-    ) -> Faults<'a> {
-        let random = StdRng::seed_from_u64(seed);
-        Faults { shared, leaders, random, only_pauses, round: 0, kills: 0, storm: 0, on_fault }
+impl Kind {
+    pub fn all() -> impl Iterator<Item = Kind> {
+        Kind::value_variants().iter().copied()
     }
 
-    /// Hurts the cluster for `duration`. Returns with every node running, not necessarily healthy.
-    pub fn run(mut self, cluster: &mut Cluster, duration: Duration) -> Result<()> {
-        let begin = Instant::now();
-        let end = begin + duration;
-        while Instant::now() < end {
-            let calm = self.millis(CALM_MS);
-            self.wait(cluster, calm)?;
-            let sick = self.wait_healthy(cluster, end)?;
-            if Instant::now() >= end {
-                break;
-            }
-            let kill_due = begin.elapsed() >= KILL_EVERY * self.kills;
-            self.round += 1;
-            self.storm = if sick.is_some() { self.storm + 1 } else { 0 };
-            if self.only_pauses {
-                self.pause(cluster)?;
-            } else if let Some(node) = sick {
-                self.kill(cluster, &[node])?;
-            } else if !kill_due {
-                self.pause(cluster)?;
-            } else if self.random.random_ratio(1, KILL_ALL_ONE_IN) {
-                let all: Vec<u32> = cluster.nodes().iter().map(|node| node.id).collect();
-                self.kill(cluster, &all)?;
-            } else {
-                let victim = self.victim(cluster);
-                self.kill(cluster, &[victim])?;
-            }
-        }
-        Ok(())
+    /// As on the command line.
+    pub fn name(self) -> String {
+        self.to_possible_value().expect("no name is hidden").get_name().to_string()
     }
 
-    fn kill(&mut self, cluster: &mut Cluster, victims: &[u32]) -> Result<()> {
-        self.kills += 1;
-        for node in victims {
-            self.record(*node, Fault::Kill);
-            cluster.kill(*node)?;
-        }
-        let down = self.millis(DOWN_MS);
-        self.wait(cluster, down)?;
-        for node in victims {
-            cluster.restart(*node)?;
-            self.record_end(*node);
-        }
-        Ok(())
-    }
-
-    fn pause(&mut self, cluster: &mut Cluster) -> Result<()> {
-        let node = self.victim(cluster);
-        self.record(node, Fault::Pause);
-        cluster.pause(node)?;
-        let pause = self.millis(PAUSE_MS);
-        self.wait(cluster, pause)?;
-        cluster.resume(node)?;
-        self.record_end(node);
-        Ok(())
-    }
-
-    /// Two in three times the leader of a random partition, else any node.
-    fn victim(&mut self, cluster: &Cluster) -> u32 {
-        let places: Vec<_> = self.shared.places().collect();
-        let place = places[self.random.random_range(0..places.len())];
-        let any = self.random.random_range(0..cluster.nodes().len() as u32);
-        let leader = self.leaders.of(place).filter(|leader| (*leader as usize) < cluster.nodes().len());
-        match leader {
-            Some(leader) if self.random.random_ratio(2, 3) => leader,
-            _ => any,
+    /// How often it is in the deck.
+    fn weight(self) -> usize {
+        match self {
+            Kind::Kill => 4,
+            Kind::Pause | Kind::Partition | Kind::Power => 2,
+            _ => 1,
         }
     }
 
-    /// Waits until every node is healthy, as long as patience lasts; then names one that is not.
-    fn wait_healthy(&self, cluster: &mut Cluster, end: Instant) -> Result<Option<u32>> {
-        let patience = if self.storm < STORM_MAX { PATIENCE } else { LONG_PATIENCE };
-        let limit = (Instant::now() + patience).min(end);
-        loop {
-            cluster.notice_exits(&self.shared.recorder)?;
-            let sick = cluster.unhealthy().first().copied();
-            if sick.is_none() || Instant::now() >= limit {
-                return Ok(sick);
-            }
-            sleep(Duration::from_millis(50));
-        }
+    /// A single node has nobody to be cut off from, or to hand anything to.
+    pub fn needs_peers(self) -> bool {
+        // Alone, a node promises nothing beyond its own disk.
+        self.needs_network() || matches!(self, Kind::Transfer | Kind::FailingDisk | Kind::Power)
     }
 
-    /// Watches the processes and their metrics meanwhile.
-    fn wait(&self, cluster: &mut Cluster, length: Duration) -> Result<()> {
-        let end = Instant::now() + length;
-        let mut metrics_at = Instant::now();
-        loop {
-            cluster.notice_exits(&self.shared.recorder)?;
-            if Instant::now() >= metrics_at {
-                for node in cluster.nodes().iter().filter(|node| node.is_running()) {
-                    observe::read_metrics(self.shared, node);
+    pub fn needs_network(self) -> bool {
+        matches!(self, Kind::Partition | Kind::OneWay | Kind::Pair | Kind::Ring | Kind::Delay | Kind::Reset)
+    }
+
+    /// Needs the library that is preloaded into nodes.
+    pub fn needs_preload(self) -> bool {
+        matches!(self, Kind::SlowDisk | Kind::FailingDisk | Kind::Power | Kind::Clock)
+    }
+
+    /// Over in about a second, so that many are expected.
+    pub fn is_short(name: &str) -> bool {
+        [Kind::Kill, Kind::KillAll, Kind::Pause].iter().any(|kind| kind.name() == name)
+    }
+
+    fn strike(self, scene: &mut Scene) -> Result<()> {
+        match self {
+            Kind::Kill => kill::one(scene),
+            Kind::KillAll => kill::all(scene),
+            Kind::Storm => kill::storm(scene),
+            Kind::Pause => pause::pause(scene),
+            Kind::Restart => clean_stop::rolling(scene),
+            Kind::Transfer => transfer::transfer(scene),
+            Kind::Partition => network::partition(scene),
+            Kind::OneWay => network::one_way(scene),
+            Kind::Pair => network::pair(scene),
+            Kind::Ring => network::ring(scene),
+            Kind::Delay => network::delay(scene),
+            Kind::Reset => network::reset(scene),
+            Kind::FullDisk => disk::full(scene),
+            Kind::SlowDisk => disk::slow(scene),
+            Kind::FailingDisk => disk::failing(scene),
+            Kind::Power => kill::power(scene),
+            Kind::Clock => clock::jump(scene),
+        }
+    }
+}
+
+/// Hurts the cluster for `duration`. Returns with every fault over, the nodes running but not necessarily healthy.
+pub fn run(scene: &mut Scene, kinds: &[Kind], duration: Duration) -> Result<()> {
+    let end = Instant::now() + duration;
+    let mut deck: Vec<Kind> = Vec::new();
+    while Instant::now() < end {
+        scene.calm()?;
+        let sick = scene.wait_healthy(end)?;
+        if Instant::now() >= end {
+            break;
+        }
+        match sick {
+            None => {
+                if deck.is_empty() {
+                    deck = kinds.iter().flat_map(|kind| std::iter::repeat_n(*kind, kind.weight())).collect();
+                    deck.shuffle(&mut scene.random);
                 }
-                metrics_at += METRICS_EVERY;
+                let kind = deck.pop().expect("a run has at least one kind of fault");
+                scene.next_round();
+                kind.strike(scene)?;
             }
-            let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Ok(());
+            // Whoever takes long to recover is hit while it recovers.
+            Some(node) if kinds.contains(&Kind::Storm) || kinds.contains(&Kind::Kill) => {
+                scene.next_round();
+                kill::again(scene, node)?;
             }
-            sleep(left.min(Duration::from_millis(20)));
+            Some(_) => {}
         }
     }
+    Ok(())
+}
 
-    fn record(&mut self, node: u32, fault: Fault) {
-        let (time_ms, round, leads) = (self.shared.recorder.now_ms(), self.round, self.leaders.led_by(node));
-        let event = Event::FaultBegan { time_ms, round, node, fault, leads };
-        (self.on_fault)(&event);
-        self.shared.recorder.record(event);
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    fn record_end(&mut self, node: u32) {
-        let event = Event::FaultEnded { time_ms: self.shared.recorder.now_ms(), node };
-        (self.on_fault)(&event);
-        self.shared.recorder.record(event);
-    }
-
-    fn millis(&mut self, range: std::ops::Range<u64>) -> Duration {
-        Duration::from_millis(self.random.random_range(range))
+    #[test]
+    fn names_are_those_of_the_command_line() {
+        assert_eq!(Kind::KillAll.name(), "kill-all");
+        assert_eq!(Kind::all().count(), Kind::value_variants().len());
+        assert!(Kind::is_short("kill-all") && !Kind::is_short("partition"));
     }
 }

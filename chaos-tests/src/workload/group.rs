@@ -1,13 +1,13 @@
 //! A member of a topic's consumer group, with manual commits, and the question for what is committed.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
-use rdkafka::error::KafkaResult;
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::{ClientContext, Offset, TopicPartitionList, config::FromClientConfigAndContext};
 
@@ -18,13 +18,15 @@ use crate::history::{Event, Place, Value};
 const POLL: Duration = Duration::from_millis(100);
 const COMMIT_EVERY: Duration = Duration::from_millis(500);
 const ASK_EVERY: Duration = Duration::from_secs(1);
+/// So long a commit may take in the end.
+const COMMIT_LIMIT: Duration = Duration::from_secs(10);
 
 pub fn group_name(shared: &Shared, topic: u16) -> String {
-    format!("group-of-{}", shared.name(topic))
+    format!("{}-group", shared.name(topic))
 }
 
 pub fn run_member(shared: &Arc<Shared>, topic: u16, reader: u32, stop: &Stop) -> Result<()> {
-    let context = Assignments { shared: Arc::clone(shared), topic, reader };
+    let context = Assignments { shared: Arc::clone(shared), topic, reader, commit: Mutex::default() };
     let config = client::member(&shared.bootstrap, &group_name(shared, topic));
     let consumer: BaseConsumer<Assignments> = BaseConsumer::from_config_and_context(&config, context)?;
     consumer.subscribe(&[shared.name(topic)])?;
@@ -44,32 +46,40 @@ pub fn run_member(shared: &Arc<Shared>, topic: u16, reader: u32, stop: &Stop) ->
             commit_at = Instant::now() + COMMIT_EVERY;
         }
     }
+    finish_commit(&consumer);
     commit(&consumer, shared, &mut positions)?;
+    finish_commit(&consumer);
+    consumer.context().give_up();
     consumer.unsubscribe();
     Ok(())
 }
 
-/// Commits what was read since the last commit, of the partitions that are still this member's.
+/// Commits what was read since the last commit, of the partitions that are still this member's. One commit at a time is under way: the
+/// client may hold it for as long as there is no coordinator.
 fn commit(consumer: &BaseConsumer<Assignments>, shared: &Shared, positions: &mut BTreeMap<Place, i64>) -> Result<()> {
     let mine: Vec<i32> = consumer.assignment()?.elements().iter().map(|element| element.partition()).collect();
     positions.retain(|place, _| mine.contains(&place.partition));
-    if positions.is_empty() {
+    if positions.is_empty() || consumer.context().is_committing() {
         return Ok(());
     }
     let mut wanted = TopicPartitionList::new();
     for (place, offset) in &*positions {
         wanted.add_partition_offset(shared.name(place.topic), place.partition, Offset::Offset(*offset))?;
     }
-    let asked_ms = shared.recorder.now_ms();
-    let result = consumer.commit(&wanted, CommitMode::Sync);
-    let time_ms = shared.recorder.now_ms();
-    for (place, offset) in std::mem::take(positions) {
-        shared.recorder.record(match &result {
-            Ok(()) => Event::CommitAcked { asked_ms, time_ms, place, offset },
-            Err(error) => Event::CommitUnknown { asked_ms, time_ms, place, offset, error: error.to_string() },
-        });
+    consumer.context().begin(std::mem::take(positions));
+    if let Err(error) = consumer.commit(&wanted, CommitMode::Async) {
+        consumer.context().end(Err(error));
     }
     Ok(())
+}
+
+/// Waits for the answer to the commit that is under way, but not for ever.
+fn finish_commit(consumer: &BaseConsumer<Assignments>) {
+    let end = Instant::now() + COMMIT_LIMIT;
+    while consumer.context().is_committing() && Instant::now() < end {
+        // Records that come meanwhile are given to nobody: they were not committed either.
+        let _ = consumer.poll(POLL);
+    }
 }
 
 /// Asks for the committed offsets of a topic's group until told to stop, and once more then.
@@ -114,11 +124,44 @@ fn ask(consumer: &BaseConsumer, shared: &Shared, topic: u16) -> KafkaResult<()> 
     Ok(())
 }
 
-/// Records when a member is given partitions.
+/// Records when a member is given partitions, and what became of its commits.
 struct Assignments {
     shared: Arc<Shared>,
     topic: u16,
     reader: u32,
+    /// The commit under way: when it was asked for, and its offsets.
+    commit: Mutex<Option<(u64, BTreeMap<Place, i64>)>>,
+}
+
+impl Assignments {
+    fn begin(&self, offsets: BTreeMap<Place, i64>) {
+        *self.lock() = Some((self.shared.recorder.now_ms(), offsets));
+    }
+
+    fn is_committing(&self) -> bool {
+        self.lock().is_some()
+    }
+
+    fn end(&self, result: KafkaResult<()>) {
+        let Some((asked_ms, offsets)) = self.lock().take() else { return };
+        let time_ms = self.shared.recorder.now_ms();
+        for (place, offset) in offsets {
+            self.shared.recorder.record(match &result {
+                Ok(()) => Event::CommitAcked { asked_ms, time_ms, place, offset },
+                Err(error) => Event::CommitUnknown { asked_ms, time_ms, place, offset, error: error.to_string() },
+            });
+        }
+    }
+
+    /// Nobody waits for the answer any more.
+    fn give_up(&self) {
+        self.end(Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::OperationTimedOut)));
+    }
+
+    // A thread that panics between two steps leaves a whole value.
+    fn lock(&self) -> MutexGuard<'_, Option<(u64, BTreeMap<Place, i64>)>> {
+        self.commit.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl ClientContext for Assignments {}
@@ -132,5 +175,9 @@ impl ConsumerContext for Assignments {
             let place = Place { topic: self.topic, partition: element.partition() };
             self.shared.recorder.record(Event::Assigned { time_ms, reader: self.reader, place });
         }
+    }
+
+    fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
+        self.end(result);
     }
 }

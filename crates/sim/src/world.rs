@@ -119,7 +119,8 @@ pub fn run(plan: Plan, home: &Path) -> Outcome {
     let run = Run {
         seed: plan.seed,
         node_count: NODES,
-        only_pauses: false,
+        faults: Vec::new(),
+        without_faults: false,
         load_begin_ms: load.0,
         load_end_ms: load.1.max(load.0 + 1),
     };

@@ -18,6 +18,12 @@ pub struct Options {
     /// One JSON object per line, the last a summary.
     #[arg(long)]
     json: bool,
+    /// The faults to choose from, by name, separated by commas. Default: all.
+    #[arg(long)]
+    faults: Option<String>,
+    /// Writes the outcome as one HTML file with plots.
+    #[arg(long)]
+    report: Option<String>,
     /// 1 or 3.
     #[arg(long, default_value_t = 3)]
     nodes: u32,
@@ -33,6 +39,8 @@ pub fn run(options: &Options) -> Result<()> {
     command.arg("--binary").arg(server);
     command.args(["--duration", &options.duration, "--nodes", &options.nodes.to_string()]);
     command.args(options.seed.map(|seed| format!("--seed={seed}")));
+    command.args(options.faults.as_ref().map(|names| format!("--faults={names}")));
+    command.args(options.report.as_ref().map(|file| format!("--report={file}")));
     command.args(options.json.then_some("--json")).args(&options.rest);
     let status = command.status().with_context(|| format!("cannot run {}", runner.display()))?;
     match status.code() {

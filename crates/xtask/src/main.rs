@@ -41,7 +41,7 @@ enum Command {
     },
     /// Format, clippy, dependencies, layering, and the project's own rules.
     Lint,
-    /// Kill and pause real nodes under load, then check what clients saw.
+    /// Hurt real nodes under load, then check what clients saw.
     Chaos(chaos::Options),
     /// Simulate clusters in virtual time, one per seed, with faults; a seed repeats its run bit for bit.
     Sim(sim::Options),

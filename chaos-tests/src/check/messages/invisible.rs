@@ -1,4 +1,4 @@
-//! A delivered message is invisible to others for its time.
+//! A delivered message is invisible to others for its time, unless a node's clock was wrong at one of its deliveries.
 //!
 //! The broker delivers somewhere between question and answer, so the time counts from the question of the earlier delivery to the
 //! answer of the later one.
@@ -16,7 +16,8 @@ pub fn check(view: &MessageView, findings: &mut Findings) {
         for pair in ordered.windows(2) {
             let (first, second) = (pair[0], pair[1]);
             let until_ms = first.asked_ms + first.invisible_ms;
-            if first.receipt != second.receipt && second.time_ms + ROUNDING_MS < until_ms {
+            let by_wrong_clock = [first, second].iter().any(|delivery| view.clock_may_be_wrong(delivery.time_ms));
+            if first.receipt != second.receipt && second.time_ms + ROUNDING_MS < until_ms && !by_wrong_clock {
                 let text = format!(
                     "{:?} was delivered at {} ms (attempt {}) and at {} ms (attempt {}), though invisible until {until_ms} ms",
                     first.value, first.time_ms, first.attempt, second.time_ms, second.attempt
@@ -31,6 +32,7 @@ pub fn check(view: &MessageView, findings: &mut Findings) {
 mod tests {
     use crate::check::planted::messages::{INVISIBLE_MS, NORMAL};
     use crate::check::planted::{Plant, finds, passes};
+    use crate::history::Fault;
 
     #[test]
     fn a_delivery_to_two_at_once() {
@@ -41,6 +43,8 @@ mod tests {
             plant.deliver_again(spot, asked_ms, asked_ms + later_ms);
             if is_early {
                 finds(&plant, "message_invisible");
+                plant.fault_of_leader(asked_ms + later_ms - 10, Fault::Clock);
+                passes(&plant);
             } else {
                 passes(&plant);
             }

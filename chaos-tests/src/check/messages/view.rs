@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::history::messages::{End, Form, MessageEvent, MessageTopic, Outcome, Spot};
-use crate::history::{Event, History, Run, Value};
+use crate::history::{Event, Fault, History, Run, Value};
 
 pub struct MessageView<'a> {
     pub run: &'a Run,
@@ -29,6 +29,8 @@ pub struct MessageView<'a> {
     pub dead_letters: BTreeMap<Spot, Value>,
     /// (how long it took, what was owed then).
     pub drained: Option<(u64, u64)>,
+    /// When a node's wall clock was wrong.
+    wrong_clocks: Vec<std::ops::Range<u64>>,
 }
 
 pub struct Sends<'a> {
@@ -96,7 +98,30 @@ impl Sends<'_> {
     }
 }
 
+/// What a leader decided by a wrong clock arrives a little later.
+const LATE_MS: u64 = 2_000;
+
+fn wrong_clocks(history: &History) -> Vec<std::ops::Range<u64>> {
+    let mut ranges: Vec<(u32, std::ops::Range<u64>)> = Vec::new();
+    for event in &history.events {
+        match *event {
+            Event::FaultBegan { time_ms, node, fault: Fault::Clock, .. } => ranges.push((node, time_ms..u64::MAX)),
+            Event::FaultEnded { time_ms, node } => {
+                let open = ranges.iter_mut().filter(|(of, range)| *of == node && range.end == u64::MAX);
+                open.for_each(|(_, range)| range.end = time_ms + LATE_MS);
+            }
+            _ => {}
+        }
+    }
+    ranges.into_iter().map(|(_, range)| range).collect()
+}
+
 impl<'a> MessageView<'a> {
+    /// Whether what was decided about then may go by a wrong wall clock: delays and invisible times do.
+    pub fn clock_may_be_wrong(&self, time_ms: u64) -> bool {
+        self.wrong_clocks.iter().any(|range| range.contains(&time_ms))
+    }
+
     pub fn new(history: &'a History) -> MessageView<'a> {
         let mut view = MessageView {
             run: &history.run,
@@ -108,6 +133,7 @@ impl<'a> MessageView<'a> {
             ends: BTreeMap::new(),
             recalls: BTreeMap::new(),
             reads: Vec::new(),
+            wrong_clocks: wrong_clocks(history),
             finals: BTreeMap::new(),
             spots: BTreeMap::new(),
             whole: (0..history.message_topics.len() as u16).collect(),

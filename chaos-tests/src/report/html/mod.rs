@@ -44,7 +44,9 @@ pub fn page(history: &History, findings: &Findings, remarks: &Remarks) -> String
     );
     let title = format!("No acknowledgement for {GAP_MS_MIN} ms or longer");
     section(&mut html, &title, &plot::gaps(&timeline, &scale));
-    section(&mut html, "Faults", &plot::faults(&timeline, history.run.node_count, &scale));
+    if !history.run.without_faults {
+        section(&mut html, "Faults", &plot::faults(&timeline, history.run.node_count, &scale));
+    }
     html += &lists(history, findings, remarks);
     html + "</html>\n"
 }
@@ -57,11 +59,14 @@ fn head(history: &History, findings: &Findings) -> String {
         Verdict::Violated => "<span class='bad'>violated</span>",
     };
     let faults = history.events.iter().filter(|event| matches!(event, Event::FaultBegan { .. })).count();
+    let what = match run.without_faults {
+        true => "no faults".to_string(),
+        false => format!("{} nodes, {faults} faults of nodes", run.node_count),
+    };
+    let (seconds, seed) = ((run.load_end_ms - run.load_begin_ms) / 1_000, run.seed);
     format!(
-        "<h1>Duolog chaos: {verdict}</h1>\n<p>{} nodes, {} s of load, {faults} faults of nodes, seed {}. Hold the pointer over a line or a bar to see its numbers.</p>\n",
-        run.node_count,
-        (run.load_end_ms - run.load_begin_ms) / 1_000,
-        run.seed,
+        "<h1>Duolog chaos: {verdict}</h1>\n<p>{seconds} s of load, {what}, seed {seed}. \
+         Hold the pointer over a line or a bar to see its numbers.</p>\n"
     )
 }
 

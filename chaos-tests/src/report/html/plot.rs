@@ -43,6 +43,14 @@ pub fn color_of_fault(fault: Fault) -> &'static str {
         Fault::Kill => "#c0392b",
         Fault::Pause => "#e6a817",
         Fault::CutOff => "#6c5ce7",
+        Fault::Links => "#a29bfe",
+        Fault::Stop => "#7f8c8d",
+        Fault::Transfer => "#16a085",
+        Fault::FullDisk => "#8d5524",
+        Fault::SlowDisk => "#c68642",
+        Fault::FailingDisk => "#5d4037",
+        Fault::PowerLoss => "#2d3436",
+        Fault::Clock => "#0984e3",
     }
 }
 
@@ -100,10 +108,14 @@ pub fn faults(timeline: &Timeline, node_count: u32, scale: &Scale) -> String {
     for node in 0..node_count {
         label(&mut svg, node as usize, &format!("node {node}"));
     }
-    for Band { node, fault, begin_ms, end_ms, leads } in &timeline.bands {
+    for Band { node, fault, begin_ms, end_ms, leads, detail } in &timeline.bands {
         let length_ms = end_ms.saturating_sub(*begin_ms);
         let name = fault.as_str();
-        let title = format!("{name} of node {node} at {}, {length_ms} ms; it led {leads} partitions", clock(*begin_ms));
+        let detail = super::escape(detail);
+        let title = format!(
+            "{name} of node {node} at {}, {length_ms} ms; it led {leads} partitions. {detail}",
+            clock(*begin_ms)
+        );
         bar(&mut svg, scale, *node as usize, (*begin_ms, *end_ms), color_of_fault(*fault), &title);
     }
     close(svg)

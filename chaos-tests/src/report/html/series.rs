@@ -9,7 +9,7 @@ use crate::history::{Event, Fault, History, Place};
 pub const GAP_MS_MIN: u64 = 500;
 
 pub struct Timeline {
-    /// The latest time of any event that has one.
+    /// The latest time of an acknowledgement or a fault: then comes the final read.
     pub end_ms: u64,
     pub lines: Vec<Line>,
     pub bands: Vec<Band>,
@@ -33,6 +33,7 @@ pub struct Band {
     pub begin_ms: u64,
     pub end_ms: u64,
     pub leads: usize,
+    pub detail: String,
 }
 
 impl Timeline {
@@ -94,10 +95,10 @@ fn bands(history: &History, end_ms: u64) -> Vec<Band> {
     let mut open: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
     for event in &history.events {
         match event {
-            Event::FaultBegan { time_ms, node, fault, leads, .. } => {
+            Event::FaultBegan { time_ms, node, fault, leads, detail, .. } => {
                 open.entry(*node).or_default().push(bands.len());
-                let (node, fault, begin_ms, leads) = (*node, *fault, *time_ms, leads.len());
-                bands.push(Band { node, fault, begin_ms, end_ms, leads });
+                let (node, fault, begin_ms, leads, detail) = (*node, *fault, *time_ms, leads.len(), detail.clone());
+                bands.push(Band { node, fault, begin_ms, end_ms, leads, detail });
             }
             // One end ends all that hurts the node.
             Event::FaultEnded { time_ms, node } => {
@@ -114,13 +115,10 @@ fn bands(history: &History, end_ms: u64) -> Vec<Band> {
 fn time_of(event: &Event) -> Option<u64> {
     match event {
         Event::Acked { time_ms, .. }
-        | Event::Seen { time_ms, .. }
         | Event::NotAcked { time_ms, .. }
         | Event::FaultBegan { time_ms, .. }
         | Event::FaultEnded { time_ms, .. }
-        | Event::Message(MessageEvent::Sent { time_ms, .. } | MessageEvent::Delivered { time_ms, .. }) => {
-            Some(*time_ms)
-        }
+        | Event::Message(MessageEvent::Sent { time_ms, .. }) => Some(*time_ms),
         _ => None,
     }
 }

@@ -120,7 +120,14 @@ impl World {
     fn record_begin(&self, node: u32, fault: Fault) {
         self.tell(&format!("{fault:?} of node {node}"));
         let (time_ms, round) = (self.now_ms(), self.round);
-        self.clients.recorder.record(Event::FaultBegan { time_ms, round, node, fault, leads: Vec::new() });
+        self.clients.recorder.record(Event::FaultBegan {
+            time_ms,
+            round,
+            node,
+            fault,
+            leads: Vec::new(),
+            detail: String::new(),
+        });
     }
 
     fn record_end(&self, node: u32) {

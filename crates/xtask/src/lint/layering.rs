@@ -29,6 +29,7 @@ const BELOW: [(&str, &[&str]); 16] = [
     ("server", &["kafka", "rocketmq", "cli"]),
     ("sim", &["server", "chaos"]),
     ("chaos", &["rocketmq"]),
+    ("chaos-preload", &[]),
     ("fuzz", &["kafka"]),
     ("xtask", &[]),
 ];
