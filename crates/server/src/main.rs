@@ -1,5 +1,6 @@
 //! The `duolog` binary: a node, and the commands that talk to one.
 
+mod chaos_command;
 mod config;
 mod config_command;
 mod http;
@@ -86,6 +87,8 @@ Every key may come from the environment, which goes before the file: docs/config
     Restore(restore_command::RestoreCommand),
     /// Verifies a stopped node's data directory, or compares the replicas of a running cluster.
     Verify(VerifyCommand),
+    /// Hurts a throw-away cluster under load and checks what clients saw; or checks your own cluster under load.
+    Chaos(chaos_command::ChaosCommand),
     /// The config file.
     #[command(subcommand)]
     Config(config_command::ConfigCommand),
@@ -131,6 +134,7 @@ fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Transaction(command) => command.run(),
         Command::User(command) => command.run(),
         Command::Acl(command) => command.run(),
+        Command::Chaos(command) => command.run(),
         Command::Config(command) => command.run(),
         Command::Completion { shell } => completion(shell),
     }
