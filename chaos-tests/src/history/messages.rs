@@ -95,6 +95,17 @@ pub enum MessageEvent {
     },
     /// One attempt to acknowledge a delivery.
     Settled { asked_ms: u64, time_ms: u64, spot: Spot, receipt: u64, outcome: Outcome },
+    /// One attempt to change how long a delivered message is invisible: `invisible_ms` from the call on. `next` is the receipt that is good
+    /// from then on, where the answer said so.
+    Moved {
+        asked_ms: u64,
+        time_ms: u64,
+        spot: Spot,
+        receipt: u64,
+        invisible_ms: u64,
+        outcome: Outcome,
+        next: Option<u64>,
+    },
     /// One attempt to end a transaction. `transaction` is a digest of the transaction id: the broker may keep a half message twice,
     /// each with its own. `asked`: the broker had asked.
     Ended {

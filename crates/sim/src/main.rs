@@ -28,6 +28,7 @@ use anyhow::{Context, Result, anyhow};
 use clap::Parser;
 use duolog_chaos::check::Findings;
 use duolog_chaos::check::messages::MessageCounts;
+use duolog_chaos::history::messages::{self, MessageEvent};
 use duolog_chaos::history::{Event, History, fnv1a};
 use parking_lot::Mutex;
 
@@ -168,17 +169,18 @@ const COUNTED: &str = "  - ";
 /// What a seed's process has counted.
 fn counted(text: &str) -> impl Iterator<Item = (&str, u64)> {
     text.lines().filter_map(|line| {
-        let (what, count) = line.strip_prefix(COUNTED)?.split_once(": ")?;
+        let (what, count) = line.strip_prefix(COUNTED)?.rsplit_once(": ")?;
         Some((what, count.parse().ok()?))
     })
 }
 
 /// What happened, so that a run in which nothing did is noticed.
 fn counts(outcome: &Outcome) -> Vec<(&'static str, u64)> {
-    let Findings { topics, messages, kills, .. } = &outcome.findings;
-    let of = |count: fn(&MessageCounts) -> u64| messages.iter().map(count).sum::<u64>();
+    let Findings { topics, messages: of_messages, kills, .. } = &outcome.findings;
+    let of = |count: fn(&MessageCounts) -> u64| of_messages.iter().map(count).sum::<u64>();
     let events = |is_wanted: fn(&Event) -> bool| outcome.history.events.iter().filter(|event| is_wanted(event)).count();
-    vec![
+    let faults = outcome.faults.iter().map(|(what, count)| (*what, *count));
+    let mut counts = vec![
         ("rounds with kills", *kills),
         ("records acknowledged", topics.iter().map(|counts| counts.acked).sum()),
         ("records lost as allowed", topics.iter().map(|counts| counts.lost_allowed).sum()),
@@ -190,6 +192,11 @@ fn counts(outcome: &Outcome) -> Vec<(&'static str, u64)> {
         ("messages with unknown fate", of(|counts| counts.open)),
         ("messages delivered", of(|counts| counts.delivered)),
         ("deliveries again", of(|counts| counts.redelivered)),
+        (
+            "changed invisible times",
+            events(|event| matches!(event, Event::Message(MessageEvent::Moved { outcome: messages::Outcome::Ok, .. })))
+                as u64,
+        ),
         ("messages settled", of(|counts| counts.settled)),
         ("transactions committed", of(|counts| counts.committed)),
         ("transactions rolled back", of(|counts| counts.rolled_back)),
@@ -198,7 +205,9 @@ fn counts(outcome: &Outcome) -> Vec<(&'static str, u64)> {
         ("recalls", of(|counts| counts.recalled)),
         ("late recalls", of(|counts| counts.recalled_late)),
         ("dead letters", of(|counts| counts.dead_letters)),
-    ]
+    ];
+    counts.extend(faults);
+    counts
 }
 
 /// One seed, in this process.
@@ -253,7 +262,7 @@ fn scratch() -> &'static Path {
 }
 
 fn tell(outcome: &Outcome, has_passed: bool) {
-    let Outcome { history, findings, errors } = outcome;
+    let Outcome { history, findings, errors, .. } = outcome;
     println!(
         "seed {} {}: {} events with digest {:016x}",
         history.run.seed,

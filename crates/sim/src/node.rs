@@ -244,14 +244,16 @@ impl SimNode {
         true
     }
 
-    /// Hands a broker group's leadership to another node, if this one leads.
-    pub fn transfer(&self, group: BrokerGroupId, to: NodeId) {
-        let Some(Life { broker, runtime }) = self.life.lock().clone() else { return };
-        let Some(replica) = broker.replica(group) else { return };
-        if replica.leadership().borrow().is_self && replica.node_id() != to {
+    /// Hands a broker group's leadership to another node, if this one leads; whether it does.
+    pub fn transfer(&self, group: BrokerGroupId, to: NodeId) -> bool {
+        let Some(Life { broker, runtime }) = self.life.lock().clone() else { return false };
+        let Some(replica) = broker.replica(group) else { return false };
+        let leads = replica.leadership().borrow().is_self && replica.node_id() != to;
+        if leads {
             // Without success the leader stays, or somebody else is elected.
             runtime.spawn(async move { replica.transfer_leadership(to).await });
         }
+        leads
     }
 
     fn options(&self) -> ClusterOptions {

@@ -1,9 +1,11 @@
 //! Bugs that the checkers must find.
 
-use duolog_record::entry::HiddenReason;
+use duolog_record::entry::{Address, HiddenReason};
 use duolog_replication::testing::Early;
+use duolog_state::keys::{self, TimerKind};
 use duolog_state::rows::{HiddenRow, HiddenState};
-use duolog_state::{TableId, WriteSet, codec};
+use duolog_state::{StateError, TableId, WriteSet, codec};
+use duolog_types::TimestampMs;
 
 /// A bug.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -42,25 +44,34 @@ impl Plant {
 
 /// What is left of changes of the state when some commits of half messages are forgotten, the same ones by every replica.
 pub fn forget_decisions(changes: &WriteSet) -> WriteSet {
-    let is_forgotten = |table: TableId, key: &[u8], value: Option<&[u8]>| {
-        let is_one_in_eight = key.iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte)).is_multiple_of(8);
-        let row = value.filter(|_| table == TableId::HiddenMessages && is_one_in_eight);
-        let state = row.and_then(|bytes| codec::decode::<HiddenRow>(bytes).ok()).map(|row| row.state);
-        matches!(state, Some(HiddenState::Visible { reason: HiddenReason::Half, .. }))
-    };
-    let is_any_forgotten = changes.rows().any(|(table, key, value)| is_forgotten(table, key, value));
+    let forgotten: Vec<Address> =
+        changes.rows().filter_map(|(table, key, value)| self::forgotten(table, key, value)).collect();
+    let is_forgotten = |address: Result<Address, StateError>| address.is_ok_and(|address| forgotten.contains(&address));
     let mut left = WriteSet::default();
     for (table, from, to_exclusive) in changes.ranges() {
         left.delete_range(*table, from.clone(), to_exclusive.clone());
     }
     for (table, key, value) in changes.rows() {
         match value {
-            _ if is_forgotten(table, key, value) => {}
+            Some(_) if self::forgotten(table, key, value).is_some() => {}
             Some(value) => left.put(table, key.to_owned(), value.to_owned()),
             // Their producers are asked again.
-            None if is_any_forgotten && table == TableId::Timers => {}
+            None if is_check_back(table, key) && is_forgotten(keys::split_timer(key).map(|(_, address)| address)) => {}
             None => left.delete(table, key.to_owned()),
         }
     }
     left
+}
+
+/// Where the half message lies whose commit is forgotten, if this change is one.
+fn forgotten(table: TableId, key: &[u8], value: Option<&[u8]>) -> Option<Address> {
+    let bytes = value.filter(|_| table == TableId::HiddenMessages)?;
+    let (_, address) = keys::split_hidden(key).ok()?;
+    let state = codec::decode::<HiddenRow>(bytes).ok()?.state;
+    let is_half = matches!(state, HiddenState::Visible { reason: HiddenReason::Half, .. });
+    (is_half && address.index.0.is_multiple_of(8)).then_some(address)
+}
+
+fn is_check_back(table: TableId, key: &[u8]) -> bool {
+    table == TableId::Timers && key.starts_with(&keys::timers_from(TimerKind::CheckBack, TimestampMs(i64::MIN))[..1])
 }

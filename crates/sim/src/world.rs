@@ -1,6 +1,7 @@
 //! The simulation of one seed: a cluster, its clients, and faults; then calm, and the verdict.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -45,6 +46,8 @@ pub struct Outcome {
     pub findings: Findings,
     /// What no checker could know.
     pub errors: Vec<String>,
+    /// How often each kind of fault came.
+    pub faults: BTreeMap<&'static str, u64>,
 }
 
 /// What a run consists of.
@@ -110,11 +113,12 @@ pub fn run(plan: Plan, home: &Path) -> Outcome {
         endings: Vec::new(),
         power_lost_at: None,
         round: 0,
+        faults: BTreeMap::new(),
         broken: Vec::new(),
         load: (0, 0),
     };
     let mut errors: Vec<String> = world.live(plan.load).err().map(|error| error.to_string()).into_iter().collect();
-    let World { load, broken, .. } = world;
+    let World { load, broken, faults, .. } = world;
     errors.extend(broken);
     let run = Run {
         seed: plan.seed,
@@ -127,7 +131,7 @@ pub fn run(plan: Plan, home: &Path) -> Outcome {
     let (topics, message_topics) = (cluster.topics.to_vec(), cluster.message_topics.to_vec());
     let history = History { run, topics, message_topics, events: recorder.take() };
     let findings = check::check(&history);
-    Outcome { history, findings, errors }
+    Outcome { history, findings, errors, faults }
 }
 
 /// What happens, and when.
@@ -143,6 +147,8 @@ pub struct World {
     pub endings: Vec<(Duration, Ending)>,
     pub power_lost_at: Option<Duration>,
     pub round: u32,
+    /// How often each kind of fault came.
+    pub faults: BTreeMap<&'static str, u64>,
     /// Promises that only the world can see broken.
     pub broken: Vec<String>,
     load: (u64, u64),

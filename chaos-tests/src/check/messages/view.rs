@@ -15,6 +15,8 @@ pub struct MessageView<'a> {
     /// Indexes into `deliveries`.
     pub deliveries_at: BTreeMap<Spot, Vec<usize>>,
     pub settles: BTreeMap<Spot, Vec<Settle<'a>>>,
+    /// In the order of recording.
+    pub moves: BTreeMap<Spot, Vec<Move<'a>>>,
     pub ends: BTreeMap<Value, Vec<Ended<'a>>>,
     pub recalls: BTreeMap<Value, Vec<Recall<'a>>>,
     /// What Kafka's reader was given during the run.
@@ -61,6 +63,14 @@ pub struct Settle<'a> {
     pub asked_ms: u64,
     pub time_ms: u64,
     pub outcome: &'a Outcome,
+}
+
+pub struct Move<'a> {
+    pub asked_ms: u64,
+    pub receipt: u64,
+    pub invisible_ms: u64,
+    pub outcome: &'a Outcome,
+    pub next: Option<u64>,
 }
 
 pub struct Ended<'a> {
@@ -130,6 +140,7 @@ impl<'a> MessageView<'a> {
             deliveries: Vec::new(),
             deliveries_at: BTreeMap::new(),
             settles: BTreeMap::new(),
+            moves: BTreeMap::new(),
             ends: BTreeMap::new(),
             recalls: BTreeMap::new(),
             reads: Vec::new(),
@@ -183,6 +194,10 @@ impl<'a> MessageView<'a> {
             }
             MessageEvent::Settled { asked_ms, time_ms, spot, ref outcome, .. } => {
                 self.settles.entry(spot).or_default().push(Settle { asked_ms, time_ms, outcome });
+            }
+            MessageEvent::Moved { asked_ms, spot, receipt, invisible_ms, ref outcome, next, .. } => {
+                let moved = Move { asked_ms, receipt, invisible_ms, outcome, next };
+                self.moves.entry(spot).or_default().push(moved);
             }
             MessageEvent::Ended { asked_ms, value, transaction, end, asked, ref outcome, .. } => {
                 let ended = Ended { asked_ms, transaction, end, asked, outcome };

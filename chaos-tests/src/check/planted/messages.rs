@@ -41,6 +41,7 @@ fn spot_in(event: &mut MessageEvent) -> Option<&mut Spot> {
     match event {
         MessageEvent::Delivered { spot, .. }
         | MessageEvent::Settled { spot, .. }
+        | MessageEvent::Moved { spot, .. }
         | MessageEvent::Read { spot, .. }
         | MessageEvent::FinalRecord { spot, .. }
         | MessageEvent::DeadLetter { origin: spot, .. } => Some(spot),
@@ -219,6 +220,17 @@ impl Plant {
             MessageEvent::Settled { spot, time_ms, .. } if spot == at => Some(time_ms),
             _ => None,
         })
+    }
+
+    /// The message's first consumer changes how long it is invisible, as soon as it has it.
+    pub fn move_first(&mut self, at: Spot, invisible_ms: u64, outcome: Outcome) {
+        let asked_ms = self.asked_ms(at);
+        let receipt = self.find_message(|event| match *event {
+            MessageEvent::Delivered { spot, receipt, .. } if spot == at => Some(receipt),
+            _ => None,
+        });
+        let (time_ms, next) = (asked_ms + 1, Some(u64::MAX - 1));
+        self.push_message(MessageEvent::Moved { asked_ms, time_ms, spot: at, receipt, invisible_ms, outcome, next });
     }
 
     /// When the call began that was given the message first.

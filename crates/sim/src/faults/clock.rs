@@ -31,6 +31,7 @@ impl World {
         let offset_ns = self.random.below(2 * max_ns as u64 + 1) as i64 - max_ns;
         // Up to two in a hundred: far more than any real clock.
         let drift_ppm = if self.random.one_in(2) { self.random.below(40_001) as i64 - 20_000 } else { 0 };
+        self.count("fault: wrong clock");
         self.tell(&format!(
             "the clock of node {node} is off by {} ms and drifts by {drift_ppm} ppm",
             offset_ns / 1_000_000

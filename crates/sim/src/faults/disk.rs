@@ -18,6 +18,7 @@ impl World {
             1 => disk.fail_write(number),
             _ => disk.crash_at_operation(number),
         }
+        self.count("fault: failing disk");
         self.tell(&format!("the disk of node {node} fails soon"));
         self.clients.cluster.nodes[node as usize].expect_end();
     }
@@ -31,6 +32,7 @@ impl World {
         let disk = self.node_disk(node);
         disk.set_space_bytes_max(Some(disk.used_bytes() + free_bytes));
         let time = self.random.ms(500..4_000);
+        self.count("fault: full disk");
         self.tell(&format!("the disk of node {node} has room for {free_bytes} bytes, for {time:?}"));
         self.end_after(time, Ending::Full(node));
     }
@@ -58,6 +60,7 @@ impl World {
         let (position_bytes, bit) = (self.random.below(length_bytes), self.random.below(8) as u8);
         let time = self.random.ms(500..5_000);
         self.tell(&format!("bit {bit} of byte {position_bytes} of {} flips for {time:?}", path.display()));
+        self.count("fault: flipped bit");
         disk.flip_bit(&path, position_bytes, bit);
         self.clients.cluster.nodes[node as usize].expect_corruption();
         self.end_after(time, Ending::Flipped { node, path, position_bytes, bit });

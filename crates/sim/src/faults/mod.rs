@@ -112,6 +112,10 @@ impl World {
         self.clients.cluster.nodes.len() as u32
     }
 
+    fn count(&mut self, what: &'static str) {
+        *self.faults.entry(what).or_default() += 1;
+    }
+
     /// For whoever reads the logs.
     fn tell(&self, text: &str) {
         tracing::info!(target: "faults", at_ms = self.now_ms(), round = self.round, "{text}");

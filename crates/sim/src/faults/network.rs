@@ -65,6 +65,7 @@ impl World {
         let directions = self.directions(cut);
         let time = self.random.ms(100..5_000);
         if self.random.one_in(3) {
+            self.count("fault: lossy cut");
             self.tell(&format!("loses what is sent: {cut:?} for {time:?}"));
             for (from, to) in &directions {
                 self.sim.partition_oneway(host(*from), host(*to));
@@ -72,6 +73,7 @@ impl World {
             }
             self.end_after(time, Ending::Lossy(directions));
         } else {
+            self.count("fault: cut");
             self.tell(&format!("holds what is sent: {cut:?} for {time:?}"));
             for (from, to) in &directions {
                 self.links.hold(*from, *to);
@@ -110,6 +112,7 @@ impl World {
             if self.random.one_in(2) {
                 self.tell(&format!("resets {node} and {other}"));
                 self.links.reset(node, other);
+                self.count("fault: reset");
             }
         }
     }
@@ -123,6 +126,7 @@ impl World {
         let b = (a + 1) % self.node_count();
         let (delay, time) = (self.random.ms(DELAY_MS), self.random.ms(500..5_000));
         self.tell(&format!("{a} and {b} are {delay:?} apart for {time:?}"));
+        self.count("fault: slow link");
         self.sim.set_link_latency(host(a), host(b), delay);
         self.reach.cut(a, b);
         self.end_after(time, Ending::Delayed(a, b));

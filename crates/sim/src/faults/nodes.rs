@@ -39,6 +39,7 @@ impl World {
     pub(super) fn crash(&mut self, node: u32, how: Crash) {
         self.tell(&format!("{how:?} of node {node}"));
         self.record_begin(node, Fault::Kill);
+        self.count(if how == Crash::Kill { "fault: kill" } else { "fault: loss of power" });
         if how == Crash::PowerLoss {
             self.power_lost_at = Some(self.sim.elapsed());
         }
@@ -63,6 +64,7 @@ impl World {
     pub(super) fn stop(&mut self, node: u32) {
         if self.reach.is_up(node) && self.node(node).stop() {
             self.tell(&format!("node {node} stops"));
+            self.count("fault: planned stop");
         }
     }
 
@@ -70,8 +72,9 @@ impl World {
     pub(super) fn transfer(&mut self, to: u32) {
         let group = BrokerGroupId(self.random.below(u64::from(BROKER_GROUPS)) as u32);
         self.tell(&format!("whoever leads broker group {group} hands over to node {to}"));
-        for node in self.clients.cluster.nodes.iter() {
-            node.transfer(group, NodeId(u64::from(to)));
+        let nodes = self.clients.cluster.nodes.iter();
+        if nodes.filter(|node| node.transfer(group, NodeId(u64::from(to)))).count() > 0 {
+            self.count("fault: transfer of leadership");
         }
     }
 
@@ -81,6 +84,7 @@ impl World {
             return;
         }
         self.tell(&format!("node {node} gets an empty disk"));
+        self.count("fault: empty disk");
         self.record_begin(node, Fault::Kill);
         self.take_down(node, Crash::Kill);
         self.node(node).use_empty_disk();
@@ -111,6 +115,7 @@ impl World {
                     self.end_after(time, Ending::Start(node));
                 }
                 crate::node::End::Failed { reason, is_expected } => {
+                    self.count("a node ended by itself");
                     if !is_expected {
                         let time_ms = self.now_ms();
                         self.clients.recorder.record(Event::NodeExited { time_ms, node, status: reason });

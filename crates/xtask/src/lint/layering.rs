@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use super::metadata::{Metadata, Package};
 
 /// Crate, and the crates directly below it (without the `duolog-` prefix).
-const BELOW: [(&str, &[&str]); 16] = [
+const BELOW: [(&str, &[&str]); 17] = [
     ("types", &[]),
     ("record", &["types"]),
     ("state", &["record"]),

@@ -31,8 +31,13 @@ const WITHHELD_PERCENT: u64 = 5;
 const WITHHELD_ATTEMPTS_MAX: u32 = 3;
 const ACKS_MAX: u32 = 4;
 
+/// Of messages that are to be acknowledged, so many are made invisible for another time before.
+const MOVED_PERCENT: u64 = 8;
+const MOVED_TO: [Duration; 3] =
+    [Duration::from_millis(300), Duration::from_millis(1_200), Duration::from_millis(4_000)];
+
 /// Longer than any message is invisible.
-const SILENCE: Duration = Duration::from_millis(3_500);
+const SILENCE: Duration = Duration::from_millis(5_500);
 
 /// A delivered message that is to be acknowledged.
 #[derive(Clone, Copy)]
@@ -76,6 +81,7 @@ pub async fn run(clients: Clients, topic: u16, number: u32, mut random: Random) 
                 if !is_push {
                     member.node = member.clients.cluster.after(member.node);
                 }
+                let held = member.move_some(held).await;
                 member.settle(held).await;
             }
             Err(_) => {
@@ -137,6 +143,47 @@ impl Member {
             }
         }
         Ok(held)
+    }
+
+    /// Changes the invisible time of some messages; gives those that are to be acknowledged, with the receipts that are good now.
+    async fn move_some(&self, held: Vec<Held>) -> Vec<Held> {
+        let mut left = Vec::new();
+        for held in held {
+            let number = self.clients.number();
+            if self.clients.phase.get() != Phase::Load || number % 100 >= MOVED_PERCENT {
+                left.push(held);
+            } else if let Some(receipt) = self.change(&held, MOVED_TO[number as usize % MOVED_TO.len()]).await {
+                // Every other one is left alone, so that it comes again.
+                left.extend(number.is_multiple_of(2).then_some(Held { receipt, ..held }));
+            }
+        }
+        left
+    }
+
+    /// The receipt that is good from then on; `None` where nobody knows which one is.
+    async fn change(&self, held: &Held, invisible: Duration) -> Option<Receipt> {
+        let (consumer, recorder, receipt) = (self.consumer.clone(), self.clients.recorder.clone(), held.receipt);
+        let asked_ms = recorder.now_ms();
+        let answer = self.clients.cluster.attempt(self.node, move |broker| async move {
+            broker.change_invisible(consumer, receipt, ms(invisible)).await
+        });
+        let answer = answer.await;
+        let outcome = match &answer {
+            Ok(_) => Outcome::Ok,
+            Err(Failure::Final(error)) => Outcome::Refused(error.to_string()),
+            Err(failure) => Outcome::Open(format!("{failure:?}")),
+        };
+        let next = answer.ok();
+        self.clients.record(MessageEvent::Moved {
+            asked_ms,
+            time_ms: recorder.now_ms(),
+            spot: held.spot,
+            receipt: digest(&receipt),
+            invisible_ms: self.clients.at_least_ms(ms(invisible)),
+            outcome,
+            next: next.as_ref().map(digest),
+        });
+        next
     }
 
     async fn settle(&mut self, mut held: Vec<Held>) {
