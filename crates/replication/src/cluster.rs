@@ -135,6 +135,9 @@ pub enum StartError {
     },
 }
 
+/// Calls on one connection that were given up before this node had looked at them.
+const RESET_CALLS_MAX: usize = 10_000;
+
 /// What the tasks and the service of a node share.
 pub(crate) struct Shared {
     pub(crate) identity: Arc<Identity>,
@@ -455,6 +458,9 @@ async fn listen(shared: Arc<Shared>) -> Result<(), StartError> {
         .max_decoding_message_size(wire::MESSAGE_BYTES_MAX)
         .max_encoding_message_size(wire::MESSAGE_BYTES_MAX);
     let server = tonic::transport::Server::builder()
+        // A call that takes too long is reset. A node that was held up finds more of those than HTTP/2 servers allow strangers, and would
+        // end the connections with all that is under way on them: the others would take it for dead once more.
+        .http2_max_pending_accept_reset_streams(Some(RESET_CALLS_MAX))
         .initial_stream_window_size(8 << 20)
         .initial_connection_window_size(8 << 20)
         .add_service(service)
