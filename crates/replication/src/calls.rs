@@ -74,7 +74,10 @@ impl Shared {
                 return Err(ProposeError::Unknown("no leader in time".to_owned()));
             }
             // Refused before it was appended: wait for another leader, or for this one's first quorum.
-            let _ = tokio::time::timeout(Duration::from_millis(20), leadership.changed()).await;
+            if let Ok(Err(_)) = tokio::time::timeout(Duration::from_millis(20), leadership.changed()).await {
+                // Nothing will change any more, and so this would not wait.
+                return Err(ProposeError::Unknown("this node stops".to_owned()));
+            }
         }
     }
 
