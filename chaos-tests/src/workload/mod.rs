@@ -59,6 +59,14 @@ impl Stop {
     }
 }
 
+/// Lets nodes and the relays between them run before this thread and those that it starts: librdkafka's threads spin while they cannot
+/// send, and on few cores nobody would be elected meanwhile.
+fn give_way() {
+    const NICE: libc::c_int = 10;
+    // SAFETY: a plain system call; 0 is the calling thread. To be nicer needs no right.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICE) };
+}
+
 /// Threads with one owner and one way to end.
 #[derive(Default)]
 pub struct Threads {
@@ -69,7 +77,10 @@ pub struct Threads {
 impl Threads {
     pub fn spawn(&mut self, name: String, work: impl FnOnce(&Stop) -> Result<()> + Send + 'static) {
         let stop = self.stop.clone();
-        let handle = std::thread::spawn(move || work(&stop));
+        let handle = std::thread::spawn(move || {
+            give_way();
+            work(&stop)
+        });
         self.handles.push((name, handle));
     }
 
