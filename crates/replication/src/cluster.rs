@@ -24,12 +24,11 @@ use crate::identity::{Identity, IdentityError};
 use crate::log_store::EntryTap;
 use crate::questions::Questions;
 use crate::scrub::ScrubOptions;
-use crate::service::ClusterService;
 use crate::state_machine::StateFactory;
 use crate::testing::Hooks;
 use crate::type_config::{CommandResponse, Member, RaftLogId};
 use crate::wire::{self, proto};
-use crate::{balance, bootstrap, files, guarding, net, retired};
+use crate::{balance, bootstrap, files, guarding, retired, service};
 
 /// Raft's times, in milliseconds. Fixed when a node starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,9 +133,6 @@ pub enum StartError {
         source: io::Error,
     },
 }
-
-/// Calls on one connection that were given up before this node had looked at them.
-const RESET_CALLS_MAX: usize = 10_000;
 
 /// What the tasks and the service of a node share.
 pub(crate) struct Shared {
@@ -276,7 +272,7 @@ impl Cluster {
             tokio::spawn(watch_failure(shared.clone(), group.clone()));
             tokio::spawn(watch_core(shared.clone(), group.clone()));
         }
-        listen(shared.clone()).await?;
+        service::listen(shared.clone()).await?;
         tokio::spawn(bootstrap::run(shared.clone()));
         tokio::spawn(retired::watch(shared.clone()));
         tokio::spawn(guarding::run(shared.clone()));
@@ -445,32 +441,6 @@ async fn recover(
         groups.insert(id, group);
     }
     Ok(groups)
-}
-
-async fn listen(shared: Arc<Shared>) -> Result<(), StartError> {
-    let address = shared.options.grpc_listen;
-    let incoming = match &shared.hooks.net {
-        Some(net) => net.listen(address).await,
-        None => net::listen_tcp(address).await,
-    };
-    let incoming = incoming.map_err(|source| StartError::Listen { address, source })?;
-    let service = proto::cluster_server::ClusterServer::new(ClusterService(shared))
-        .max_decoding_message_size(wire::MESSAGE_BYTES_MAX)
-        .max_encoding_message_size(wire::MESSAGE_BYTES_MAX);
-    let server = tonic::transport::Server::builder()
-        // A call that takes too long is reset. A node that was held up finds more of those than HTTP/2 servers allow strangers, and would
-        // end the connections with all that is under way on them: the others would take it for dead once more.
-        .http2_max_pending_accept_reset_streams(Some(RESET_CALLS_MAX))
-        .initial_stream_window_size(8 << 20)
-        .initial_connection_window_size(8 << 20)
-        .add_service(service)
-        .serve_with_incoming(incoming);
-    tokio::spawn(async move {
-        if let Err(error) = server.await {
-            tracing::error!(%error, "the service for calls between nodes has ended");
-        }
-    });
-    Ok(())
 }
 
 /// The first failed write or flush ends the node; it counts as a power loss.

@@ -14,16 +14,20 @@ use tonic::{Request, Response, Status, Streaming};
 
 use duolog_types::{BrokerGroupId, LogIndex};
 
-use crate::cluster::Shared;
+use crate::cluster::{Shared, StartError};
 use crate::disk_space::DiskState;
 use crate::group::{BrokerGroup, ProposeError};
 use crate::identity::{Caller, verify_member};
+use crate::net;
 use crate::snapshot::{self, SnapshotHandle};
 use crate::type_config::{RaftVote, TypeConfig};
 use crate::wire::{self, proto};
 
 /// Bytes of appends that wait for Raft's answer on one stream; further requests wait in the connection.
 const UNANSWERED_BYTES_MAX: usize = 16 << 20;
+
+/// Calls on one connection that were given up before this node had looked at them.
+const RESET_CALLS_MAX: usize = 10_000;
 
 /// The gRPC service of a node.
 pub(crate) struct ClusterService(pub(crate) Arc<Shared>);
@@ -59,6 +63,36 @@ impl ClusterService {
         }
         Ok(())
     }
+}
+
+/// Takes calls from now on.
+///
+/// # Errors
+/// The address cannot be listened on.
+pub(crate) async fn listen(shared: Arc<Shared>) -> Result<(), StartError> {
+    let address = shared.options.grpc_listen;
+    let incoming = match &shared.hooks.net {
+        Some(net) => net.listen(address).await,
+        None => net::listen_tcp(address).await,
+    };
+    let incoming = incoming.map_err(|source| StartError::Listen { address, source })?;
+    let service = proto::cluster_server::ClusterServer::new(ClusterService(shared))
+        .max_decoding_message_size(wire::MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(wire::MESSAGE_BYTES_MAX);
+    let server = tonic::transport::Server::builder()
+        // A call that takes too long is reset. A node that was held up finds more of those than HTTP/2 servers allow strangers, and would
+        // end the connections with all that is under way on them: the others would take it for dead once more.
+        .http2_max_pending_accept_reset_streams(Some(RESET_CALLS_MAX))
+        .initial_stream_window_size(8 << 20)
+        .initial_connection_window_size(8 << 20)
+        .add_service(service)
+        .serve_with_incoming(incoming);
+    tokio::spawn(async move {
+        if let Err(error) = server.await {
+            tracing::error!(%error, "the service for calls between nodes has ended");
+        }
+    });
+    Ok(())
 }
 
 /// Answers the requests of one append stream in order, and sends the *received* marks as the log is written.
