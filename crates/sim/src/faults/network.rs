@@ -16,14 +16,14 @@ enum Cut {
     /// Nobody hears it, it hears nobody.
     Node(u32),
     /// Nobody hears it.
-    Deaf(u32),
-    /// It hears nobody.
     Mute(u32),
+    /// It hears nobody.
+    Deaf(u32),
     /// Two nodes; both reach the third.
     Pair(u32, u32),
     /// One of two does not hear the other.
     OneWay(u32, u32),
-    /// Each hears only the next one.
+    /// Only the next one hears it.
     Ring,
 }
 
@@ -34,8 +34,8 @@ impl World {
         let all = (0..count).flat_map(|from| (0..count).filter(move |to| from != *to).map(move |to| (from, to)));
         let is_cut = |(from, to): &(u32, u32)| match cut {
             Cut::Node(node) => *from == node || *to == node,
-            Cut::Deaf(node) => *from == node,
-            Cut::Mute(node) => *to == node,
+            Cut::Mute(node) => *from == node,
+            Cut::Deaf(node) => *to == node,
             Cut::Pair(a, b) => (*from == a && *to == b) || (*from == b && *to == a),
             Cut::OneWay(a, b) => *from == a && *to == b,
             Cut::Ring => (from + 1) % count != *to,
@@ -48,8 +48,8 @@ impl World {
         let b = (a + 1 + self.random.below(u64::from(self.node_count()) - 1) as u32) % self.node_count();
         match self.random.below(10) {
             0..4 => Cut::Node(a),
-            4 => Cut::Deaf(a),
-            5 => Cut::Mute(a),
+            4 => Cut::Mute(a),
+            5 => Cut::Deaf(a),
             6..8 => Cut::Pair(a, b),
             8 => Cut::OneWay(a, b),
             _ => Cut::Ring,
