@@ -18,9 +18,9 @@ use crate::scan;
 use crate::segment::{Segment, corrupt};
 use crate::shared::Shared;
 use crate::staged::{EncodedRecord, RecordChain, slices};
+use crate::whole_file::{TEMPORARY_SUFFIX, remove_if_there};
 
 pub(crate) const SUFFIX: &str = ".archive";
-pub(crate) const TEMPORARY_SUFFIX: &str = ".tmp";
 const BUFFER_BYTES: u64 = 1 << 20;
 
 /// All archives, by first log index. They may overlap.
@@ -263,10 +263,3 @@ impl Drop for ArchiveWriter {
 
 /// In an archive the flushed position means nothing.
 const NOTHING_FLUSHED: Extent = Extent { position: Position { sequence: 0, bytes: 0 }, index: None };
-
-pub(crate) fn remove_if_there(disk: &dyn Disk, path: &Path) -> Result<(), LogError> {
-    match disk.remove(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(LogError::io("remove", path, error)),
-        _ => Ok(()),
-    }
-}

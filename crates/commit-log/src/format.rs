@@ -112,6 +112,7 @@ pub(crate) enum Invalid {
     Checksum { expected: u32, found: u32 },
     Chain { expected: u32, found: u32 },
     MissingSegment,
+    MissingRow,
 }
 
 impl Invalid {
@@ -124,6 +125,7 @@ impl Invalid {
             Self::Checksum { .. } => "the checksum does not match",
             Self::Chain { .. } => "the record does not follow the one before it",
             Self::MissingSegment => "the segment is missing or its header is damaged",
+            Self::MissingRow => "the segment is damaged here, and so is the index that says where its entries lie",
         }
     }
 
@@ -131,7 +133,12 @@ impl Invalid {
     pub(crate) fn crcs(self) -> (u32, u32) {
         match self {
             Self::Checksum { expected, found } | Self::Chain { expected, found } => (expected, found),
-            Self::EndOfFile | Self::Magic | Self::Version(_) | Self::Field | Self::MissingSegment => (0, 0),
+            Self::EndOfFile
+            | Self::Magic
+            | Self::Version(_)
+            | Self::Field
+            | Self::MissingSegment
+            | Self::MissingRow => (0, 0),
         }
     }
 }

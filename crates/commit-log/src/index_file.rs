@@ -1,7 +1,8 @@
 //! The sidecar of a sealed segment: log index → file position, so that opening need not read the segment.
 //!
 //! `<segment>.index`, little endian. It is written only after the whole segment is on disk, so a valid sidecar also
-//! says that. It is never synced: a torn one fails its CRCs, and the segment is scanned instead.
+//! says that. It gets its name when it is on disk itself: it says where an entry lay whose record was damaged since. Without it the
+//! segment is scanned.
 //!
 //! ```text
 //!  0       4      8         12         16     24         32         40         44    48      56      64         72
@@ -20,6 +21,7 @@ use duolog_types::{LogIndex, Term};
 
 use crate::disk::Disk;
 use crate::error::LogError;
+use crate::whole_file::write_whole;
 
 const HEAD_BYTES: usize = 72;
 const ROW_BYTES: usize = 20;
@@ -56,6 +58,7 @@ pub(crate) fn path_of(segment: &Path) -> PathBuf {
     path.into()
 }
 
+/// Writes and flushes a sidecar.
 pub(crate) fn write(disk: &dyn Disk, segment: &Path, summary: &SegmentSummary, rows: &[Row]) -> Result<(), LogError> {
     let mut table = Vec::with_capacity(rows.len() * ROW_BYTES);
     for row in rows {
@@ -77,10 +80,8 @@ pub(crate) fn write(disk: &dyn Disk, segment: &Path, summary: &SegmentSummary, r
     let mut head = Vec::with_capacity(8);
     head.put_u32_le(MAGIC);
     head.put_u32_le(crc32c::crc32c(&rest));
-    let path = path_of(segment);
-    let file = disk.create(&path).map_err(|e| LogError::io("create", &path, e))?;
-    file.write_all_at(&[IoSlice::new(&head), IoSlice::new(&rest), IoSlice::new(&table)], 0)
-        .map_err(|e| LogError::io("write", &path, e))
+    write_whole(disk, &path_of(segment), &[IoSlice::new(&head), IoSlice::new(&rest), IoSlice::new(&table)])?;
+    Ok(())
 }
 
 /// The summary, if the sidecar is there and its head is whole.

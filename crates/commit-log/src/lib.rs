@@ -33,6 +33,7 @@ mod staged;
 mod steps;
 mod table;
 mod tail;
+mod whole_file;
 mod writer;
 
 pub use archive::ArchiveWriter;

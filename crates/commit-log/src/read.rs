@@ -5,7 +5,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use duolog_types::{LogIndex, Term};
 
-use crate::archive::{ArchiveWriter, remove_if_there};
+use crate::archive::ArchiveWriter;
 use crate::entry::{LogEntry, LogId};
 use crate::error::LogError;
 use crate::index_file::{self, Row};
@@ -13,6 +13,7 @@ use crate::log::CommitLog;
 use crate::options::{SegmentInfo, SegmentRole};
 use crate::segment::{Segment, check_range};
 use crate::shared::{Front, Phase};
+use crate::whole_file::remove_if_there;
 
 /// Where an entry is.
 enum Place {

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use duolog_types::LogIndex;
 
-use crate::archive::{Archives, TEMPORARY_SUFFIX, remove_if_there};
+use crate::archive::Archives;
 use crate::disk::{Disk, DiskFile};
 use crate::entry::LogId;
 use crate::error::LogError;
@@ -37,6 +37,7 @@ use crate::scan::{self, Scan, ScannedRecord};
 use crate::segment::{Segment, corrupt, parse_segment_name, segment_path};
 use crate::staged::{RecordChain, slices};
 use crate::table::SegmentTable;
+use crate::whole_file::{TEMPORARY_SUFFIX, remove_if_there, write_whole};
 use crate::writer::ActiveSegment;
 
 /// An opened log, all of it flushed.
@@ -440,9 +441,6 @@ fn write_fresh(
     }
     // May find that an older segment is damaged: before the first file is changed.
     let index = replay.last(&**disk)?.map(|(_, index)| index);
-    let temporary = PathBuf::from(format!("{}{TEMPORARY_SUFFIX}", path.display()));
-    let file = disk.create(&temporary).map_err(|e| LogError::io("create", &temporary, e))?;
-    segment.remember_file(file.clone());
     let flushed = Extent { position: Position { sequence, bytes: end_bytes }, index };
 
     let mut chain = RecordChain { salt: 0, last_crc: kept.map_or(0, |(_, crc)| crc) };
@@ -452,9 +450,8 @@ fn write_fresh(
     records.extend(
         tail.iter().map(|record| chain.encode(RecordHeader { flushed, ..record.scanned.header }, record.body.clone())),
     );
-    file.write_all_at(&slices(&records), 0).map_err(|e| LogError::io("write", &temporary, e))?;
-    file.sync_data().map_err(|e| LogError::io("flush", &temporary, e))?;
-    disk.rename(&temporary, &path).map_err(|e| LogError::io("rename", &temporary, e))?;
+    let file = write_whole(&**disk, &path, &slices(&records))?;
+    segment.remember_file(file.clone());
     disk.sync_dir(dir).map_err(|e| LogError::io("flush", dir, e))?;
     let last_crc = chain.last_crc;
     let active = ActiveSegment { file, segment, end_bytes, allocated_bytes: end_bytes, header_bytes, last_crc };

@@ -12,8 +12,9 @@ use parking_lot::Mutex;
 
 use crate::disk::Disk;
 use crate::error::LogError;
+use crate::format::{Invalid, record_bytes};
 use crate::index_file::{Row, SegmentSummary};
-use crate::segment::{Rows, Segment};
+use crate::segment::{Rows, Segment, corrupt};
 
 /// Sealed segments whose file and rows stay loaded.
 const LOADED_SEGMENTS_MAX: usize = 32;
@@ -62,9 +63,10 @@ impl Found {
             FoundRow::Loaded(row) => Ok(row),
             FoundRow::ToLoad { number, count } => {
                 let rows = self.segment.rows(disk, count)?;
-                rows.get(number)
-                    .copied()
-                    .ok_or_else(|| crate::segment::corrupt(&self.segment.path, 0, crate::format::Invalid::Field))
+                // Without its sidecar a damaged segment is known up to the damage.
+                let end = || rows.last().map_or(0, |last| last.position_bytes + record_bytes(last.body_bytes as usize));
+                let missing = || corrupt(&self.segment.path, end(), Invalid::MissingRow);
+                rows.get(number).copied().ok_or_else(missing)
             }
         }
     }
