@@ -32,5 +32,5 @@ pub async fn run(command: AddNodeCommand) -> anyhow::Result<()> {
     steps.join(id).await?;
     steps.change(Some(id), None).await?;
     let status = steps.status().await?;
-    steps.say(&format!("done: node {id} votes in every broker group. {}", worth(fewest_voters(&status))))
+    steps.say(&format!("done: node {id} votes in every broker group. {}", worth(fewest_voters(&status, None))))
 }

@@ -2,8 +2,9 @@
 
 use anyhow::{Context, bail};
 use clap::Args;
-use duolog_replication::admin::{AdminReply, AdminRequest, StatusReply};
+use duolog_replication::admin::{AdminReply, AdminRequest};
 
+use super::steps::address_of;
 use super::{NodeArgs, ask, fetch_status};
 use crate::output::Out;
 
@@ -35,9 +36,4 @@ pub async fn run(command: DrainCommand) -> anyhow::Result<()> {
     };
     let mut out = Out::default();
     lines.iter().try_for_each(|line| out.line(line))
-}
-
-fn address_of(status: &StatusReply, node: u64) -> Option<String> {
-    let mut replicas = status.groups.iter().flat_map(|group| &group.replicas);
-    replicas.find(|replica| replica.node_id == node).map(|replica| replica.address.clone())
 }

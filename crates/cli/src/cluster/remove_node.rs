@@ -33,8 +33,7 @@ pub async fn run(command: RemoveNodeCommand) -> anyhow::Result<()> {
     if !is_member(&status, id) {
         bail!("node {id} is no member of the cluster; see: duolog cluster status");
     }
-    let is_voter = status.groups.iter().flat_map(|group| &group.replicas).any(|one| one.node_id == id && one.voter);
-    let remain = fewest_voters(&status).saturating_sub(usize::from(is_voter));
+    let remain = fewest_voters(&status, Some(id));
     if remain == 0 {
         bail!("node {id} is the only one; nothing would remain");
     }
@@ -47,5 +46,5 @@ pub async fn run(command: RemoveNodeCommand) -> anyhow::Result<()> {
     steps.retire(id).await?;
     steps.change(None, Some(id)).await?;
     let status = steps.status().await?;
-    steps.say(&format!("done: node {id} is no member any more. {}", worth(fewest_voters(&status))))
+    steps.say(&format!("done: node {id} is no member any more. {}", worth(fewest_voters(&status, None))))
 }

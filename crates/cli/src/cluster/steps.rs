@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use duolog_replication::Member;
-use duolog_replication::admin::{self, AdminReply, AdminRequest, GroupStatus, StatusReply};
+use duolog_replication::admin::{self, AdminReply, AdminRequest, GroupStatus, ReplicaStatus, StatusReply};
 
 use super::{ask, fetch_status};
 use crate::output::Out;
@@ -64,7 +64,7 @@ impl Steps {
         let mut last = "it has no leader".to_owned();
         while Instant::now() < end {
             let status = self.status().await?;
-            if let Some(address) = leader_address(group_of(&status, group)?) {
+            if let Some(address) = group_of(&status, group)?.leader.and_then(|leader| address_of(&status, leader)) {
                 match admin::call(&address, request).await {
                     Ok(AdminReply::Done { lines }) => {
                         return lines.iter().try_for_each(|line| self.say(line));
@@ -164,9 +164,10 @@ fn group_of(status: &StatusReply, id: u32) -> anyhow::Result<&GroupStatus> {
     group.with_context(|| format!("node {} has no broker group {id}; check broker_groups in node.toml", status.node_id))
 }
 
-fn leader_address(group: &GroupStatus) -> Option<String> {
-    let leader = group.leader?;
-    group.replicas.iter().find(|replica| replica.node_id == leader).map(|replica| replica.address.clone())
+/// Where a member takes calls of other nodes and of this command.
+pub(super) fn address_of(status: &StatusReply, node: u64) -> Option<String> {
+    let mut replicas = status.groups.iter().flat_map(|group| &group.replicas);
+    replicas.find(|replica| replica.node_id == node).map(|replica| replica.address.clone())
 }
 
 /// What a number of voters is worth.
@@ -179,9 +180,10 @@ pub(super) fn worth(voters: usize) -> String {
     format!("{voters} voters: a quorum is {quorum}, so the loss of {spare} at a time is survived")
 }
 
-/// Voters of the broker group that has the fewest.
-pub(super) fn fewest_voters(status: &StatusReply) -> usize {
-    let voters = |group: &GroupStatus| group.replicas.iter().filter(|replica| replica.voter).count();
+/// Voters of the broker group that has the fewest, a node that is about to leave not counted.
+pub(super) fn fewest_voters(status: &StatusReply, leaving: Option<u64>) -> usize {
+    let counts = |replica: &&ReplicaStatus| replica.voter && Some(replica.node_id) != leaving;
+    let voters = |group: &GroupStatus| group.replicas.iter().filter(counts).count();
     status.groups.iter().map(voters).min().unwrap_or(0)
 }
 
