@@ -100,8 +100,8 @@ pub struct NewTopic {
     pub partitions: Option<i32>,
     /// Replication factor; `None` means the default. Any from 1 to the number of nodes is accepted.
     pub replication_factor: Option<i16>,
-    /// Whether the request had a manual assignment, which is refused.
-    pub has_manual_assignment: bool,
+    /// The replicas of each partition, by its number, where the request chose them; node ids, the preferred leader first.
+    pub assignments: Vec<(i32, Vec<i32>)>,
     /// Explicit configs, not checked yet.
     pub configs: Vec<(String, Option<String>)>,
 }
@@ -253,8 +253,8 @@ pub struct NewPartitions {
     pub topic: String,
     /// How many it shall have in all.
     pub count: i32,
-    /// Whether the request had a manual assignment, which is refused.
-    pub has_manual_assignment: bool,
+    /// The replicas of each new partition, where the request chose them; node ids, the preferred leader first.
+    pub assignments: Vec<Vec<i32>>,
 }
 
 /// The data directory of this node.

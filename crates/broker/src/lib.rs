@@ -5,6 +5,7 @@
 
 mod access;
 pub mod api;
+mod assignment;
 mod backend;
 mod broker;
 mod catalog;

@@ -6,6 +6,7 @@ use duolog_types::{BrokerGroupId, FlushWish, limits};
 use tokio::time::Instant;
 
 use crate::api::{ItemResult, NewPartitions, TopicRef};
+use crate::assignment::{self, Voters};
 use crate::broker::Broker;
 use crate::catalog::Topic;
 use crate::error::BrokerError;
@@ -27,7 +28,7 @@ pub(crate) async fn create(
 }
 
 async fn create_one(broker: &Broker, wanted: NewPartitions, deadline: Instant, validate_only: bool) -> ItemResult<()> {
-    let groups = broker.data_groups(deadline).await?;
+    let groups = assignment::voters(broker, &broker.data_groups(deadline).await?)?;
     let mut proposed: Option<Vec<BrokerGroupId>> = None;
     loop {
         let topic = broker.catalog().find(&TopicRef::Name(wanted.topic.clone()))?.clone();
@@ -55,14 +56,8 @@ async fn create_one(broker: &Broker, wanted: NewPartitions, deadline: Instant, v
     }
 }
 
-/// All partitions of the grown topic: the new ones go on round the data groups where CreateTopics would have.
-fn grown(topic: &Topic, wanted: &NewPartitions, groups: &[BrokerGroupId]) -> ItemResult<Vec<BrokerGroupId>> {
-    if wanted.has_manual_assignment {
-        return Err(BrokerError::InvalidReplicaAssignment(
-            "a manual assignment of replicas is not possible: a partition has the replicas of its broker group"
-                .to_owned(),
-        ));
-    }
+/// All partitions of the grown topic: the new ones go where they were assigned, or on round the data groups where CreateTopics would have.
+fn grown(topic: &Topic, wanted: &NewPartitions, groups: &[Voters]) -> ItemResult<Vec<BrokerGroupId>> {
     let (name, old, max) = (&topic.row.name, topic.row.partitions.len(), limits::PARTITIONS_PER_TOPIC_MAX);
     let refused = |reason: String| Err(BrokerError::InvalidPartitions(reason));
     let count = match u32::try_from(wanted.count) {
@@ -74,19 +69,30 @@ fn grown(topic: &Topic, wanted: &NewPartitions, groups: &[BrokerGroupId]) -> Ite
         }
     };
     let mut partitions = topic.row.partitions.clone();
-    partitions.extend_from_slice(&place(topic.id, count, groups)[old..]);
+    if wanted.assignments.is_empty() {
+        let groups: Vec<BrokerGroupId> = groups.iter().map(|(group, _)| *group).collect();
+        partitions.extend_from_slice(&place(topic.id, count, &groups)[old..]);
+    } else if wanted.assignments.len() == count as usize - old {
+        partitions.extend(assignment::assigned(&wanted.assignments, old, groups)?);
+    } else {
+        return Err(BrokerError::InvalidReplicaAssignment(format!(
+            "topic {name} gets {} partitions more, so as many lists of replicas were expected; found {}",
+            count as usize - old,
+            wanted.assignments.len()
+        )));
+    }
     Ok(partitions)
 }
 
 #[cfg(test)]
 mod tests {
     use duolog_state::rows::CatalogTopic;
-    use duolog_types::{TimestampMs, TopicConfig, TopicId};
+    use duolog_types::{NodeId, TimestampMs, TopicConfig, TopicId};
 
     use super::*;
 
-    fn check(count: i32, has_manual_assignment: bool) -> ItemResult<Vec<u32>> {
-        let groups = [BrokerGroupId(1), BrokerGroupId(2), BrokerGroupId(3)];
+    fn check(count: i32, assignments: &[&[i32]]) -> ItemResult<Vec<u32>> {
+        let groups = [1, 2, 3].map(|id| (BrokerGroupId(id), vec![NodeId(u64::from(id)), NodeId(0)]));
         let row = CatalogTopic {
             name: "t".to_owned(),
             partitions: vec![BrokerGroupId(3), BrokerGroupId(3)],
@@ -94,21 +100,29 @@ mod tests {
             created: TimestampMs(1),
             version: 1,
         };
-        let wanted = NewPartitions { topic: "t".to_owned(), count, has_manual_assignment };
+        let assignments = assignments.iter().map(|list| list.to_vec()).collect();
+        let wanted = NewPartitions { topic: "t".to_owned(), count, assignments };
         let all = grown(&Topic { id: TopicId([1; 16]), row }, &wanted, &groups)?;
         Ok(all.into_iter().map(|group| group.0).collect())
     }
 
     #[test]
     fn old_partitions_stay_and_new_ones_go_round() {
-        assert_eq!(check(5, false), Ok(vec![3, 3, 1, 2, 3]));
+        assert_eq!(check(5, &[]), Ok(vec![3, 3, 1, 2, 3]));
+    }
+
+    #[test]
+    fn new_partitions_go_where_they_were_assigned() {
+        assert_eq!(check(4, &[&[2, 0], &[1]]), Ok(vec![3, 3, 2, 1]));
+        for wrong in [&[&[2, 0][..]][..], &[&[2], &[1], &[3]], &[&[2], &[0, 2]]] {
+            assert!(matches!(check(4, wrong), Err(BrokerError::InvalidReplicaAssignment(_))), "{wrong:?}");
+        }
     }
 
     #[test]
     fn what_is_no_growth_is_refused() {
         for count in [i32::MIN, -1, 0, 1, 2, i32::MAX] {
-            assert!(matches!(check(count, false), Err(BrokerError::InvalidPartitions(_))), "{count}");
+            assert!(matches!(check(count, &[]), Err(BrokerError::InvalidPartitions(_))), "{count}");
         }
-        assert!(matches!(check(5, true), Err(BrokerError::InvalidReplicaAssignment(_))));
     }
 }

@@ -9,6 +9,7 @@ use duolog_types::{BrokerGroupId, FlushWish, TopicConfig, TopicId, limits};
 use tokio::time::Instant;
 
 use crate::api::{ConfigEdit, CreatedTopic, ItemResult, NewTopic, TopicRef, TopicView};
+use crate::assignment;
 use crate::broker::Broker;
 use crate::config_edit;
 use crate::error::BrokerError;
@@ -43,19 +44,38 @@ fn check_name(name: &str) -> ItemResult<()> {
 struct Checked {
     name: String,
     partitions: u32,
+    /// Empty, or one per partition.
+    assignments: Vec<Vec<i32>>,
     replication_factor: i16,
     config: TopicConfig,
 }
 
+/// An assignment says how many partitions and replicas there are.
+fn check_manual(topic: &NewTopic) -> ItemResult<()> {
+    let refused = |what: &str, found: i32| {
+        Err(BrokerError::InvalidRequest(format!("with assignments {what} must be −1, found {found}")))
+    };
+    match (topic.partitions, topic.replication_factor) {
+        (Some(count), _) => refused("the number of partitions", count),
+        (None, Some(factor)) => refused("the replication factor", i32::from(factor)),
+        (None, None) if topic.assignments.len() > limits::PARTITIONS_PER_TOPIC_MAX as usize => {
+            let (max, found) = (limits::PARTITIONS_PER_TOPIC_MAX, topic.assignments.len());
+            Err(BrokerError::InvalidPartitions(format!(
+                "a topic has at most {max} partitions, found {found} assignments"
+            )))
+        }
+        (None, None) => Ok(()),
+    }
+}
+
 fn check(broker: &Broker, topic: NewTopic) -> ItemResult<Checked> {
     check_name(&topic.name)?;
-    if topic.has_manual_assignment {
-        return Err(BrokerError::InvalidReplicaAssignment(
-            "a manual assignment of replicas is not possible: a partition has the replicas of its broker group"
-                .to_owned(),
-        ));
+    if !topic.assignments.is_empty() {
+        check_manual(&topic)?;
     }
+    let assignments = assignment::in_order(topic.assignments)?;
     let partitions = match topic.partitions {
+        None if !assignments.is_empty() => u32::try_from(assignments.len()).unwrap_or(u32::MAX),
         None => broker.settings().num_partitions,
         Some(count) => u32::try_from(count)
             .ok()
@@ -81,7 +101,7 @@ fn check(broker: &Broker, topic: NewTopic) -> ItemResult<Checked> {
     });
     let configs = configs.collect::<ItemResult<Vec<_>>>()?;
     let config = TopicConfig::new(configs).map_err(|error| BrokerError::InvalidConfig(error.to_string()))?;
-    Ok(Checked { name: topic.name, partitions, replication_factor: nodes, config })
+    Ok(Checked { name: topic.name, partitions, assignments, replication_factor: nodes, config })
 }
 
 /// Creates topics, one after the other.
@@ -116,15 +136,19 @@ async fn create_one(
         replication_factor: topic.replication_factor,
         configs: topic.config.describe(),
     };
+    let groups = broker.data_groups(deadline).await?;
+    let id = TopicId(*uuid::Uuid::new_v4().as_bytes());
+    let partitions = match topic.assignments.is_empty() {
+        true => place(id, topic.partitions, &groups),
+        false => assignment::assigned(&topic.assignments, 0, &assignment::voters(broker, &groups)?)?,
+    };
     if validate_only {
         return Ok(created(TopicId::default()));
     }
-    let groups = broker.data_groups(deadline).await?;
-    let id = TopicId(*uuid::Uuid::new_v4().as_bytes());
     let command = Command::Catalog(CatalogCommand::CreateTopic {
         name: topic.name.clone(),
         id,
-        partitions: place(id, topic.partitions, &groups),
+        partitions,
         config: topic.config.clone(),
         timestamp: now(),
     });

@@ -52,6 +52,10 @@ pub(crate) fn topic_name(name: impl Into<String>) -> TopicName {
     TopicName(StrBytes::from_string(name.into()))
 }
 
+pub(crate) fn node_ids(brokers: Vec<BrokerId>) -> Vec<i32> {
+    brokers.into_iter().map(|broker| broker.0).collect()
+}
+
 pub(crate) fn string(text: impl Into<String>) -> StrBytes {
     StrBytes::from_string(text.into())
 }

@@ -11,7 +11,8 @@ use common::{Client, Cluster, Layout, wait_for};
 use duolog_record::BatchBuilder;
 use duolog_types::{ProducerEpoch, ProducerId, TimestampMs};
 use kafka_protocol::ResponseError;
-use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
+use kafka_protocol::messages::create_partitions_request::{CreatePartitionsAssignment, CreatePartitionsTopic};
+use kafka_protocol::messages::create_topics_request::{CreatableReplicaAssignment, CreatableTopic};
 use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
 use kafka_protocol::messages::describe_producers_request::TopicRequest;
@@ -175,6 +176,43 @@ fn a_topic_has_its_new_partitions_on_every_node_as_soon_as_that_is_answered() {
             response.responses[0].partition_responses[0].error_code == 0
         });
     }
+}
+
+#[test]
+fn an_assignment_chooses_preferred_leaders() {
+    let cluster = cluster(3, "");
+    let mut client = cluster.node(1).client();
+    let brokers = |nodes: &[i32]| nodes.iter().copied().map(BrokerId).collect::<Vec<_>>();
+    let list = |(partition, nodes): (i32, &&[i32])| {
+        CreatableReplicaAssignment::default().with_partition_index(partition).with_broker_ids(brokers(nodes))
+    };
+    let mut create = |topic: &str, partitions: i32, lists: &[&[i32]]| {
+        let topic = CreatableTopic::default()
+            .with_name(name(topic))
+            .with_num_partitions(partitions)
+            .with_replication_factor(-1)
+            .with_assignments((0..).zip(lists).map(list).collect());
+        let request = CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(20_000);
+        let answer = client.call(7, &request).expect("an answer to CreateTopics");
+        let answer = &answer.topics[0];
+        (answer.error_code, answer.error_message.as_ref().map(ToString::to_string).unwrap_or_default())
+    };
+    assert_eq!(create("t", -1, &[&[2], &[0, 1], &[1, 2, 0], &[2, 1]]).0, 0);
+    let (code, sentence) = create("unknown", -1, &[&[0, 9]]);
+    assert_eq!(code, ResponseError::InvalidReplicaAssignment.code());
+    assert!(sentence.contains("node 9 has no replicas") && sentence.contains("0:1:2"), "{sentence}");
+    assert_eq!(create("both", 1, &[&[0]]).0, ResponseError::InvalidRequest.code());
+    let lists = vec![CreatePartitionsAssignment::default().with_broker_ids(brokers(&[1]))];
+    let topic = CreatePartitionsTopic::default().with_name(name("t")).with_count(5).with_assignments(Some(lists));
+    let request = CreatePartitionsRequest::default().with_topics(vec![topic]).with_timeout_ms(20_000);
+    assert_eq!(client.call(3, &request).expect("an answer to CreatePartitions").results[0].error_code, 0);
+    let wanted = MetadataRequestTopic::default().with_name(Some(name("t")));
+    let metadata = MetadataRequest::default().with_topics(Some(vec![wanted])).with_allow_auto_topic_creation(false);
+    let found = client.call(12, &metadata).expect("an answer to Metadata");
+    let mut first: Vec<_> =
+        found.topics[0].partitions.iter().map(|p| (p.partition_index, p.replica_nodes[0].0)).collect();
+    first.sort_unstable();
+    assert_eq!(first, [(0, 2), (1, 0), (2, 1), (3, 2), (4, 1)]);
 }
 
 /// A batch of one record, of a producer if one is given.

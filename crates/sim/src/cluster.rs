@@ -181,7 +181,7 @@ fn new_topic(name: &str, partitions: i32, mode: String, message_type: Option<&st
         name: name.to_owned(),
         partitions: Some(partitions),
         replication_factor: None,
-        has_manual_assignment: false,
+        assignments: Vec::new(),
         configs,
     }
 }

@@ -100,7 +100,7 @@ async fn make(broker: &Broker, topic: &str, partitions: usize) -> ItemResult<()>
         name: topic.to_owned(),
         partitions: i32::try_from(partitions.max(1)).ok(),
         replication_factor: None,
-        has_manual_assignment: false,
+        assignments: Vec::new(),
         configs: Vec::new(),
     };
     broker.create_topics(vec![new], TIMEOUT_MS, false).await.swap_remove(0).map(drop)
@@ -119,7 +119,7 @@ async fn grow(broker: &Broker, topic: &Topic, group: BrokerGroupId, groups: &[Br
         count,
         "a dead-letter topic gets a partition in each broker group that needs one"
     );
-    let more = NewPartitions { topic: topic.row.name.clone(), count, has_manual_assignment: false };
+    let more = NewPartitions { topic: topic.row.name.clone(), count, assignments: Vec::new() };
     broker.create_partitions(vec![more], TIMEOUT_MS, false).await.swap_remove(0)
 }
 

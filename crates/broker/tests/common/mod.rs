@@ -94,7 +94,7 @@ impl Node {
             name: name.to_owned(),
             partitions: Some(partitions),
             replication_factor: None,
-            has_manual_assignment: false,
+            assignments: Vec::new(),
             configs: configs.iter().map(|(key, value)| ((*key).to_owned(), Some((*value).to_owned()))).collect(),
         };
         let created = self.runtime.block_on(self.broker.create_topics(vec![topic], 30_000, false));

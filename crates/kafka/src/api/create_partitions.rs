@@ -12,6 +12,7 @@ use kafka_protocol::protocol::StrBytes;
 
 use crate::context::Context;
 use crate::shape::{BOOL, INT32, Kind, Shape, field};
+use crate::translate::node_ids;
 
 pub(crate) const SHAPE: Shape = Shape {
     flexible_from: 2,
@@ -69,6 +70,6 @@ fn new_partitions(topic: CreatePartitionsTopic) -> NewPartitions {
     NewPartitions {
         topic: topic.name.to_string(),
         count: topic.count,
-        has_manual_assignment: topic.assignments.is_some_and(|assignments| !assignments.is_empty()),
+        assignments: topic.assignments.unwrap_or_default().into_iter().map(|list| node_ids(list.broker_ids)).collect(),
     }
 }

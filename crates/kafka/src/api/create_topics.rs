@@ -14,7 +14,7 @@ use kafka_protocol::protocol::StrBytes;
 use super::describe_configs::topic_config_source;
 use crate::context::Context;
 use crate::shape::{BOOL, INT16, INT32, Kind, Shape, field};
-use crate::translate::{string, uuid};
+use crate::translate::{node_ids, string, uuid};
 
 pub(crate) const SHAPE: Shape = Shape {
     flexible_from: 5,
@@ -72,12 +72,12 @@ pub(crate) async fn handle<B: BrokerApi>(
 }
 
 fn new_topic(topic: CreatableTopic) -> NewTopic {
-    let has_manual_assignment = !topic.assignments.is_empty();
+    let assignments = topic.assignments.into_iter();
     NewTopic {
         name: topic.name.to_string(),
         partitions: (topic.num_partitions != -1).then_some(topic.num_partitions),
         replication_factor: (topic.replication_factor != -1).then_some(topic.replication_factor),
-        has_manual_assignment,
+        assignments: assignments.map(|one| (one.partition_index, node_ids(one.broker_ids))).collect(),
         configs: topic
             .configs
             .into_iter()

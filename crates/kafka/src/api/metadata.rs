@@ -122,7 +122,7 @@ async fn create_missing<B: BrokerApi>(context: &Context<B>, found: &mut [Found])
 }
 
 fn with_defaults(name: String) -> NewTopic {
-    NewTopic { name, partitions: None, replication_factor: None, has_manual_assignment: false, configs: Vec::new() }
+    NewTopic { name, partitions: None, replication_factor: None, assignments: Vec::new(), configs: Vec::new() }
 }
 
 fn cluster<B: BrokerApi>(context: &Context<B>) -> MetadataResponse {

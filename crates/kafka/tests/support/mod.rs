@@ -209,7 +209,7 @@ impl BrokerApi for FakeBroker {
         topics
             .into_iter()
             .map(|topic| {
-                if topic.has_manual_assignment {
+                if !topic.assignments.is_empty() {
                     return Err(BrokerError::InvalidReplicaAssignment("assignment is not yours".to_owned()));
                 }
                 if self.topic(&TopicRef::Name(topic.name.clone())).is_ok() {
@@ -458,7 +458,7 @@ impl BrokerApi for FakeBroker {
             .into_iter()
             .map(|wanted| {
                 let view = self.topic(&TopicRef::Name(wanted.topic.clone()))?;
-                if wanted.has_manual_assignment {
+                if !wanted.assignments.is_empty() {
                     return Err(BrokerError::InvalidReplicaAssignment("assignment is not yours".to_owned()));
                 }
                 if !(view.partitions.len() as i32 + 1..=PARTITIONS_MAX).contains(&wanted.count) {
