@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use duolog_replication::{CommandResponse, Mark, ReplicatedState, StateFactory};
 use duolog_state::rows::Applied;
-use duolog_state::{AppliedEntry, Machine, StateEvent, TableReader, TableWriter, reader};
+use duolog_state::{AppliedEntry, Machine, StateError, StateEvent, TableId, TableReader, TableWriter, reader};
 use duolog_state_store::{RocksReader, RocksTables, StoreBudget};
 use duolog_types::{BrokerGroupId, LogIndex, NodeId};
 
@@ -46,7 +46,21 @@ pub trait StateReader: TableReader {
     ///
     /// # Errors
     /// The tables fail.
-    fn state_hash(&self) -> Result<(Option<Applied>, u64), duolog_state::StateError>;
+    fn state_hash(&self) -> Result<(Option<Applied>, u64), StateError>;
+
+    /// What was found damaged since the tables were opened.
+    fn damage(&self) -> Option<String> {
+        None
+    }
+
+    /// Verifies what lies on the disk from a row of a table on, up to about `bytes_max`. Gives the bytes that were read, and where
+    /// to go on; `None` at the table's end.
+    ///
+    /// # Errors
+    /// It is damaged, or cannot be read.
+    fn verify(&self, _: TableId, _: &[u8], _: usize) -> Result<(usize, Option<Vec<u8>>), StateError> {
+        Ok((0, None))
+    }
 }
 
 /// Told what a replica's state has become.
@@ -76,9 +90,15 @@ impl<S: StateStore> StateFactory for Factory<S> {
         let tables = self.store.open(group, dir)?;
         let sink = (self.sink)(group);
         sink.opened(tables.reader());
-        let machine = Machine::open(tables).map_err(io::Error::other)?;
+        let machine = Machine::open(tables).map_err(failure)?;
         Ok(Box::new(Replica { machine, sink }))
     }
+}
+
+/// Damage has a kind of its own.
+fn failure(error: StateError) -> io::Error {
+    let kind = if error.is_damage() { io::ErrorKind::InvalidData } else { io::ErrorKind::Other };
+    io::Error::new(kind, error)
 }
 
 fn mark(applied: Applied) -> Mark {
@@ -101,7 +121,7 @@ impl<T: StoredTables> ReplicatedState for Replica<T> {
     }
 
     fn apply(&mut self, run: &[AppliedEntry]) -> io::Result<Vec<CommandResponse>> {
-        let applied = self.machine.apply(run).map_err(io::Error::other)?;
+        let applied = self.machine.apply(run).map_err(failure)?;
         if let Some(last) = run.last() {
             self.sink.applied(last.index, &applied.events);
         }
@@ -124,7 +144,7 @@ impl StateStore for RocksStore {
     type Tables = RocksTables;
 
     fn open(&self, _: BrokerGroupId, dir: &Path) -> io::Result<RocksTables> {
-        RocksTables::open(dir, &self.0).map_err(io::Error::other)
+        Ok(RocksTables::open(dir, &self.0)?)
     }
 }
 
@@ -134,17 +154,26 @@ impl StoredTables for RocksTables {
     }
 
     fn make_durable(&self) -> io::Result<Option<Applied>> {
-        self.flush().map_err(io::Error::other)?;
-        self.durable_applied().map_err(io::Error::other)
+        self.flush()?;
+        Ok(self.durable_applied()?)
     }
 
     fn checkpoint(&self, dir: &Path) -> io::Result<()> {
-        Self::checkpoint(self, dir).map(|_| ()).map_err(io::Error::other)
+        Self::checkpoint(self, dir)?;
+        Ok(())
     }
 }
 
 impl StateReader for RocksReader {
-    fn state_hash(&self) -> Result<(Option<Applied>, u64), duolog_state::StateError> {
+    fn state_hash(&self) -> Result<(Option<Applied>, u64), StateError> {
         self.snapshot().state_hash()
+    }
+
+    fn damage(&self) -> Option<String> {
+        Self::damage(self).map(str::to_owned)
+    }
+
+    fn verify(&self, table: TableId, from: &[u8], bytes_max: usize) -> Result<(usize, Option<Vec<u8>>), StateError> {
+        Ok(Self::verify(self, table, from, bytes_max)?)
     }
 }

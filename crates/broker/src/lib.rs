@@ -38,6 +38,7 @@ mod runtime;
 mod sequencer_task;
 mod sql;
 mod start;
+mod state_scrub;
 mod stored;
 mod topics;
 mod views;

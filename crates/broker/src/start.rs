@@ -20,7 +20,7 @@ use crate::hook::Hook;
 use crate::pop::Submitted;
 use crate::runtime::GroupRuntime;
 use crate::sequencer_task::SequencerQueues;
-use crate::{hidden, pop, producer_expiry, reconcile, retention, sequencer_task};
+use crate::{hidden, pop, producer_expiry, reconcile, retention, sequencer_task, state_scrub};
 
 /// What exists before the replicas are open.
 struct Parts {
@@ -108,6 +108,8 @@ impl Broker {
             handle.spawn(pop::publish(broker.clone(), runtime.clone()));
             handle.spawn(sequencer_task::release(runtime.clone()));
             handle.spawn(watch_failure(broker.clone(), runtime.clone()));
+            handle.spawn(state_scrub::watch(runtime.clone()));
+            handle.spawn(state_scrub::verify(runtime.clone()));
             broker.spawn_expiry(&runtime, handle);
             handle.spawn(hidden::deliver(broker.clone(), runtime.clone()));
             handle.spawn(hidden::forget(runtime.clone()));

@@ -32,7 +32,7 @@ use crate::state_machine::{StateCell, StateFactory, StateMachine};
 use crate::testing::{Early, Hooks};
 use crate::type_config::{CommandResponse, CommittedLeaderId, Member, Proposal, TypeConfig};
 use crate::watermarks::{Mark, Watermarks, quorum_received_next};
-use crate::{RaftTimes, snapshot};
+use crate::{RaftTimes, rebuild, snapshot};
 
 pub(crate) type GroupRaft = Raft<TypeConfig, StateMachine>;
 
@@ -168,12 +168,13 @@ impl BrokerGroup {
         snapshot::clean_scratch(&scratch)?;
         let (observer, progress) = ProgressObserver::new();
         let (log, recovered) =
-            CommitLog::open(options.disk, &dir.join("log"), options.log, observer.clone()).map_err(io::Error::other)?;
+            CommitLog::open(options.disk.clone(), &dir.join("log"), options.log.clone(), observer.clone())
+                .map_err(io::Error::other)?;
         if let Some(torn) = &recovered.torn {
             tracing::warn!(broker_group = %options.id, ?torn, "cut a torn tail off the log");
         }
+        let cell = rebuild::open_state(dir, &log, &options).await?;
         observer.recovered(log.last().map(|(term, index)| Mark { term: term.0, index: index.0 }));
-        let cell = StateCell::open(options.id, dir, log.clone(), options.factory)?;
         let marks = Arc::new(ReceivedMarks::new());
         let lease = Arc::new(Lease::new(options.node_id.0));
         let network = Arc::new(GroupNetwork {
@@ -184,7 +185,8 @@ impl BrokerGroup {
             snapshots: cell.clone(),
             hooks: options.hooks.clone(),
         });
-        let (scrub, peers) = (Arc::new(Scrub::new()), Peers { configured: options.nodes, raft: OnceLock::new() });
+        let (scrub, peers) =
+            (Arc::new(Scrub::new(options.scrub)), Peers { configured: options.nodes, raft: OnceLock::new() });
         let peers = Arc::new(peers);
         let scrubber = Scrubber {
             group: options.id,
@@ -194,8 +196,6 @@ impl BrokerGroup {
             hooks: options.hooks.clone(),
             peers: peers.clone(),
             scrub: scrub.clone(),
-            rate: options.scrub.bytes_per_second,
-            interval: Duration::from_millis(options.scrub.interval_ms),
         };
         tokio::spawn(scrubber.run());
         let config = raft_config(&options.cluster_name, options.times, &options.hooks).map_err(io::Error::other)?;
@@ -274,6 +274,12 @@ impl BrokerGroup {
     #[must_use]
     pub fn scrub_counts(&self) -> &ScrubCounts {
         &self.scrub.counts
+    }
+
+    /// How the scrubber goes about; its rate is this group's share.
+    #[must_use]
+    pub fn scrub_options(&self) -> ScrubOptions {
+        self.scrub.options
     }
 
     /// What recovery found when the node started.

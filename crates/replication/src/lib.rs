@@ -33,6 +33,7 @@ mod membership;
 mod net;
 mod network;
 mod questions;
+mod rebuild;
 mod retired;
 mod scrub;
 mod service;

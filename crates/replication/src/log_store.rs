@@ -252,6 +252,17 @@ impl RaftLogReader<TypeConfig> for LogStore {
     }
 }
 
+/// Takes out what lies behind `keep`, durably.
+pub(crate) async fn truncate_durably(log: &CommitLog, keep: Option<LogIndex>) -> io::Result<()> {
+    log.truncate_after(keep).map_err(io::Error::other)?;
+    let (sender, receiver) = oneshot::channel();
+    log.flush(Box::new(move |result| {
+        // Nobody listens when the node is stopping.
+        let _ = sender.send(result);
+    }));
+    receiver.await.map_err(io::Error::other)?.map_err(io::Error::other)
+}
+
 impl RaftLogStorage<TypeConfig> for LogStore {
     type LogReader = Self;
 
@@ -347,7 +358,7 @@ mod tests {
         });
         log.append(entries.collect(), None).unwrap();
         let guard = Guard::open(dir.path(), &dir.path().join("boot_id"), &[BrokerGroupId(0)]).unwrap();
-        LogStore::new(log, Arc::new(NoTap), Arc::new(guard), Arc::new(Scrub::new()))
+        LogStore::new(log, Arc::new(NoTap), Arc::new(guard), Arc::new(Scrub::new(crate::ScrubOptions::default())))
     }
 
     async fn sizes(store: &mut LogStore, start: u64, end: u64) -> Vec<usize> {

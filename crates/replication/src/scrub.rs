@@ -44,6 +44,20 @@ impl Default for ScrubOptions {
     }
 }
 
+impl ScrubOptions {
+    /// From the end of a pass to the next one.
+    #[must_use]
+    pub fn interval(&self) -> Duration {
+        Duration::from_millis(self.interval_ms)
+    }
+
+    /// From a start to the first pass.
+    #[must_use]
+    pub fn first_pass(&self) -> Duration {
+        self.interval().min(FIRST_PASS_MAX)
+    }
+}
+
 /// Longest wait between a start and the first pass.
 const FIRST_PASS_MAX: Duration = Duration::from_secs(60);
 /// What is verified in one go.
@@ -58,6 +72,7 @@ type Suspect = (LogIndex, Option<oneshot::Sender<bool>>);
 
 /// What the readers of a group's log tell its scrubber, and what it has done.
 pub(crate) struct Scrub {
+    pub(crate) options: ScrubOptions,
     suspects: mpsc::UnboundedSender<Suspect>,
     queue: Mutex<Option<mpsc::UnboundedReceiver<Suspect>>>,
     pub(crate) counts: ScrubCounts,
@@ -89,9 +104,9 @@ impl ScrubCounts {
 }
 
 impl Scrub {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(options: ScrubOptions) -> Self {
         let (suspects, queue) = mpsc::unbounded_channel();
-        Self { suspects, queue: Mutex::new(Some(queue)), counts: ScrubCounts::default() }
+        Self { options, suspects, queue: Mutex::new(Some(queue)), counts: ScrubCounts::default() }
     }
 
     /// An entry seems to be damaged.
@@ -133,9 +148,6 @@ pub(crate) struct Scrubber {
     pub(crate) hooks: Hooks,
     pub(crate) peers: Arc<Peers>,
     pub(crate) scrub: Arc<Scrub>,
-    /// Bytes in a second; 0 for no passes.
-    pub(crate) rate: u64,
-    pub(crate) interval: Duration,
 }
 
 /// What is left of a pass.
@@ -148,7 +160,9 @@ impl Scrubber {
     /// Runs as long as the group does; from before its Raft core is built, which reads the log.
     pub(crate) async fn run(self) {
         let Some(mut suspects) = self.scrub.queue.lock().take() else { return };
-        let mut pass = Pass { ranges: VecDeque::new(), next_at: Instant::now() + self.interval.min(FIRST_PASS_MAX) };
+        let ScrubOptions { bytes_per_second, .. } = self.scrub.options;
+        let interval = self.scrub.options.interval();
+        let mut pass = Pass { ranges: VecDeque::new(), next_at: Instant::now() + self.scrub.options.first_pass() };
         let mut hopeless = BTreeSet::new();
         loop {
             tokio::select! {
@@ -159,7 +173,7 @@ impl Scrubber {
                     // A consumer does not wait.
                     let _ = reply.map(|reply| reply.send(is_whole));
                 }
-                () = tokio::time::sleep_until(pass.next_at), if self.rate > 0 => {
+                () = tokio::time::sleep_until(pass.next_at), if bytes_per_second > 0 => {
                     if pass.ranges.is_empty() {
                         pass.ranges = sealed(&self.log);
                     }
@@ -168,8 +182,8 @@ impl Scrubber {
                         self.mend(index, &mut hopeless).await;
                     }
                     let is_over = pass.ranges.is_empty();
-                    let took = Duration::from_secs_f64(bytes as f64 / self.rate as f64);
-                    pass.next_at = Instant::now() + if is_over { self.interval } else { took };
+                    let took = Duration::from_secs_f64(bytes as f64 / bytes_per_second as f64);
+                    pass.next_at = Instant::now() + if is_over { interval } else { took };
                 }
             }
         }

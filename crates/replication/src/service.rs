@@ -310,6 +310,22 @@ impl proto::cluster_server::Cluster for ClusterService {
         Ok(Response::new(proto::SnapshotReply { vote: Some(wire::vote_to_wire(&response.vote)) }))
     }
 
+    type FetchStateStream = Pin<Box<dyn Stream<Item = Result<proto::SnapshotChunk, Status>> + Send>>;
+
+    async fn fetch_state(
+        &self,
+        request: Request<proto::FetchStateRequest>,
+    ) -> Result<Response<Self::FetchStateStream>, Status> {
+        self.verify(&request)?;
+        let proto::FetchStateRequest { group, entries_from } = request.into_inner();
+        let group = self.group(group)?;
+        let vote = current_vote(&group);
+        let chunks = snapshot::serve(group.cell.clone(), group.id().0, vote, entries_from)
+            .await
+            .map_err(|error| Status::unavailable(error.to_string()))?;
+        Ok(Response::new(Box::pin(ReceiverStream::new(chunks).map(Ok))))
+    }
+
     async fn replica_status(
         &self,
         request: Request<proto::ReplicaStatusRequest>,

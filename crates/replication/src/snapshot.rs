@@ -84,16 +84,7 @@ pub(crate) async fn send(mut transfer: Transfer) -> Result<RaftVote, String> {
     transfer.identity.sign(&mut request, transfer.target, &transfer.target_incarnation);
     let status = transfer.client.replica_status(request).await.map_err(|s| s.message().to_owned())?.into_inner();
 
-    let scratch = Scratch(transfer.source.scratch_dir().join(format!("outgoing-{}", uuid::Uuid::new_v4())));
-    let source = transfer.source.clone();
-    let dir = scratch.0.clone();
-    let materialize = move || {
-        if let Some(parent) = dir.parent() {
-            std::fs::create_dir_all(parent)?;
-        }
-        source.materialize(&dir)
-    };
-    let point = blocking(materialize).await.map_err(|error| error.to_string())?;
+    let (scratch, point) = materialize(transfer.source.clone()).await.map_err(|error| error.to_string())?;
     tracing::info!(broker_group = transfer.group, to = %transfer.target, log_index = point.last.index, "sending a snapshot");
 
     let (sender, receiver) = mpsc::channel(4);
@@ -110,6 +101,44 @@ pub(crate) async fn send(mut transfer: Transfer) -> Result<RaftVote, String> {
     let reply = reply.map_err(|status| status.message().to_owned())?.into_inner();
     fed.map_err(|error| error.to_string())?;
     wire::vote_from_wire(reply.vote.as_ref()).map_err(|status| status.message().to_owned())
+}
+
+/// Writes a checkpoint into a directory that goes when nobody needs it any more.
+async fn materialize(source: Arc<dyn SnapshotSource>) -> io::Result<(Scratch, SnapshotPoint)> {
+    let scratch = Scratch(source.scratch_dir().join(format!("outgoing-{}", uuid::Uuid::new_v4())));
+    let dir = scratch.0.clone();
+    let write = move || {
+        if let Some(parent) = dir.parent() {
+            std::fs::create_dir_all(parent)?;
+        }
+        source.materialize(&dir)
+    };
+    let point = blocking(write).await?;
+    Ok((scratch, point))
+}
+
+/// The state of this replica for one whose own is damaged, with the entries from `entries_from` on.
+pub(crate) async fn serve(
+    source: Arc<dyn SnapshotSource>,
+    group: u32,
+    vote: RaftVote,
+    entries_from: u64,
+) -> io::Result<mpsc::Receiver<proto::SnapshotChunk>> {
+    let (scratch, point) = materialize(source.clone()).await?;
+    let (sender, receiver) = mpsc::channel(4);
+    let header = proto::SnapshotHeader {
+        group,
+        vote: Some(wire::vote_to_wire(&vote)),
+        last: Some(proto::LogId { term: point.last.term, index: point.last.index }),
+        membership: point.membership,
+    };
+    tokio::spawn(async move {
+        let fed = feed(sender, header, scratch.0.clone(), source.log(), entries_from, point.last.index).await;
+        if let Err(error) = fed {
+            tracing::warn!(broker_group = group, %error, "a state was not sent to its end");
+        }
+    });
+    Ok(receiver)
 }
 
 type Chunks = mpsc::Sender<proto::SnapshotChunk>;

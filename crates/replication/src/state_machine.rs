@@ -15,10 +15,10 @@ use futures_util::{Stream, StreamExt};
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend, Snapshot, SnapshotMeta};
 use parking_lot::Mutex;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
 use crate::files;
-use crate::log_store::{LogProgress, to_log_entry};
+use crate::log_store::{LogProgress, to_log_entry, truncate_durably};
 use crate::snapshot::{SnapshotHandle, SnapshotPoint, SnapshotSource};
 use crate::testing::Early;
 use crate::type_config::{
@@ -62,7 +62,7 @@ pub trait StateFactory: Send + Sync + 'static {
     /// Opens it, empty when the directory is.
     ///
     /// # Errors
-    /// It is damaged or of a newer version.
+    /// [`io::ErrorKind::InvalidData`] when it is damaged: then it is copied from another replica. Others, among them a newer version.
     fn open(&self, group: BrokerGroupId, dir: &Path) -> io::Result<Box<dyn ReplicatedState>>;
 }
 
@@ -148,24 +148,12 @@ impl StateCell {
         if self.log.last().map(|(_, index)| index) <= keep {
             return Ok(());
         }
-        self.log.truncate_after(keep).map_err(io::Error::other)?;
-        let (sender, receiver) = oneshot::channel();
-        self.log.flush(Box::new(move |result| {
-            // Nobody listens when the node is stopping.
-            let _ = sender.send(result);
-        }));
-        receiver.await.map_err(io::Error::other)?.map_err(io::Error::other)
+        truncate_durably(&self.log, keep).await
     }
 
     fn switch_to(&self, received: &Path) -> io::Result<()> {
         let state_dir = self.dir.join("state");
-        let old = current_dir(&state_dir)?;
-        let new = state_dir.join(format!("db-{}", generation(&old) + 1));
-        if new.exists() {
-            std::fs::remove_dir_all(&new)?;
-        }
-        std::fs::rename(received, &new)?;
-        files::sync_dir(&state_dir)?;
+        let (old, new) = move_beside(&state_dir, received)?;
         let mut inner = self.inner.lock();
         let state = self.factory.open(self.group, &new)?;
         write_current(&state_dir, &new)?;
@@ -174,6 +162,26 @@ impl StateCell {
         drop(inner);
         std::fs::remove_dir_all(&old)
     }
+}
+
+/// Puts a state that was copied into the place of a damaged one.
+pub(crate) fn replace_damaged(dir: &Path, received: &Path) -> io::Result<()> {
+    let state_dir = dir.join("state");
+    let (old, new) = move_beside(&state_dir, received)?;
+    write_current(&state_dir, &new)?;
+    std::fs::remove_dir_all(&old)
+}
+
+/// Moves a received state beside the current one; gives the directories of both.
+fn move_beside(state_dir: &Path, received: &Path) -> io::Result<(PathBuf, PathBuf)> {
+    let old = current_dir(state_dir)?;
+    let new = state_dir.join(format!("db-{}", generation(&old) + 1));
+    if new.exists() {
+        std::fs::remove_dir_all(&new)?;
+    }
+    std::fs::rename(received, &new)?;
+    files::sync_dir(state_dir)?;
+    Ok((old, new))
 }
 
 fn generation(dir: &Path) -> u64 {

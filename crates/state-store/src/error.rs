@@ -62,8 +62,22 @@ impl StoreError {
     }
 }
 
+impl From<StoreError> for io::Error {
+    /// Damage is [`io::ErrorKind::InvalidData`].
+    fn from(error: StoreError) -> Self {
+        match StateError::from(error) {
+            StateError::Damaged(text) => Self::new(io::ErrorKind::InvalidData, text),
+            other => Self::other(other),
+        }
+    }
+}
+
 impl From<StoreError> for StateError {
     fn from(error: StoreError) -> Self {
-        Self::Storage(error.to_string())
+        match error {
+            StoreError::Corrupt { .. } => Self::Damaged(error.to_string()),
+            StoreError::State { ref source, .. } if source.is_damage() => Self::Damaged(error.to_string()),
+            _ => Self::Storage(error.to_string()),
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use duolog_state::rows::Applied;
 use duolog_state::tables::Row;
@@ -28,17 +28,24 @@ pub struct RocksReader {
 pub(crate) struct Store {
     db: DB,
     path: PathBuf,
+    damage: OnceLock<String>,
 }
+
+/// Lies beside files that were found damaged: they are never opened again.
+const DAMAGED: &str = "DAMAGED";
 
 impl RocksTables {
     /// Opens the tables in a directory of their own, or creates them.
     ///
     /// # Errors
-    /// `Corrupt`; `Failed`, among others when another process has them open.
+    /// `Corrupt`, also when damage was found earlier; `Failed`, among others when another process has them open.
     pub fn open(path: &Path, budget: &StoreBudget) -> Result<Self, StoreError> {
+        if let Ok(reason) = fs::read_to_string(path.join(DAMAGED)) {
+            return Err(StoreError::Corrupt { path: path.to_owned(), operation: "open", reason });
+        }
         let db = DB::open_cf_descriptors(&options::database(budget), path, options::tables(budget))
             .map_err(|error| StoreError::rocks(path, "open", error))?;
-        let store = Store { db, path: path.to_owned() };
+        let store = Store { db, path: path.to_owned(), damage: OnceLock::new() };
         Ok(Self { reader: RocksReader { store: Arc::new(store) } })
     }
 
@@ -122,13 +129,46 @@ impl RocksReader {
         let tables = options::tables(budget);
         let db = DB::open_cf_descriptors_read_only(&options::database(budget), path, tables, false)
             .map_err(|error| StoreError::rocks(path, "open", error))?;
-        Ok(Self { store: Arc::new(Store { db, path: path.to_owned() }) })
+        Ok(Self { store: Arc::new(Store { db, path: path.to_owned(), damage: OnceLock::new() }) })
     }
 
     /// The state of this moment. A snapshot keeps old rows on disk; drop it soon.
     #[must_use]
     pub fn snapshot(&self) -> RocksSnapshot<'_> {
         RocksSnapshot::new(&self.store)
+    }
+
+    /// What was found damaged since the tables were opened.
+    #[must_use]
+    pub fn damage(&self) -> Option<&str> {
+        self.store.damage.get().map(String::as_str)
+    }
+
+    /// Reads rows of a table from `from` on, up to about `bytes_max`, so that their checksums are verified: of what is not in the
+    /// cache, and without putting it there. Gives the bytes that were read, and where to go on; `None` at the table's end.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Failed`.
+    pub fn verify(
+        &self,
+        table: TableId,
+        from: &[u8],
+        bytes_max: usize,
+    ) -> Result<(usize, Option<Vec<u8>>), StoreError> {
+        let mut options = ReadOptions::default();
+        options.fill_cache(false);
+        let mut rows = self.store.db.raw_iterator_cf_opt(self.store.handle(table), options);
+        let mut bytes = 0;
+        rows.seek(from);
+        while let Some((key, value)) = rows.item() {
+            if bytes >= bytes_max {
+                return Ok((bytes, Some(key.to_vec())));
+            }
+            bytes += key.len() + value.len();
+            rows.next();
+        }
+        rows.status().map_err(|error| self.store.error("verify", error))?;
+        Ok((bytes, None))
     }
 }
 
@@ -142,7 +182,15 @@ impl Store {
     }
 
     pub(crate) fn error(&self, operation: &'static str, error: rocksdb::Error) -> StoreError {
-        StoreError::rocks(&self.path, operation, error)
+        let error = StoreError::rocks(&self.path, operation, error);
+        if let StoreError::Corrupt { reason, .. } = &error
+            && self.damage.set(reason.clone()).is_ok()
+        {
+            // A directory that cannot be written is opened once more, and found damaged once more.
+            let mark = self.path.join(DAMAGED);
+            let _ = fs::write(&mark, reason).and_then(|()| File::open(&mark)?.sync_all());
+        }
+        error
     }
 
     fn write(&self, changes: &WriteSet) -> Result<(), StoreError> {

@@ -160,3 +160,45 @@ fn damage_is_reported_with_the_directory() {
     assert!(matches!(error, StoreError::Corrupt { .. }), "{error:?}");
     assert!(error.to_string().starts_with(&directory.path().display().to_string()), "{error}");
 }
+
+#[test]
+fn a_flipped_bit_is_found_by_verifying_and_the_tables_are_never_opened_again() {
+    let directory = TempDir::new().unwrap();
+    let mut machine = open(directory.path());
+    apply_all(&mut machine, &log(600));
+    machine.tables().flush().unwrap();
+    drop(machine);
+    let verify = || -> Result<usize, StoreError> {
+        let tables = RocksTables::open(directory.path(), &StoreBudget::default())?;
+        let reader = tables.reader();
+        let mut sum = 0;
+        for table in TableId::ALL {
+            let mut from = Some(Vec::new());
+            while let Some(row) = from {
+                let (bytes, next) = reader.verify(table, &row, 1_000)?;
+                assert!(next.as_ref().is_none_or(|next| *next > row || sum == 0), "it goes on");
+                sum += bytes;
+                from = next;
+            }
+        }
+        assert_eq!(reader.damage(), None);
+        Ok(sum)
+    };
+    let whole = verify().unwrap();
+    assert!(whole > 10_000, "{whole}");
+    // A block of data lies at the beginning of the largest file.
+    let files = fs::read_dir(directory.path()).unwrap().map(|file| file.unwrap().path());
+    let tables = files.filter(|path| path.extension().is_some_and(|extension| extension == "sst"));
+    let largest = tables.max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap();
+    let mut bytes = fs::read(&largest).unwrap();
+    bytes[100] ^= 1;
+    fs::write(&largest, &bytes).unwrap();
+    let error = verify().unwrap_err();
+    assert!(matches!(error, StoreError::Corrupt { operation: "verify", .. }), "{error:?}");
+    // Also when the bit is right again: nobody knows what was read meanwhile.
+    bytes[100] ^= 1;
+    fs::write(&largest, &bytes).unwrap();
+    let error = RocksTables::open(directory.path(), &StoreBudget::default()).err().expect("it was damaged");
+    assert!(matches!(error, StoreError::Corrupt { operation: "open", .. }), "{error:?}");
+    assert_eq!(std::io::Error::from(error).kind(), std::io::ErrorKind::InvalidData);
+}

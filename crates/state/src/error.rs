@@ -59,10 +59,21 @@ pub enum StateError {
         /// What is wrong with it.
         reason: String,
     },
-    /// The tables failed or are corrupt; the text names the path.
+    /// The tables failed; the text names the path.
     #[error("state tables: {0}")]
     Storage(String),
+    /// The tables are damaged; the text names the path.
+    #[error("state tables are damaged: {0}")]
+    Damaged(String),
     /// An earlier apply failed; this replica applies nothing more until it is opened again.
     #[error("this replica's state machine stopped after an earlier error")]
     Stopped,
+}
+
+impl StateError {
+    /// Whether what is stored is not what was written once. A newer version, a full disk and a bad entry are no damage.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::Damaged(_) | Self::Undecodable { .. } | Self::BadKey { .. })
+    }
 }

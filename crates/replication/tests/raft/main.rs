@@ -15,6 +15,7 @@ mod identity;
 mod leader_restore;
 mod loss_of_leadership;
 mod ordering;
+mod rebuild;
 mod scrub;
 mod slow_disk;
 mod snapshot;

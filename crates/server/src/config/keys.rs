@@ -175,7 +175,7 @@ pub const KEYS: &[Key] = &[
         name: "log.scrub_bytes_per_second",
         kind: Kind::Integer,
         default: "4194304",
-        doc: "What the scrubber reads in a second to verify sealed segments; a damaged entry is put back from another node. 0 turns the passes off: then only what a reader finds damaged is put back.",
+        doc: "What the scrubber reads in a second to verify sealed segments, and as much again of the state; a damaged entry is put back from another node, a node with a damaged state ends, and copies it when it is started again. 0 turns the passes off: then only what a reader finds damaged is put back.",
     },
     Key {
         name: "log.scrub_interval_ms",

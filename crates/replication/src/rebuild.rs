@@ -1,0 +1,177 @@
+//! A damaged state comes back from another replica. The log stays, with everything that this node has acknowledged.
+//!
+//! ```text
+//!  own log    ─────────── shared ──────────┤─ tail ─┤        tail: entries that never counted, if the peer applied others there
+//!  the peer   ─────────── shared ──────────┤──────────────┤ P
+//!                                          state at P, and the entries that this log lacks up to P
+//! ```
+//!
+//! What the peer has applied is committed. So an entry here at the same index with another term never was, nor was anything behind it, and
+//! may be cut off. Where the terms are equal, everything before is equal, too.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use duolog_commit_log::CommitLog;
+use duolog_types::{LogIndex, NodeId, Term};
+use tokio::time::Instant;
+use tonic::Request;
+
+use crate::group::GroupOptions;
+use crate::log_store::truncate_durably;
+use crate::snapshot;
+use crate::state_machine::{StateCell, replace_damaged};
+use crate::type_config::{Member, term_of};
+use crate::wire::proto;
+
+type Client = proto::cluster_client::ClusterClient<tonic::transport::Channel>;
+
+/// Between two rounds in which nobody could help.
+const ROUND_INTERVAL: Duration = Duration::from_secs(1);
+/// How often it is said that a node waits.
+const TELL_INTERVAL: Duration = Duration::from_secs(10);
+/// An entry may be large.
+const ASK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Opens the state of a replica. A damaged one is copied from another node first.
+///
+/// # Errors
+/// Those of the state; damage where nothing can be done about it.
+pub(crate) async fn open_state(dir: &Path, log: &CommitLog, options: &GroupOptions) -> io::Result<Arc<StateCell>> {
+    let open = || StateCell::open(options.id, dir, log.clone(), options.factory.clone());
+    let damage = match open() {
+        Err(damage) if damage.kind() == io::ErrorKind::InvalidData => damage,
+        opened => return opened,
+    };
+    let broker_group = options.id;
+    let nodes: Vec<_> = options.nodes.iter().filter(|(id, _)| *id != options.node_id).collect();
+    let scratch_dir = dir.join("snapshot");
+    let whole = if !nodes.is_empty() {
+        tracing::warn!(%broker_group, %damage, "the state of this replica is damaged: copies it from another node");
+        Rebuild { log, scratch_dir: &scratch_dir, options }.run(&nodes).await
+    } else if log.purged().is_none() {
+        tracing::warn!(%broker_group, %damage, "the state of this replica is damaged: makes it anew from the log");
+        let empty = scratch_dir.join("empty");
+        std::fs::create_dir_all(&empty)?;
+        empty
+    } else {
+        let reason = format!("{damage}. There is no other node to copy it from: restore a backup (duolog restore)");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
+    };
+    replace_damaged(dir, &whole)?;
+    open()
+}
+
+/// A replica whose state is damaged.
+struct Rebuild<'a> {
+    log: &'a CommitLog,
+    /// A directory for files under way.
+    scratch_dir: &'a Path,
+    options: &'a GroupOptions,
+}
+
+impl Rebuild<'_> {
+    /// Waits for a node that has the state, and copies it; gives the directory with its files, which are on disk.
+    async fn run(&self, nodes: &[&(NodeId, Member)]) -> PathBuf {
+        let broker_group = self.options.id;
+        let mut told = Instant::now();
+        loop {
+            let mut last = String::new();
+            for (node, member) in nodes {
+                match self.copy(*node, member).await {
+                    Ok((dir, log_index)) => {
+                        tracing::info!(%broker_group, from = %node, log_index, "copied the state");
+                        return dir;
+                    }
+                    Err(reason) => last = format!("node {node}: {reason}"),
+                }
+            }
+            if told.elapsed() >= TELL_INTERVAL {
+                told = Instant::now();
+                tracing::warn!(
+                    %broker_group, last,
+                    "waits for a node to copy the state from. If there is none any more, put a new node in the place of this one: \
+                     duolog cluster replace"
+                );
+            }
+            tokio::time::sleep(ROUND_INTERVAL).await;
+        }
+    }
+
+    async fn copy(&self, node: NodeId, member: &Member) -> Result<(PathBuf, u64), String> {
+        let mut peer = Peer { rebuild: self, client: self.options.hooks.connect(node, member)?, node, member };
+        self.cut_off(&mut peer).await?;
+        let next = self.log.last().map_or(0, |(_, index)| index.0 + 1);
+        let request = peer.request(proto::FetchStateRequest { group: self.options.id.0, entries_from: next });
+        let mut stream = peer.client.fetch_state(request).await.map_err(said)?.into_inner();
+        let header = snapshot::receive_header(&mut stream).await.map_err(said)?;
+        let arrived = snapshot::receive(header, stream, self.scratch_dir, self.log).await.map_err(said)?;
+        let last = arrived.meta.last_log_id.ok_or("a state without a position")?;
+        // The peer has gone on meanwhile; what it applied then may differ from a tail that is still here.
+        let is_shared = last.index >= next || self.term_of(last.index)? == Some(Term(term_of(&last)));
+        if is_shared { Ok((arrived.dir, last.index)) } else { Err("it went on meanwhile".to_owned()) }
+    }
+
+    /// Cuts off a tail that differs from what the peer has applied.
+    async fn cut_off(&self, peer: &mut Peer<'_>) -> Result<(), String> {
+        let applied_next = peer.applied_next().await?;
+        let (Some((_, own_last)), Some(applied)) = (self.log.last(), applied_next.checked_sub(1)) else {
+            return if applied_next == 0 { Err("it has nothing yet".to_owned()) } else { Ok(()) };
+        };
+        let first = own_last.0.min(applied);
+        let mut shared = first;
+        while self.term_of(shared)? != Some(peer.term_of(shared).await?) {
+            if self.log.purged().is_some_and(|(_, purged)| purged.0 >= shared) {
+                return Err(format!("its log differs from this one's at {shared}, where this one's was applied"));
+            }
+            let Some(before) = shared.checked_sub(1) else {
+                return Err("no entry of its log is the same here".to_owned());
+            };
+            shared = before;
+        }
+        if shared == first {
+            return Ok(());
+        }
+        tracing::warn!(broker_group = %self.options.id, after = shared, "cuts off entries that were never committed");
+        truncate_durably(self.log, Some(LogIndex(shared))).await.map_err(|error| error.to_string())
+    }
+
+    fn term_of(&self, index: u64) -> Result<Option<Term>, String> {
+        self.log.term_of(LogIndex(index)).map_err(|error| error.to_string())
+    }
+}
+
+struct Peer<'a> {
+    rebuild: &'a Rebuild<'a>,
+    client: Client,
+    node: NodeId,
+    member: &'a Member,
+}
+
+impl Peer<'_> {
+    fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        self.rebuild.options.identity.sign(&mut request, self.node, &self.member.incarnation);
+        request
+    }
+
+    async fn applied_next(&mut self) -> Result<u64, String> {
+        let mut request = self.request(proto::ReplicaStatusRequest { group: self.rebuild.options.id.0 });
+        request.set_timeout(ASK_TIMEOUT);
+        Ok(self.client.replica_status(request).await.map_err(said)?.into_inner().applied_next)
+    }
+
+    /// The term of an entry that it has applied.
+    async fn term_of(&mut self, index: u64) -> Result<Term, String> {
+        let mut request = self.request(proto::ReadEntryRequest { group: self.rebuild.options.id.0, index });
+        request.set_timeout(ASK_TIMEOUT);
+        let entry = self.client.read_entry(request).await.map_err(said)?.into_inner().entry;
+        entry.map(|entry| Term(entry.term)).ok_or_else(|| format!("it has no entry {index} to compare with"))
+    }
+}
+
+fn said(status: tonic::Status) -> String {
+    status.message().to_owned()
+}

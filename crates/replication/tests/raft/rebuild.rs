@@ -1,0 +1,98 @@
+//! A state that is damaged, and a log that is whole: what was acknowledged stays, and the state comes from another node.
+
+use duolog_types::{FlushWish, LogIndex};
+
+use crate::common::nodes::body;
+use crate::common::{GROUP, Nodes};
+
+/// Spoils the state of a node that does not run.
+fn damage(nodes: &Nodes, id: u64) {
+    let state = nodes.data_dir(id).join("groups").join(GROUP.to_string()).join("state");
+    let current = std::fs::read_to_string(state.join("CURRENT")).unwrap();
+    let dir = state.join(current.trim());
+    std::fs::create_dir_all(&dir).unwrap();
+    std::fs::write(dir.join("state.json"), "no JSON").unwrap();
+}
+
+/// All replicas have applied the same, and have every entry of it.
+fn assert_whole(nodes: &Nodes, texts: &[&str]) {
+    for id in nodes.running() {
+        assert_eq!(nodes.recorder(id).texts(GROUP), texts, "node {id}");
+        let applied = nodes.group(id).applied().borrow().expect("applied").index;
+        for index in (0..=applied).map(LogIndex) {
+            let entry = nodes.group(id).log().read_any(index).unwrap();
+            assert_eq!(entry.map(|entry| entry.index), Some(index), "node {id}");
+        }
+    }
+}
+
+#[test]
+fn a_damaged_state_is_copied_with_what_happened_meanwhile() {
+    let mut nodes = Nodes::start();
+    nodes.write("before");
+    nodes.until_everywhere("before");
+    let old = nodes.others(nodes.leader())[0];
+    nodes.kill(old);
+    nodes.write("meanwhile");
+    damage(&nodes, old);
+    nodes.start_node(old);
+    assert!(nodes.recorder(old).opened_with(GROUP) > 0, "nothing was copied");
+    nodes.write("after");
+    nodes.until_everywhere("after");
+    assert_whole(&nodes, &["before", "meanwhile", "after"]);
+    // It is a member as before: its vote counts.
+    let other = nodes.others(old)[0];
+    nodes.kill(other);
+    nodes.write("with its vote");
+    nodes.start_node(other);
+    nodes.until_everywhere("with its vote");
+    // And what was copied lasts.
+    nodes.kill(old);
+    nodes.start_node(old);
+    nodes.until_everywhere("with its vote");
+    assert_whole(&nodes, &["before", "meanwhile", "after", "with its vote"]);
+}
+
+#[test]
+fn entries_that_never_counted_are_cut_off_first() {
+    let mut nodes = Nodes::start();
+    nodes.write("before");
+    nodes.until_everywhere("before");
+    let old = nodes.leader();
+    nodes.links.isolate(old);
+    for number in 0..20 {
+        nodes.append(old, body(&format!("lost {number}"), 0), FlushWish::Now);
+    }
+    nodes.until("another leader", || {
+        nodes.others(old).into_iter().find(|id| nodes.group(*id).leadership().borrow().is_self)
+    });
+    nodes.kill(old);
+    nodes.write("instead");
+    damage(&nodes, old);
+    nodes.links.rejoin(old);
+    nodes.start_node(old);
+    nodes.until_everywhere("instead");
+    assert_whole(&nodes, &["before", "instead"]);
+}
+
+/// As after a `kill -9` of all: nobody has applied more than this node has in its log.
+#[test]
+fn a_log_that_is_longer_than_what_others_applied_stays() {
+    let mut nodes = Nodes::start();
+    let texts: Vec<String> = (0..50).map(|number| format!("record {number}")).collect();
+    texts.iter().for_each(|text| {
+        nodes.write(text);
+    });
+    nodes.until_everywhere("record 49");
+    for id in nodes.running() {
+        nodes.kill(id);
+    }
+    damage(&nodes, 2);
+    // Alone it cannot go on, and the others have only what they keep of the state: it waits for them.
+    for id in [1, 3] {
+        nodes.start_node(id);
+    }
+    nodes.start_node(2);
+    nodes.until_everywhere("record 49");
+    assert_whole(&nodes, &texts.iter().map(String::as_str).collect::<Vec<_>>());
+}
