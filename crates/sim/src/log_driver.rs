@@ -1,6 +1,7 @@
 //! Drives the commit logs of a node: a write at once, a flush after the time that its disk takes.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use duolog_commit_log::{LogDriver, LogSteps, Step};
@@ -17,16 +18,30 @@ const SLOW_ONE_IN: u64 = 20;
 /// The clock stands still within a tick of the simulation: nobody may wait for less.
 const TICK: Duration = Duration::from_millis(1);
 
+/// How much longer each flush of a node's disk takes, for as long as its disk is slow; clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Slowness(Arc<AtomicU64>);
+
+impl Slowness {
+    pub fn set(&self, added: Duration) {
+        self.0.store(u64::try_from(added.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    fn added(&self) -> Duration {
+        Duration::from_millis(self.0.load(Ordering::Relaxed))
+    }
+}
+
 /// The logs of one node.
-pub fn driver(random: Random) -> LogDriver {
+pub fn driver(random: Random, slowness: Slowness) -> LogDriver {
     let random = Mutex::new(random);
     LogDriver::Steps(Arc::new(move |steps| {
         let random = random.lock().fork();
-        tokio::spawn(drive(steps, random));
+        tokio::spawn(drive(steps, random, slowness.clone()));
     }))
 }
 
-async fn drive(steps: LogSteps, mut random: Random) {
+async fn drive(steps: LogSteps, mut random: Random, slowness: Slowness) {
     let changed = Arc::new(Notify::new());
     let wake = changed.clone();
     steps.on_change(move || wake.notify_one());
@@ -40,7 +55,7 @@ async fn drive(steps: LogSteps, mut random: Random) {
         }
         if flush_end.is_none() {
             match steps.begin_flush() {
-                Step::Done => flush_end = Some(Instant::now() + duration(&mut random)),
+                Step::Done => flush_end = Some(Instant::now() + duration(&mut random) + slowness.added()),
                 Step::Wait(at) => wake_at = earliest(wake_at, at),
                 Step::Ended => return,
             }

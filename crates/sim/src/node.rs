@@ -4,6 +4,7 @@ use std::fs;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use duolog_broker::{Broker, Settings};
 use duolog_commit_log::{LogOptions, SimDisk};
@@ -14,6 +15,7 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::log_driver::Slowness;
 use crate::net::{Links, SimNet};
 use crate::plant::Plant;
 use crate::random::Random;
@@ -37,6 +39,7 @@ pub struct SimNode {
     boots: Mutex<u32>,
     life: Mutex<Option<Life>>,
     links: Links,
+    slowness: Slowness,
     end: Mutex<Option<End>>,
     expected: Mutex<Expected>,
     plant: Option<Plant>,
@@ -130,6 +133,7 @@ impl SimNode {
             boots: Mutex::new(0),
             life: Mutex::new(None),
             links,
+            slowness: Slowness::default(),
             end: Mutex::default(),
             expected: Mutex::default(),
             plant,
@@ -244,6 +248,18 @@ impl SimNode {
         true
     }
 
+    /// Each flush of its disk takes so much longer from now on.
+    pub fn slow_down(&self, added: Duration) {
+        self.slowness.set(added);
+    }
+
+    /// Whether this node believes that it leads a broker group.
+    pub fn leads(&self, group: BrokerGroupId) -> bool {
+        let life = self.life.lock();
+        let replica = life.as_ref().and_then(|life| life.broker.replica(group));
+        replica.is_some_and(|replica| replica.leadership().borrow().is_self)
+    }
+
     /// Hands a broker group's leadership to another node, if this one leads; whether it does.
     pub fn transfer(&self, group: BrokerGroupId, to: NodeId) -> bool {
         let Some(Life { broker, runtime }) = self.life.lock().clone() else { return false };
@@ -278,7 +294,7 @@ impl SimNode {
                 segment_size_bytes: 256 << 10,
                 allocation_step_bytes: 64 << 10,
                 queue_bytes_max: 1 << 20,
-                driver: log_driver::driver(self.random.lock().fork()),
+                driver: log_driver::driver(self.random.lock().fork(), self.slowness.clone()),
                 ..LogOptions::default()
             },
             disk: Arc::new(disk.process()),

@@ -1,9 +1,13 @@
 //! Faults of disks: those that end a node, one that fills, and a bit that flips.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::{Ending, World};
 use crate::node::DISK_FREE_BYTES_MIN;
+
+/// What a slow disk adds to each flush.
+const SLOW_MS: std::ops::Range<u64> = 50..300;
 
 impl World {
     /// A flush or a write fails, or the machine stops in the middle of one. The node must end, and never say that it has what it has not.
@@ -41,6 +45,26 @@ impl World {
         self.node_disk(node).set_space_bytes_max(None);
     }
 
+    /// Each flush takes longer for a while. Nobody loses its leadership by that.
+    pub(super) fn slow_disk(&mut self, node: u32) {
+        let (added, time) = (self.random.ms(SLOW_MS), self.random.ms(500..4_000));
+        self.slow_for(node, added, time);
+    }
+
+    pub(super) fn slow_for(&mut self, node: u32, added: Duration, time: Duration) {
+        if self.is_under_way(|ending| matches!(ending, Ending::Slow(_))) {
+            return;
+        }
+        self.count("fault: slow disk");
+        self.tell(&format!("each flush of node {node} takes {added:?} longer, for {time:?}"));
+        self.clients.cluster.nodes[node as usize].slow_down(added);
+        self.end_after(time, Ending::Slow(node));
+    }
+
+    pub(super) fn hasten(&mut self, node: u32) {
+        self.clients.cluster.nodes[node as usize].slow_down(Duration::ZERO);
+    }
+
     /// A bit of a sealed segment flips, and some time later back. Meanwhile nobody may be given the record, and the node may refuse to
     /// work with it.
     pub(super) fn flip_bit(&mut self, node: u32) {
@@ -62,18 +86,20 @@ impl World {
         self.tell(&format!("bit {bit} of byte {position_bytes} of {} flips for {time:?}", path.display()));
         self.count("fault: flipped bit");
         disk.flip_bit(&path, position_bytes, bit);
+        let flipped = disk.file(&path)[position_bytes as usize];
         self.clients.cluster.nodes[node as usize].expect_corruption();
-        self.end_after(time, Ending::Flipped { node, path, position_bytes, bit });
+        self.end_after(time, Ending::Flipped { node, path, position_bytes, bit, flipped });
         // What lies in sealed segments is read most of all by a node that starts.
         if self.random.one_in(2) {
             self.kill(node);
         }
     }
 
-    pub(super) fn unflip(&mut self, node: u32, path: &Path, position_bytes: u64, bit: u8) {
+    /// Only what is still as the fault has left it: the segment may have been repaired or deleted meanwhile.
+    pub(super) fn unflip(&mut self, node: u32, path: &Path, position_bytes: u64, (bit, flipped): (u8, u8)) {
         let disk = self.node_disk(node);
-        // The segment may have been deleted meanwhile.
-        if disk.paths().iter().any(|other| other == path) {
+        let is_there = disk.paths().iter().any(|other| other == path);
+        if is_there && disk.file(path).get(position_bytes as usize) == Some(&flipped) {
             disk.flip_bit(path, position_bytes, bit);
         }
         self.clients.cluster.nodes[node as usize].expect_no_corruption();

@@ -5,6 +5,7 @@ mod disk;
 mod network;
 mod nodes;
 pub mod reach;
+mod witness;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -36,8 +37,12 @@ pub enum Ending {
     Delayed(u32, u32),
     /// A disk has room again.
     Full(u32),
-    /// A bit is as it was.
-    Flipped { node: u32, path: PathBuf, position_bytes: u64, bit: u8 },
+    /// A disk is as fast as usual.
+    Slow(u32),
+    /// A leader and the only node that follows it go down.
+    Pair { witness: u32, leader: u32 },
+    /// A bit is as it was; the byte with the flipped one is `flipped`.
+    Flipped { node: u32, path: PathBuf, position_bytes: u64, bit: u8, flipped: u8 },
 }
 
 impl World {
@@ -46,8 +51,10 @@ impl World {
         self.round += 1;
         let node = self.some_node();
         match self.random.below(100) {
-            0..22 => self.kill(node),
-            22..38 => self.lose_power(node),
+            0..18 => self.kill(node),
+            18..30 => self.lose_power(node),
+            30..36 => self.lose_witness(),
+            36..38 => self.slow_disk(node),
             38..44 => (0..self.node_count()).for_each(|node| self.kill(node)),
             44..62 => self.cut(),
             62..66 => self.reset(),
@@ -75,7 +82,11 @@ impl World {
                 Ending::Stale(directions) => self.trust(&directions),
                 Ending::Delayed(a, b) => self.undelay(a, b),
                 Ending::Full(node) => self.empty_disk(node),
-                Ending::Flipped { node, path, position_bytes, bit } => self.unflip(node, &path, position_bytes, bit),
+                Ending::Slow(node) => self.hasten(node),
+                Ending::Pair { witness, leader } => self.lose_pair(witness, leader),
+                Ending::Flipped { node, path, position_bytes, bit, flipped } => {
+                    self.unflip(node, &path, position_bytes, (bit, flipped));
+                }
             }
         }
         for change in self.reach.changes() {

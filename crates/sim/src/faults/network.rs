@@ -66,12 +66,7 @@ impl World {
         let time = self.random.ms(100..5_000);
         if self.random.one_in(3) {
             self.count("fault: lossy cut");
-            self.tell(&format!("loses what is sent: {cut:?} for {time:?}"));
-            for (from, to) in &directions {
-                self.sim.partition_oneway(host(*from), host(*to));
-                self.reach.cut(*from, *to);
-            }
-            self.end_after(time, Ending::Lossy(directions));
+            self.lose_sent(cut, directions, time);
         } else {
             self.count("fault: cut");
             self.tell(&format!("holds what is sent: {cut:?} for {time:?}"));
@@ -81,6 +76,21 @@ impl World {
             }
             self.end_after(time, Ending::Held(directions));
         }
+    }
+
+    fn lose_sent(&mut self, cut: Cut, directions: Vec<(u32, u32)>, time: Duration) {
+        self.tell(&format!("loses what is sent: {cut:?} for {time:?}"));
+        for (from, to) in &directions {
+            self.sim.partition_oneway(host(*from), host(*to));
+            self.reach.cut(*from, *to);
+        }
+        self.end_after(time, Ending::Lossy(directions));
+    }
+
+    /// What is sent to a node is lost for a while.
+    pub(super) fn make_deaf(&mut self, node: u32, time: Duration) {
+        let cut = Cut::Deaf(node);
+        self.lose_sent(cut, self.directions(cut), time);
     }
 
     pub(super) fn release(&mut self, directions: &[(u32, u32)]) {

@@ -10,8 +10,8 @@ use super::{Ending, World};
 use crate::node::{BROKER_GROUPS, Crash, SimNode, host};
 
 const DOWN_MS: std::ops::Range<u64> = 20..3_000;
-/// Two losses of power within the time that a flush may wait are one of both machines.
-const POWER_LOSSES_APART: Duration = Duration::from_millis(400);
+/// Two losses of power within the time that a flush may wait and take are one of both machines.
+const POWER_LOSSES_APART: Duration = Duration::from_millis(1_000);
 
 impl World {
     fn node(&self, node: u32) -> &Arc<SimNode> {
@@ -37,6 +37,11 @@ impl World {
     }
 
     pub(super) fn crash(&mut self, node: u32, how: Crash) {
+        let time = self.random.ms(DOWN_MS);
+        self.crash_for(node, how, time);
+    }
+
+    pub(super) fn crash_for(&mut self, node: u32, how: Crash, time: Duration) {
         self.tell(&format!("{how:?} of node {node}"));
         self.record_begin(node, Fault::Kill);
         self.count(if how == Crash::Kill { "fault: kill" } else { "fault: loss of power" });
@@ -44,7 +49,6 @@ impl World {
             self.power_lost_at = Some(self.sim.elapsed());
         }
         self.take_down(node, how);
-        let time = self.random.ms(DOWN_MS);
         self.end_after(time, Ending::Start(node));
     }
 
