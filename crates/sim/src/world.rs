@@ -118,8 +118,9 @@ pub fn run(plan: Plan, home: &Path) -> Outcome {
         load: (0, 0),
     };
     let mut errors: Vec<String> = world.live(plan.load).err().map(|error| error.to_string()).into_iter().collect();
-    let World { load, broken, faults, .. } = world;
+    let World { load, broken, faults, clients, .. } = world;
     errors.extend(broken);
+    errors.extend(clients.take_broken());
     let run = Run {
         seed: plan.seed,
         node_count: NODES,

@@ -5,11 +5,11 @@ use std::time::Duration;
 use duolog_chaos::history::{Event, Place, Value};
 use tokio::time::{Instant, sleep};
 
-use super::{Clients, Phase, RECOVERY, batch, groups, messages};
+use super::{Clients, Phase, RECOVERY, batch, groups, messages, replicas};
 use crate::cluster::{PAUSE, Read, SimCluster};
 
-/// After the faults: every node gets ready, every partition takes a record and is read from its start to its end, and the states of
-/// the replicas are equal.
+/// After the faults: every node gets ready, every partition takes a record and is read from its start to its end, each replica serves
+/// the same, and their states are equal.
 pub async fn final_read(clients: &Clients) {
     let Clients { cluster, recorder, .. } = clients;
     for node in cluster.ready(RECOVERY).await {
@@ -35,6 +35,7 @@ pub async fn final_read(clients: &Clients) {
         let acked = taken.iter().all(Option::is_some);
         recorder.record(Event::Probe { topic, waited_ms: begun.elapsed().as_millis() as u64, acked, seen });
     }
+    replicas::read_from_each(clients).await;
     sleep(Duration::from_secs(5)).await;
     for node in cluster.nodes.iter() {
         let hashes = node.call(|broker| async move { broker.state_hashes() }).await;

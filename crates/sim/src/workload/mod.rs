@@ -11,8 +11,9 @@ mod final_read;
 mod groups;
 mod messages;
 mod records;
+mod replicas;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -52,6 +53,8 @@ pub struct Clients {
     /// Producers of messages that have not ended yet.
     producers: Rc<Cell<usize>>,
     next_number: Rc<Cell<u64>>,
+    /// Promises that no checker of histories knows, and that a client has seen broken.
+    broken: Rc<RefCell<Vec<String>>>,
     /// How far the wall clock of a node may be off.
     skew: Duration,
 }
@@ -65,8 +68,18 @@ impl Clients {
             ledger: Rc::new(Ledger::new()),
             producers: Rc::default(),
             next_number: Rc::default(),
+            broken: Rc::default(),
             skew,
         }
+    }
+
+    fn report(&self, broken: String) {
+        self.broken.borrow_mut().push(broken);
+    }
+
+    /// What clients have seen broken that is not in the history.
+    pub fn take_broken(&self) -> Vec<String> {
+        self.broken.take()
     }
 
     /// A number that nobody else of the run has.
