@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use duolog_coordinator::groups::{HeartbeatRequest, JoinReply, JoinRequest, LeaveRequest, SyncReply, SyncRequest};
 use duolog_record::group::GroupId;
+use duolog_replication::admin::{AdminReply, AdminRequest};
 use duolog_replication::{Cluster, ProposeError};
 use duolog_state::Response;
 use duolog_state::command::Command;
@@ -138,6 +139,22 @@ impl Broker {
     #[must_use]
     pub fn replica(&self, group: BrokerGroupId) -> Option<Arc<duolog_replication::BrokerGroup>> {
         self.0.cluster.group(group).cloned()
+    }
+
+    /// Answers an admin call: for a simulation, which has no connection of an operator.
+    ///
+    /// # Errors
+    /// The answer is not understood.
+    #[doc(hidden)]
+    pub async fn admin(&self, request: AdminRequest) -> Result<AdminReply, String> {
+        duolog_replication::testing::admin(&self.0.cluster, &request).await
+    }
+
+    /// Whether the power-loss guard keeps a replica of this node from voting: for a simulation.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn is_guarded(&self) -> bool {
+        !self.0.cluster.guard().guarded().is_empty()
     }
 
     /// Whether this node takes part in a cluster and every broker group has a leader whose catalog this node has.

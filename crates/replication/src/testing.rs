@@ -7,6 +7,7 @@ use duolog_types::{BrokerGroupId, NodeId};
 use openraft::Config;
 use tonic::Request;
 
+use crate::admin::{self, AdminReply, AdminRequest};
 use crate::cluster::Cluster;
 use crate::net::Net;
 use crate::network::{self, Client};
@@ -62,6 +63,15 @@ pub fn kill(node: &Cluster) {
     if let Some(runtime) = node.take_runtime() {
         runtime.shutdown_timeout(Duration::from_secs(5));
     }
+}
+
+/// What `node` answers to an admin call, without a connection.
+///
+/// # Errors
+/// Its answer is not understood.
+pub async fn admin(node: &Cluster, request: &AdminRequest) -> Result<AdminReply, String> {
+    let json = serde_json::to_string(request).map_err(|error| error.to_string())?;
+    serde_json::from_str(&admin::handle(node.shared(), &json).await).map_err(|error| error.to_string())
 }
 
 /// A way into an election.

@@ -16,7 +16,7 @@ use duolog_record::{Record, RecordBatch};
 use duolog_types::{LeaderEpoch, Offset};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::node::SimNode;
+use crate::node::{SimNode, Standing};
 
 /// A client that gets no answer in this time asks again.
 const CALL_TIMEOUT: Duration = Duration::from_millis(3_000);
@@ -81,9 +81,11 @@ impl SimCluster {
         }
     }
 
-    /// The node after this one.
+    /// The node after this one, of those that are there.
     pub fn after(&self, node: usize) -> usize {
-        (node + 1) % self.nodes.len()
+        let all = 1..=self.nodes.len();
+        let next = all.map(|step| (node + step) % self.nodes.len()).find(|next| self.nodes[*next].is_present());
+        next.expect("some node is there")
     }
 
     /// Sends a batch to a node, once; gives where it lies.
@@ -163,7 +165,8 @@ impl SimCluster {
     pub async fn ready(&self, limit: Duration) -> Vec<u32> {
         let end = Instant::now() + limit;
         loop {
-            let waiting: Vec<u32> = self.nodes.iter().filter(|node| !node.is_ready()).map(|node| node.id).collect();
+            let present = self.nodes.iter().filter(|node| node.standing() == Standing::Present);
+            let waiting: Vec<u32> = present.filter(|node| !node.is_ready()).map(|node| node.id).collect();
             if waiting.is_empty() || Instant::now() >= end {
                 return waiting;
             }

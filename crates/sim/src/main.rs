@@ -11,6 +11,7 @@ mod interpose;
 mod log_driver;
 mod net;
 mod node;
+mod operator;
 mod plant;
 mod random;
 mod store;

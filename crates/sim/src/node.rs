@@ -28,11 +28,30 @@ const KAFKA_PORT: u16 = 9_092;
 pub const DISK_FREE_BYTES_MIN: u64 = 16 << 20;
 /// The system group and two data groups.
 pub const BROKER_GROUPS: u32 = 3;
+/// Nodes at the beginning.
+pub const NODES: u32 = 3;
+/// Nodes that may have taken part at the end.
+pub const NODES_MAX: u32 = 6;
+
+/// What a node is to the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It was never started.
+    Absent,
+    /// It takes part, or waits to be let in, whether it is up or not.
+    Present,
+    /// It was taken out, and must end by itself.
+    Leaving,
+    /// It never comes back.
+    Gone,
+}
 
 /// A node, through all its lives.
 pub struct SimNode {
     pub id: u32,
-    node_count: u32,
+    standing: Mutex<Standing>,
+    /// The nodes that its config lists.
+    listed: Mutex<Vec<u32>>,
     own: Storage,
     storage: Mutex<Storage>,
     random: Mutex<Random>,
@@ -64,6 +83,9 @@ pub enum End {
         is_expected: bool,
     },
 }
+
+/// A node that was taken out says this.
+pub const REMOVED: &str = "was removed from the cluster";
 
 /// Why a node may end by itself.
 #[derive(Debug, Clone, Copy, Default)]
@@ -116,17 +138,12 @@ impl Storage {
 }
 
 impl SimNode {
-    pub fn new(
-        (id, node_count): (u32, u32),
-        home: &Path,
-        mut random: Random,
-        links: Links,
-        plant: Option<Plant>,
-    ) -> Self {
+    pub fn new(id: u32, home: &Path, mut random: Random, links: Links, plant: Option<Plant>) -> Self {
         let own = Storage::new(home.join(host(id)), &mut random, plant);
         let node = Self {
             id,
-            node_count,
+            standing: Mutex::new(if id < NODES { Standing::Present } else { Standing::Absent }),
+            listed: Mutex::new((0..NODES).collect()),
             storage: Mutex::new(own.clone()),
             own,
             random: Mutex::new(random),
@@ -248,6 +265,35 @@ impl SimNode {
         true
     }
 
+    pub fn standing(&self) -> Standing {
+        *self.standing.lock()
+    }
+
+    pub fn set_standing(&self, standing: Standing) {
+        *self.standing.lock() = standing;
+    }
+
+    /// Whether it may be asked: it is there, or may come back.
+    pub fn is_present(&self) -> bool {
+        matches!(self.standing(), Standing::Present | Standing::Leaving)
+    }
+
+    /// It is to be started for the first time, with a config that lists these nodes.
+    pub fn wait_for(&self, listed: Vec<u32>) {
+        *self.listed.lock() = listed;
+        self.set_standing(Standing::Present);
+    }
+
+    /// Whether it is up and does not vote, after a loss of power.
+    pub fn is_guarded(&self) -> bool {
+        self.life.lock().as_ref().is_some_and(|life| life.broker.is_guarded())
+    }
+
+    /// Whether its disk was told to fail and has not yet.
+    pub fn is_disk_failing(&self) -> bool {
+        self.expected.lock().disk
+    }
+
     /// Each flush of its disk takes so much longer from now on.
     pub fn slow_down(&self, added: Duration) {
         self.slowness.set(added);
@@ -289,7 +335,7 @@ impl SimNode {
             broker_groups: BROKER_GROUPS,
             boot_id_path: dir.join("boot_id"),
             grpc_listen: ([0, 0, 0, 0], GRPC_PORT).into(),
-            nodes: (0..self.node_count).map(address).collect(),
+            nodes: self.listed.lock().iter().copied().map(address).collect(),
             log: LogOptions {
                 segment_size_bytes: 256 << 10,
                 allocation_step_bytes: 64 << 10,

@@ -15,15 +15,14 @@ use turmoil::{Builder, Sim};
 
 use crate::cluster::SimCluster;
 use crate::faults::reach::Reach;
-use crate::faults::{Ending, LATENCY_MIN, Skew};
+use crate::faults::{Ending, LATENCY_MIN, Members, Skew};
 use crate::interpose;
 use crate::net::Links;
-use crate::node::{SimNode, host};
+use crate::node::{NODES, NODES_MAX, SimNode, host};
 use crate::plant::Plant;
 use crate::random::Random;
 use crate::workload::{self, Clients, Phase};
 
-const NODES: u32 = 3;
 const PARTITIONS: i32 = 2;
 const CLIENT: &str = "client";
 const TICK: Duration = Duration::from_millis(1);
@@ -90,11 +89,11 @@ pub fn run(plan: Plan, home: &Path) -> Outcome {
         .tcp_capacity(1 << 16)
         .enable_random_order()
         .build();
-    let nodes: Vec<Arc<SimNode>> = (0..NODES)
-        .map(|id| SimNode::new((id, NODES), home, random.fork(), links.clone(), plan.plant))
+    let nodes: Vec<Arc<SimNode>> = (0..NODES_MAX)
+        .map(|id| SimNode::new(id, home, random.fork(), links.clone(), plan.plant))
         .map(Arc::new)
         .collect();
-    for node in &nodes {
+    for node in &nodes[..NODES as usize] {
         let node = node.clone();
         sim.host(host(node.id), move || node.clone().run());
     }
@@ -107,7 +106,8 @@ pub fn run(plan: Plan, home: &Path) -> Outcome {
         clients,
         random,
         links,
-        reach: Reach::new(NODES),
+        reach: Reach::new(NODES, NODES_MAX),
+        members: Members::default(),
         skew,
         latency_max,
         endings: Vec::new(),
@@ -142,6 +142,7 @@ pub struct World {
     pub random: Random,
     pub links: Links,
     pub reach: Reach,
+    pub members: Members,
     pub skew: Skew,
     pub latency_max: Duration,
     /// Faults that are under way, and until when.
@@ -179,6 +180,7 @@ impl World {
         }
         self.heal();
         self.for_time(Duration::from_secs(2))?;
+        self.finish_change()?;
         self.load.1 = self.now_ms();
         self.clients.phase.set(Phase::Drain);
         let is_read = Rc::new(Cell::new(false));
@@ -188,7 +190,8 @@ impl World {
             read.set(true);
             Ok(())
         });
-        self.steps(|_| !is_read.get())
+        self.steps(|_| !is_read.get())?;
+        self.check_members()
     }
 
     pub fn now_ms(&self) -> u64 {
@@ -196,7 +199,7 @@ impl World {
     }
 
     /// Goes on while the condition holds.
-    fn steps(&mut self, go_on: impl Fn(&Self) -> bool) -> turmoil::Result {
+    pub fn steps(&mut self, go_on: impl Fn(&Self) -> bool) -> turmoil::Result {
         while go_on(self) {
             self.step()?;
         }
@@ -208,7 +211,7 @@ impl World {
         self.steps(|world| world.sim.elapsed() < end)
     }
 
-    fn step(&mut self) -> turmoil::Result {
+    pub fn step(&mut self) -> turmoil::Result {
         interpose::set_now(self.sim.elapsed());
         STEPS.fetch_add(1, Ordering::Relaxed);
         self.sim.step()?;

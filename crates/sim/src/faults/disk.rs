@@ -12,7 +12,8 @@ const SLOW_MS: std::ops::Range<u64> = 50..300;
 impl World {
     /// A flush or a write fails, or the machine stops in the middle of one. The node must end, and never say that it has what it has not.
     pub(super) fn hurt_disk(&mut self, node: u32) {
-        if !self.reach.is_up(node) {
+        // A node whose disk has failed does not vote before it has heard of every voter.
+        if !self.reach.is_up(node) || self.is_voter_lost() {
             return;
         }
         let disk = self.node_disk(node);
@@ -68,7 +69,7 @@ impl World {
     /// A bit of a sealed segment flips, and some time later back. Meanwhile nobody may be given the record, and the node may refuse to
     /// work with it.
     pub(super) fn flip_bit(&mut self, node: u32) {
-        if self.is_under_way(|ending| matches!(ending, Ending::Flipped { .. })) {
+        if self.is_under_way(|ending| matches!(ending, Ending::Flipped { .. })) || self.is_voter_lost() {
             return;
         }
         let disk = self.node_disk(node);
@@ -111,6 +112,13 @@ impl World {
             self.node_disk(node).end_faults();
             self.clients.cluster.nodes[node as usize].spoil();
         }
+    }
+
+    /// A disk fails soon, or is damaged.
+    pub(super) fn is_disk_failing(&self) -> bool {
+        let nodes = &self.clients.cluster.nodes;
+        nodes.iter().any(|node| node.is_disk_failing())
+            || self.is_under_way(|ending| matches!(ending, Ending::Flipped { .. }))
     }
 
     fn node_disk(&self, node: u32) -> duolog_commit_log::SimDisk {

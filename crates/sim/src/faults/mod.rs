@@ -2,6 +2,7 @@
 
 mod clock;
 mod disk;
+mod members;
 mod network;
 mod nodes;
 pub mod reach;
@@ -16,6 +17,7 @@ use self::reach::Change;
 use crate::world::World;
 
 pub use clock::Skew;
+pub use members::Members;
 
 /// The shortest time on a link.
 pub const LATENCY_MIN: Duration = Duration::from_micros(200);
@@ -50,7 +52,7 @@ impl World {
     pub fn fault(&mut self) {
         self.round += 1;
         let node = self.some_node();
-        match self.random.below(100) {
+        match self.random.below(110) {
             0..18 => self.kill(node),
             18..30 => self.lose_power(node),
             30..36 => self.lose_witness(),
@@ -64,7 +66,8 @@ impl World {
             84..88 => self.flip_bit(node),
             88..92 => self.stop(node),
             92..97 => self.transfer(node),
-            _ => self.swap_disk(node),
+            97..100 => self.swap_disk(node),
+            _ => self.change_members(),
         }
         self.move_clock();
     }
@@ -89,6 +92,7 @@ impl World {
                 }
             }
         }
+        self.end_change();
         for change in self.reach.changes() {
             match change {
                 Change::Lost(node) => self.record_begin(node, Fault::CutOff),
@@ -100,6 +104,7 @@ impl World {
     /// All faults end.
     pub fn heal(&mut self) {
         let now = self.sim.elapsed();
+        self.endings.retain(|(_, ending)| !matches!(ending, Ending::Pair { .. }));
         for (until, _) in &mut self.endings {
             *until = now;
         }
@@ -116,7 +121,11 @@ impl World {
     }
 
     fn some_node(&mut self) -> u32 {
-        self.random.below(u64::from(self.node_count())) as u32
+        self.some_of(&self.present())
+    }
+
+    fn some_of(&mut self, nodes: &[u32]) -> u32 {
+        nodes[self.random.below(nodes.len() as u64) as usize]
     }
 
     fn node_count(&self) -> u32 {

@@ -30,22 +30,29 @@ enum Cut {
 impl World {
     /// The directions of a cut, or of a part of the network.
     fn directions(&self, cut: Cut) -> Vec<(u32, u32)> {
-        let count = self.node_count();
-        let all = (0..count).flat_map(|from| (0..count).filter(move |to| from != *to).map(move |to| (from, to)));
+        let nodes = self.present();
+        let all = nodes.iter().flat_map(|from| nodes.iter().filter(move |to| from != *to).map(move |to| (*from, *to)));
+        let next_of = |node: u32| nodes.iter().find(|other| **other > node).or(nodes.first()).copied();
         let is_cut = |(from, to): &(u32, u32)| match cut {
             Cut::Node(node) => *from == node || *to == node,
             Cut::Mute(node) => *from == node,
             Cut::Deaf(node) => *to == node,
             Cut::Pair(a, b) => (*from == a && *to == b) || (*from == b && *to == a),
             Cut::OneWay(a, b) => *from == a && *to == b,
-            Cut::Ring => (from + 1) % count != *to,
+            Cut::Ring => next_of(*from) != Some(*to),
         };
         all.filter(is_cut).collect()
     }
 
+    fn some_pair(&mut self) -> (u32, u32) {
+        let mut nodes = self.present();
+        let a = self.some_of(&nodes);
+        nodes.retain(|node| *node != a);
+        (a, self.some_of(&nodes))
+    }
+
     fn some_cut(&mut self) -> Cut {
-        let a = self.some_node();
-        let b = (a + 1 + self.random.below(u64::from(self.node_count()) - 1) as u32) % self.node_count();
+        let (a, b) = self.some_pair();
         match self.random.below(10) {
             0..4 => Cut::Node(a),
             4 => Cut::Mute(a),
@@ -118,7 +125,7 @@ impl World {
     /// The connections of two nodes break.
     pub(super) fn reset(&mut self) {
         let node = self.some_node();
-        for other in (0..self.node_count()).filter(|other| *other != node) {
+        for other in self.present().into_iter().filter(|other| *other != node) {
             if self.random.one_in(2) {
                 self.tell(&format!("resets {node} and {other}"));
                 self.links.reset(node, other);
@@ -132,8 +139,7 @@ impl World {
         if self.is_under_way(|ending| matches!(ending, Ending::Delayed(..))) {
             return;
         }
-        let a = self.some_node();
-        let b = (a + 1) % self.node_count();
+        let (a, b) = self.some_pair();
         let (delay, time) = (self.random.ms(DELAY_MS), self.random.ms(500..5_000));
         self.tell(&format!("{a} and {b} are {delay:?} apart for {time:?}"));
         self.count("fault: slow link");

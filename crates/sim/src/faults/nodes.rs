@@ -7,7 +7,7 @@ use duolog_chaos::history::{Event, Fault};
 use duolog_types::{BrokerGroupId, NodeId};
 
 use super::{Ending, World};
-use crate::node::{BROKER_GROUPS, Crash, SimNode, host};
+use crate::node::{BROKER_GROUPS, Crash, REMOVED, SimNode, Standing, host};
 
 const DOWN_MS: std::ops::Range<u64> = 20..3_000;
 /// Two losses of power within the time that a flush may wait and take are one of both machines.
@@ -32,7 +32,7 @@ impl World {
     }
 
     pub(super) fn may_lose_power(&self) -> bool {
-        let all_up = (0..self.node_count()).all(|node| self.reach.is_up(node));
+        let all_up = self.present().into_iter().chain(self.members.voters()).all(|node| self.reach.is_up(node));
         all_up && self.power_lost_at.is_none_or(|at| at + POWER_LOSSES_APART <= self.sim.elapsed())
     }
 
@@ -52,13 +52,17 @@ impl World {
         self.end_after(time, Ending::Start(node));
     }
 
-    fn take_down(&mut self, node: u32, how: Crash) {
+    pub(super) fn take_down(&mut self, node: u32, how: Crash) {
         self.node(node).crash(how);
         self.sim.crash(host(node));
         self.reach.set_up(node, false);
     }
 
+    /// Unless it is gone for good.
     pub(super) fn start(&mut self, node: u32) {
+        if !self.node(node).is_present() {
+            return;
+        }
         self.sim.bounce(host(node));
         self.reach.set_up(node, true);
         self.record_end(node);
@@ -107,6 +111,11 @@ impl World {
         self.start(node);
     }
 
+    /// Whether a node was taken out, or may be any moment.
+    fn is_leaving(&self, node: u32) -> bool {
+        self.node(node).standing() == Standing::Leaving || self.members.is_going(node)
+    }
+
     /// Nodes that have ended by themselves.
     pub fn bury(&mut self) {
         for node in 0..self.node_count() {
@@ -117,6 +126,10 @@ impl World {
                     self.take_down(node, Crash::Kill);
                     let time = self.random.ms(DOWN_MS);
                     self.end_after(time, Ending::Start(node));
+                }
+                crate::node::End::Failed { reason, .. } if self.is_leaving(node) && reason.contains(REMOVED) => {
+                    self.take_down(node, Crash::Kill);
+                    self.node(node).set_standing(Standing::Gone);
                 }
                 crate::node::End::Failed { reason, is_expected } => {
                     self.count("a node ended by itself");

@@ -10,6 +10,8 @@ pub struct Reach {
     cuts: BTreeMap<(u32, u32), Cuts>,
     /// What each node reached at the last look: surely, and if every doubtful connection is dead.
     reached: Vec<[bool; 2]>,
+    /// The sets of voters that may count: two while they are being changed.
+    configurations: Vec<Vec<u32>>,
 }
 
 #[derive(Default)]
@@ -27,8 +29,18 @@ pub enum Change {
 }
 
 impl Reach {
-    pub fn new(nodes: u32) -> Self {
-        Self { up: vec![true; nodes as usize], cuts: BTreeMap::new(), reached: vec![[true; 2]; nodes as usize] }
+    /// The first `voters` of so many nodes are up.
+    pub fn new(voters: u32, nodes: u32) -> Self {
+        Self {
+            up: (0..nodes).map(|node| node < voters).collect(),
+            cuts: BTreeMap::new(),
+            reached: vec![[true; 2]; nodes as usize],
+            configurations: vec![(0..voters).collect()],
+        }
+    }
+
+    pub fn set_configurations(&mut self, configurations: Vec<Vec<u32>>) {
+        self.configurations = configurations;
     }
 
     pub fn set_up(&mut self, node: u32, is_up: bool) {
@@ -55,13 +67,14 @@ impl Reach {
         self.cuts.entry((from, to)).or_default().doubtful -= 1;
     }
 
-    /// Whether a node that is up reaches a majority, itself included, in both directions.
+    /// Whether a node that is up reaches a majority, itself included, in both directions, of every set of voters that may count.
     fn reaches(&self, node: u32, is_cut: impl Fn(&Cuts) -> bool) -> bool {
         let is_open = |from, to| !self.cuts.get(&(from, to)).is_some_and(&is_cut);
-        let nodes = self.up.len() as u32;
-        let peers = (0..nodes)
-            .filter(|other| *other == node || (self.is_up(*other) && is_open(node, *other) && is_open(*other, node)));
-        peers.count() > self.up.len() / 2
+        let is_reached =
+            |other: u32| other == node || (self.is_up(other) && is_open(node, other) && is_open(other, node));
+        let has_majority =
+            |voters: &Vec<u32>| voters.iter().filter(|voter| is_reached(**voter)).count() > voters.len() / 2;
+        self.configurations.iter().all(has_majority)
     }
 
     /// What has changed since the last call, of nodes that are up.
@@ -90,7 +103,7 @@ mod tests {
 
     #[test]
     fn a_leader_whose_followers_go_is_cut_off() {
-        let mut reach = Reach::new(3);
+        let mut reach = Reach::new(3, 3);
         reach.set_up(1, false);
         assert_eq!(reach.changes(), []);
         reach.cut(2, 0);
@@ -104,7 +117,7 @@ mod tests {
 
     #[test]
     fn one_link_of_three_may_fail() {
-        let mut reach = Reach::new(3);
+        let mut reach = Reach::new(3, 3);
         reach.cut(0, 1);
         reach.cut(1, 0);
         assert_eq!(reach.changes(), []);
@@ -113,8 +126,21 @@ mod tests {
     }
 
     #[test]
+    fn while_the_voters_change_both_majorities_count() {
+        let mut reach = Reach::new(3, 4);
+        reach.set_configurations(vec![vec![0, 1, 2], vec![0, 1, 2, 3]]);
+        reach.set_up(2, false);
+        assert_eq!(reach.changes(), [Change::Lost(0), Change::Lost(1)]);
+        reach.set_up(3, true);
+        // The new one counts as having lost nothing: it has led nothing yet.
+        assert_eq!(reach.changes(), [Change::Found(0), Change::Found(1)]);
+        reach.set_configurations(vec![vec![0, 1]]);
+        assert_eq!(reach.changes(), []);
+    }
+
+    #[test]
     fn a_cut_counts_though_an_earlier_one_may_not_be_over() {
-        let mut reach = Reach::new(3);
+        let mut reach = Reach::new(3, 3);
         let (cut, lost) = ([(0, 1), (0, 2)], [Change::Lost(0)]);
         cut.iter().for_each(|(from, to)| reach.cut(*from, *to));
         assert_eq!(reach.changes(), lost);

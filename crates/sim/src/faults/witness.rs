@@ -33,7 +33,11 @@ impl World {
         if is_cut || !self.may_lose_power() {
             return;
         }
-        let others: Vec<u32> = (0..self.node_count()).filter(|node| *node != leader).collect();
+        let mut others = self.present();
+        others.retain(|node| *node != leader);
+        if others.len() != 2 {
+            return;
+        }
         let (witness, other) = if self.random.one_in(2) { (others[0], others[1]) } else { (others[1], others[0]) };
         let time = self.random.ms(DEAF_MS);
         self.make_deaf(other, time);
@@ -44,7 +48,7 @@ impl World {
 
     /// Unless somebody else has gone meanwhile.
     pub(super) fn lose_pair(&mut self, witness: u32, leader: u32) {
-        if !self.may_lose_power() {
+        if !self.may_lose_power() || !self.reach.is_up(leader) || !self.reach.is_up(witness) {
             return;
         }
         self.count("fault: leader and witness");

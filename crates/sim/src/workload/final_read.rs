@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{Clients, Phase, RECOVERY, batch, groups, messages, replicas};
 use crate::cluster::{PAUSE, Read, SimCluster};
+use crate::node::Standing;
 
 /// After the faults: every node gets ready, every partition takes a record and is read from its start to its end, each replica serves
 /// the same, and their states are equal.
@@ -37,7 +38,7 @@ pub async fn final_read(clients: &Clients) {
     }
     replicas::read_from_each(clients).await;
     sleep(Duration::from_secs(5)).await;
-    for node in cluster.nodes.iter() {
+    for node in cluster.nodes.iter().filter(|node| node.standing() == Standing::Present) {
         let hashes = node.call(|broker| async move { broker.state_hashes() }).await;
         for (group, applied_index, hash) in hashes.and_then(Result::ok).unwrap_or_default() {
             let hash = format!("{hash:016x}");

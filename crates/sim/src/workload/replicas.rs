@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{Clients, RECOVERY};
 use crate::cluster::Failure;
-use crate::node::BROKER_GROUPS;
+use crate::node::{BROKER_GROUPS, Standing};
 
 /// Time for a change of leader.
 const TRANSFER: Duration = Duration::from_millis(200);
@@ -21,7 +21,8 @@ type Contents = BTreeMap<(String, i32), Vec<(i64, Value)>>;
 /// After everything else: nobody writes any more.
 pub async fn read_from_each(clients: &Clients) {
     let mut reference: Option<(u32, Contents)> = None;
-    for node in 0..clients.cluster.nodes.len() {
+    let nodes = clients.cluster.nodes.iter();
+    for node in nodes.filter(|node| node.standing() == Standing::Present).map(|node| node.id as usize) {
         let contents = match read_from(clients, node).await {
             Ok(contents) => contents,
             Err(text) => {
