@@ -12,12 +12,11 @@ use std::task::{Context, Poll, Waker};
 
 use duolog_replication::{Connection, Incoming, Net};
 use futures_util::future::{BoxFuture, poll_fn};
-use futures_util::{StreamExt, stream};
 use parking_lot::Mutex;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use turmoil::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 
-use crate::node::{host, node_of_host};
+use crate::machine::Machine;
+use crate::node::node_of_host;
 
 /// What the world does to the links; clones share it.
 #[derive(Clone, Default)]
@@ -86,7 +85,7 @@ impl Links {
         .await;
     }
 
-    fn wrap(&self, inner: TcpStream, own: u32, peer: u32) -> Connection {
+    pub fn wrap(&self, inner: DuplexStream, own: u32, peer: u32) -> Connection {
         let mut state = self.0.lock();
         state.next_connection += 1;
         let (number, born) = (state.next_connection, state.resets_of(own, peer));
@@ -95,38 +94,27 @@ impl Links {
     }
 }
 
-/// The network as one node sees it.
+/// The network as one node's process sees it.
 pub struct SimNet {
     pub own: u32,
     pub links: Links,
+    pub machine: Machine,
 }
 
 impl Net for SimNet {
     fn listen(&self, address: SocketAddr) -> BoxFuture<'static, io::Result<Incoming>> {
-        let (own, links) = (self.own, self.links.clone());
-        Box::pin(async move {
-            let listener = TcpListener::bind(address).await?;
-            let accepted = stream::unfold((listener, links), move |(listener, links)| async move {
-                let accepted = listener.accept().await.map(|(stream, from)| {
-                    let name = turmoil::reverse_lookup(from.ip()).unwrap_or_default();
-                    // Only nodes call nodes.
-                    let peer = node_of_host(&name).expect("the host of a node");
-                    links.wrap(stream, own, peer)
-                });
-                Some((accepted, (listener, links)))
-            });
-            Ok(accepted.boxed())
-        })
+        let (own, links, machine) = (self.own, self.links.clone(), self.machine.clone());
+        Box::pin(async move { machine.listen(address, links, own).await })
     }
 
     fn connect(&self, name: String, port: u16) -> BoxFuture<'static, io::Result<Connection>> {
-        let (own, links) = (self.own, self.links.clone());
+        let (own, links, machine) = (self.own, self.links.clone(), self.machine.clone());
         Box::pin(async move {
             let peer = node_of_host(&name).expect("the host of a node");
             if own != peer {
                 links.open(own, peer).await;
             }
-            let stream = TcpStream::connect((host(peer), port)).await?;
+            let stream = machine.connect(peer, port).await?;
             Ok(links.wrap(stream, own, peer))
         })
     }
@@ -134,7 +122,7 @@ impl Net for SimNet {
 
 /// A connection over a link.
 struct LinkedStream {
-    inner: TcpStream,
+    inner: DuplexStream,
     links: Links,
     own: u32,
     peer: u32,

@@ -16,6 +16,7 @@ use tokio::runtime::Handle;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::log_driver::Slowness;
+use crate::machine::Machine;
 use crate::net::{Links, SimNet};
 use crate::plant::Plant;
 use crate::random::Random;
@@ -58,6 +59,7 @@ pub struct SimNode {
     boots: Mutex<u32>,
     life: Mutex<Option<Life>>,
     links: Links,
+    machine: Mutex<Machine>,
     slowness: Slowness,
     end: Mutex<Option<End>>,
     expected: Mutex<Expected>,
@@ -150,6 +152,7 @@ impl SimNode {
             boots: Mutex::new(0),
             life: Mutex::new(None),
             links,
+            machine: Mutex::new(Machine::new()),
             slowness: Slowness::default(),
             end: Mutex::default(),
             expected: Mutex::default(),
@@ -175,7 +178,11 @@ impl SimNode {
     fn hooks(&self) -> Hooks {
         let restores = self.plant == Some(Plant::LeaderRestore);
         Hooks {
-            net: Some(Arc::new(SimNet { own: self.id, links: self.links.clone() })),
+            net: Some(Arc::new(SimNet {
+                own: self.id,
+                links: self.links.clone(),
+                machine: self.machine.lock().clone(),
+            })),
             configure: restores.then_some(|config| config.enable_leader_restore = Some(true)),
             skip_config_check: restores,
             early: Plant::early(self.plant),
@@ -187,15 +194,27 @@ impl SimNode {
         self.storage.lock().clone()
     }
 
-    /// Runs until it fails; a crash ends it from outside.
-    pub async fn run(self: Arc<Self>) -> turmoil::Result {
+    /// The machine, of which there is a new one with each start.
+    pub async fn run_machine(self: Arc<Self>) -> turmoil::Result {
+        let machine = self.machine.lock().clone();
+        machine.run().await
+    }
+
+    /// The next process gets a machine of its own.
+    pub fn renew_machine(&self) {
+        *self.machine.lock() = Machine::new();
+    }
+
+    /// The process: runs until it fails; a crash ends it from outside.
+    pub async fn run(self: Arc<Self>) {
         interpose::enter(self.id);
         let (settings, store) = (settings(), self.storage().store);
         let reason = match Broker::join_here(settings, self.options(), store, self.hooks()).await {
             Ok(broker) => {
                 let mut fatal = broker.fatal();
                 *self.life.lock() = Some(Life { broker, runtime: Handle::current() });
-                fatal.wait_for(Option::is_some).await?.clone().unwrap_or_default()
+                let reason = fatal.wait_for(Option::is_some).await;
+                reason.expect("the broker lives as long as this process").clone().unwrap_or_default()
             }
             Err(error) => {
                 let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
@@ -203,9 +222,8 @@ impl SimNode {
             }
         };
         let is_expected = self.expected.lock().covers(&reason);
-        *self.end.lock() = Some(End::Failed { reason, is_expected });
         // The world takes it down.
-        std::future::pending().await
+        *self.end.lock() = Some(End::Failed { reason, is_expected });
     }
 
     /// How the node has ended by itself since the last question.

@@ -20,6 +20,7 @@ use crate::interpose;
 use crate::net::Links;
 use crate::node::{NODES, NODES_MAX, SimNode, host};
 use crate::plant::Plant;
+use crate::process::Process;
 use crate::random::Random;
 use crate::workload::{self, Clients, Phase};
 
@@ -95,7 +96,7 @@ pub fn run(plan: Plan, home: &Path) -> Outcome {
         .collect();
     for node in &nodes[..NODES as usize] {
         let node = node.clone();
-        sim.host(host(node.id), move || node.clone().run());
+        sim.host(host(node.id), move || node.clone().run_machine());
     }
     let message_topics = workload::message_topics(&mut random);
     let cluster =
@@ -103,6 +104,7 @@ pub fn run(plan: Plan, home: &Path) -> Outcome {
     let clients = Clients::new(cluster.clone(), recorder.clone(), skew.max);
     let mut world = World {
         sim,
+        processes: BTreeMap::new(),
         clients,
         random,
         links,
@@ -117,6 +119,7 @@ pub fn run(plan: Plan, home: &Path) -> Outcome {
         broken: Vec::new(),
         load: (0, 0),
     };
+    (0..NODES).for_each(|node| world.start_process(node));
     let mut errors: Vec<String> = world.live(plan.load).err().map(|error| error.to_string()).into_iter().collect();
     let World { load, broken, faults, clients, .. } = world;
     errors.extend(broken);
@@ -138,6 +141,8 @@ pub fn run(plan: Plan, home: &Path) -> Outcome {
 /// What happens, and when.
 pub struct World {
     pub sim: Sim<'static>,
+    /// Of nodes that are up.
+    pub processes: BTreeMap<u32, Process>,
     pub clients: Clients,
     pub random: Random,
     pub links: Links,
@@ -211,10 +216,20 @@ impl World {
         self.steps(|world| world.sim.elapsed() < end)
     }
 
+    /// Each process for as long as a step takes, in some order.
+    fn run_processes(&mut self) {
+        let mut nodes: Vec<u32> = self.processes.keys().copied().collect();
+        while !nodes.is_empty() {
+            let node = nodes.swap_remove(self.random.below(nodes.len() as u64) as usize);
+            self.processes[&node].go_on(TICK);
+        }
+    }
+
     pub fn step(&mut self) -> turmoil::Result {
         interpose::set_now(self.sim.elapsed());
         STEPS.fetch_add(1, Ordering::Relaxed);
         self.sim.step()?;
+        self.run_processes();
         if self.sim.elapsed() >= LIMIT {
             return Err("the simulated time is over".into());
         }

@@ -134,7 +134,8 @@ impl World {
         peers.push(new);
         let node = self.clients.cluster.nodes[new as usize].clone();
         node.wait_for(peers);
-        self.sim.host(host(new), move || node.clone().run());
+        self.sim.host(host(new), move || node.clone().run_machine());
+        self.start_process(new);
         self.reach.set_up(new, true);
     }
 

@@ -27,6 +27,8 @@ pub const LATENCY_MIN: Duration = Duration::from_micros(200);
 pub enum Ending {
     /// A node starts again.
     Start(u32),
+    /// A process goes on.
+    Resume(u32),
     /// A node that was given an empty disk is given its own again.
     OwnDisk(u32),
     /// What was held arrives.
@@ -52,7 +54,7 @@ impl World {
     pub fn fault(&mut self) {
         self.round += 1;
         let node = self.some_node();
-        match self.random.below(110) {
+        match self.random.below(118) {
             0..18 => self.kill(node),
             18..30 => self.lose_power(node),
             30..36 => self.lose_witness(),
@@ -67,7 +69,8 @@ impl World {
             88..92 => self.stop(node),
             92..97 => self.transfer(node),
             97..100 => self.swap_disk(node),
-            _ => self.change_members(),
+            100..110 => self.change_members(),
+            _ => self.pause(node),
         }
         self.move_clock();
     }
@@ -79,6 +82,7 @@ impl World {
         for (_, ending) in over {
             match ending {
                 Ending::Start(node) => self.start(node),
+                Ending::Resume(node) => self.resume(node),
                 Ending::OwnDisk(node) => self.own_disk(node),
                 Ending::Held(directions) => self.release(&directions),
                 Ending::Lossy(directions) => self.repair(directions),

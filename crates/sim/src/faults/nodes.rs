@@ -8,8 +8,10 @@ use duolog_types::{BrokerGroupId, NodeId};
 
 use super::{Ending, World};
 use crate::node::{BROKER_GROUPS, Crash, REMOVED, SimNode, Standing, host};
+use crate::process::Process;
 
 const DOWN_MS: std::ops::Range<u64> = 20..3_000;
+const PAUSED_MS: std::ops::Range<u64> = 50..4_000;
 /// Two losses of power within the time that a flush may wait and take are one of both machines.
 const POWER_LOSSES_APART: Duration = Duration::from_millis(1_000);
 
@@ -54,6 +56,7 @@ impl World {
 
     pub(super) fn take_down(&mut self, node: u32, how: Crash) {
         self.node(node).crash(how);
+        drop(self.processes.remove(&node));
         self.sim.crash(host(node));
         self.reach.set_up(node, false);
     }
@@ -63,9 +66,46 @@ impl World {
         if !self.node(node).is_present() {
             return;
         }
-        self.sim.bounce(host(node));
+        self.power_on(node);
         self.reach.set_up(node, true);
         self.record_end(node);
+    }
+
+    fn power_on(&mut self, node: u32) {
+        self.node(node).renew_machine();
+        self.sim.bounce(host(node));
+        self.start_process(node);
+    }
+
+    /// A node's process begins, on a machine that is up.
+    pub fn start_process(&mut self, node: u32) {
+        self.processes.insert(node, Process::start(host(node), self.node(node).clone().run()));
+    }
+
+    /// The process stands still for a while (SIGSTOP), and its machine does not.
+    pub(super) fn pause(&mut self, node: u32) {
+        if !self.reach.is_up(node) {
+            return;
+        }
+        let time = self.random.ms(PAUSED_MS);
+        self.tell(&format!("node {node} stands still for {time:?}"));
+        self.count("fault: paused process");
+        self.record_begin(node, Fault::Pause);
+        let now = self.sim.elapsed();
+        if let Some(process) = self.processes.get_mut(&node) {
+            process.pause(now);
+        }
+        self.reach.set_up(node, false);
+        self.end_after(time, Ending::Resume(node));
+    }
+
+    pub(super) fn resume(&mut self, node: u32) {
+        let now = self.sim.elapsed();
+        if let Some(process) = self.processes.get_mut(&node).filter(|process| process.is_paused()) {
+            process.resume(now);
+            self.reach.set_up(node, true);
+            self.record_end(node);
+        }
     }
 
     /// A planned stop and a start. It is no excuse for anything: whoever is acknowledged is kept.
@@ -97,7 +137,7 @@ impl World {
         self.take_down(node, Crash::Kill);
         self.node(node).use_empty_disk();
         // It counts as down: it must not take part.
-        self.sim.bounce(host(node));
+        self.power_on(node);
         let time = self.random.ms(500..4_000);
         self.end_after(time, Ending::OwnDisk(node));
     }
