@@ -1,5 +1,6 @@
 //! The read after everything.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use duolog_chaos::history::{Event, Place, Value};
@@ -8,6 +9,9 @@ use tokio::time::{Instant, sleep};
 use super::{Clients, Phase, RECOVERY, batch, groups, messages, replicas};
 use crate::cluster::{PAUSE, Read, SimCluster};
 use crate::node::Standing;
+
+/// Between two looks at the states of replicas.
+const SETTLING: Duration = Duration::from_secs(5);
 
 /// After the faults: every node gets ready, every partition takes a record and is read from its start to its end, each replica serves
 /// the same, and their states are equal.
@@ -37,14 +41,38 @@ pub async fn final_read(clients: &Clients) {
         recorder.record(Event::Probe { topic, waited_ms: begun.elapsed().as_millis() as u64, acked, seen });
     }
     replicas::read_from_each(clients).await;
-    sleep(Duration::from_secs(5)).await;
+    record_states(clients).await;
+}
+
+/// The states of all replicas, once they stand still: leaders go back to where they belong first, which takes entries.
+async fn record_states(clients: &Clients) {
+    let end = Instant::now() + RECOVERY;
+    let states = loop {
+        sleep(SETTLING).await;
+        let states = states(&clients.cluster).await;
+        let mut by_group: BTreeMap<u32, BTreeSet<u64>> = BTreeMap::new();
+        for (_, group, applied_index, _) in &states {
+            by_group.entry(*group).or_default().insert(*applied_index);
+        }
+        if by_group.values().all(|indexes| indexes.len() == 1) || Instant::now() >= end {
+            break states;
+        }
+    };
+    for (node, broker_group, applied_index, hash) in states {
+        let hash = format!("{hash:016x}");
+        clients.recorder.record(Event::StateHash { node, broker_group, applied_index, hash });
+    }
+}
+
+/// Node, broker group, applied index and hash of each replica.
+async fn states(cluster: &SimCluster) -> Vec<(u32, u32, u64, u64)> {
+    let mut states = Vec::new();
     for node in cluster.nodes.iter().filter(|node| node.standing() == Standing::Present) {
         let hashes = node.call(|broker| async move { broker.state_hashes() }).await;
-        for (group, applied_index, hash) in hashes.and_then(Result::ok).unwrap_or_default() {
-            let hash = format!("{hash:016x}");
-            recorder.record(Event::StateHash { node: node.id, broker_group: group.0, applied_index, hash });
-        }
+        let hashes = hashes.and_then(Result::ok).unwrap_or_default();
+        states.extend(hashes.into_iter().map(|(group, applied_index, hash)| (node.id, group.0, applied_index, hash)));
     }
+    states
 }
 
 /// The producer of a topic's probes.
