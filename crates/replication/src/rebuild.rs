@@ -117,6 +117,9 @@ impl Rebuild<'_> {
     /// Cuts off a tail that differs from what the peer has applied.
     async fn cut_off(&self, peer: &mut Peer<'_>) -> Result<(), String> {
         let applied_next = peer.applied_next().await?;
+        if self.log.purged().is_some_and(|(_, purged)| purged.0 >= applied_next) {
+            return Err("its state is behind what was purged from this node's log; it may have just started".to_owned());
+        }
         let (Some((_, own_last)), Some(applied)) = (self.log.last(), applied_next.checked_sub(1)) else {
             return if applied_next == 0 { Err("it has nothing yet".to_owned()) } else { Ok(()) };
         };

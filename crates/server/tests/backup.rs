@@ -3,10 +3,10 @@
 mod common;
 
 use std::fs;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use common::{Cluster, Layout, duolog, produce_until, wait_for};
+use common::{Cluster, Ending, Layout, duolog, produce_until, wait_for};
 
 const TOPIC: &str = "kept";
 const LIMIT: Duration = Duration::from_secs(60);
@@ -65,9 +65,10 @@ fn a_restored_cluster_has_everything_up_to_the_backup() {
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let load = scope.spawn(|| produce_until(&old, TOPIC, &stop));
+        let ending = Ending(&stop);
         let said = succeeds(&["cluster", "backup", "--node", &grpc, "--to", &backup_dir]);
         assert!(said.contains("broker group 0: up to log index") && said.contains("done: "), "{said}");
-        stop.store(true, Ordering::Relaxed);
+        drop(ending);
         assert!(!load.join().expect("the load ends").is_empty());
     });
     is_refused(&["cluster", "backup", "--node", &grpc, "--to", &backup_dir], "is not empty");

@@ -4,10 +4,10 @@ mod common;
 
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use common::{Cluster, Layout, duolog, produce_until, wait_for};
+use common::{Cluster, Ending, Layout, duolog, produce_until, wait_for};
 
 const LIMIT: Duration = Duration::from_secs(60);
 const ONE: Layout = Layout { nodes: 1, broker_groups: 1, tables: "" };
@@ -161,6 +161,7 @@ fn a_node_that_lost_its_disk_is_replaced_by_a_new_one() {
     let (stop, cluster_ref) = (AtomicBool::new(false), &cluster);
     let acknowledged = std::thread::scope(|scope| {
         let load = scope.spawn(|| produce_until(cluster_ref, TOPIC, &stop));
+        let ending = Ending(&stop);
         let end = Instant::now() + LIMIT;
         let address = cluster_ref.node(0).grpc_address();
         // The new node makes itself known, and leaders settle: the command says when it must be run again.
@@ -170,7 +171,7 @@ fn a_node_that_lost_its_disk_is_replaced_by_a_new_one() {
                 break output;
             }
         };
-        stop.store(true, Ordering::Relaxed);
+        drop(ending);
         assert!(output.status.success(), "{output:?}");
         assert!(
             String::from_utf8_lossy(&output.stdout).contains("done: node 3 is in the place of node 2"),

@@ -170,6 +170,11 @@ impl SimNode {
             .expect("a file of this simulation");
     }
 
+    /// A broker group's state is found damaged from now on, until another one is in its place.
+    pub fn damage_state(&self, group: BrokerGroupId) {
+        self.own.store.damage(&self.own.dir.join("data/groups").join(group.to_string()).join("state"));
+    }
+
     /// Faults of the disk end with each crash, the planted ones do not.
     pub fn spoil(&self) {
         self.own.disk.set_sync_does_nothing(self.plant == Some(Plant::LyingDisk));

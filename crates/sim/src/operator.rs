@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use duolog_replication::Member;
-use duolog_replication::admin::{AdminReply, AdminRequest, GroupStatus, StatusReply};
+use duolog_replication::admin::{AdminReply, AdminRequest, GroupStatus};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::cluster::SimCluster;
@@ -96,19 +96,16 @@ impl Operator {
         Err(format!("{request:?}: {last}"))
     }
 
-    /// The cluster now, as the first node sees it that answers and takes part.
-    async fn status(&self) -> Result<StatusReply, String> {
-        let takes_part = |status: &StatusReply| status.groups.iter().all(|group| !group.replicas.is_empty());
-        let status = |reply| match reply {
-            AdminReply::Status(status) => Some(status).filter(takes_part),
-            _ => None,
-        };
-        self.ask_any(&AdminRequest::Status, status).await
-    }
-
+    /// A broker group now, as the node sees it that knows the newest term: one that has left it knows no leader, or an old one.
     async fn group(&self, id: u32) -> Result<GroupStatus, String> {
-        let status = self.status().await?;
-        status.groups.into_iter().find(|group| group.id == id).ok_or_else(|| format!("no broker group {id}"))
+        let mut known = Vec::new();
+        for node in 0..self.cluster.nodes.len() {
+            if let Ok(AdminReply::Status(status)) = self.ask(node, AdminRequest::Status).await {
+                known.extend(status.groups.into_iter().filter(|group| group.id == id && !group.replicas.is_empty()));
+            }
+        }
+        let newest = known.into_iter().max_by_key(|group| (group.term, group.leader.is_some()));
+        newest.ok_or_else(|| format!("no node knows broker group {id}"))
     }
 
     async fn announced(&self, node: u32) -> Result<Member, String> {

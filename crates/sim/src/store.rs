@@ -1,7 +1,7 @@
 //! Tables of a node's replicas in memory. What is durable of them outlives the node: like RocksDB without a write-ahead log, they
 //! are found as they were at some earlier applied position.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -25,13 +25,24 @@ const CHECKPOINT: &str = "tables";
 #[derive(Clone)]
 pub struct SimStore {
     durable: Arc<Mutex<BTreeMap<PathBuf, MemorySnapshot>>>,
+    /// Directories whose tables cannot be opened any more.
+    damaged: Arc<Mutex<BTreeSet<PathBuf>>>,
     random: Arc<Mutex<Random>>,
     plant: Option<Plant>,
 }
 
 impl SimStore {
     pub fn new(random: Random, plant: Option<Plant>) -> Self {
-        Self { durable: Arc::default(), random: Arc::new(Mutex::new(random)), plant }
+        Self { durable: Arc::default(), damaged: Arc::default(), random: Arc::new(Mutex::new(random)), plant }
+    }
+}
+
+impl SimStore {
+    /// The tables that are in use under a replica's `state` are damaged.
+    pub fn damage(&self, state_dir: &Path) {
+        if let Ok(current) = fs::read_to_string(state_dir.join("CURRENT")) {
+            self.damaged.lock().insert(state_dir.join(current.trim()));
+        }
     }
 }
 
@@ -46,6 +57,9 @@ impl StateStore for SimStore {
     type Tables = SimTables;
 
     fn open(&self, _: BrokerGroupId, dir: &Path) -> io::Result<SimTables> {
+        if self.damaged.lock().contains(dir) {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("{} is damaged", dir.display())));
+        }
         let checkpoint = dir.join(CHECKPOINT);
         let known = self.durable.lock().get(dir).cloned();
         let tables = match known {

@@ -167,7 +167,7 @@ async fn look_at(
             queue.remember(request.attempt_id.clone().unwrap_or_default(), delivery);
             let applied = runtime.pop().submit(&queue, update);
             drop(queue);
-            undelivered.extend(messages.iter().map(|message| message.receipt));
+            undelivered.extend_again(messages.iter().map(|message| message.receipt), request.invisible_ms);
             applied.await.map_err(|_| runtime.not_leader())??;
             look.delivered.extend(messages);
             return Ok(());

@@ -8,10 +8,14 @@ use crate::message_api::Receipt;
 
 /// Messages that were taken for an answer that is not given yet. When the request is dropped meanwhile, because its client waits no more,
 /// they become visible again: with automatic renewal they would otherwise stay out as long as the client lives.
+///
+/// At once, unless they were in an answer before: its client may have that one, and this request may have been on its way for longer than the
+/// client waited. Then they stay out for the time that was asked for.
 pub(super) struct Undelivered<'a> {
     broker: &'a Broker,
     group: &'a GroupId,
-    receipts: Vec<Receipt>,
+    /// With the milliseconds for which they stay out.
+    receipts: Vec<(Receipt, u64)>,
 }
 
 impl<'a> Undelivered<'a> {
@@ -20,7 +24,12 @@ impl<'a> Undelivered<'a> {
     }
 
     pub(super) fn extend(&mut self, receipts: impl Iterator<Item = Receipt>) {
-        self.receipts.extend(receipts);
+        self.receipts.extend(receipts.map(|receipt| (receipt, 0)));
+    }
+
+    /// Of messages that were in an answer before.
+    pub(super) fn extend_again(&mut self, receipts: impl Iterator<Item = Receipt>, invisible_ms: u64) {
+        self.receipts.extend(receipts.map(|receipt| (receipt, invisible_ms)));
     }
 
     /// The answer is given, or they are not out at all.
@@ -35,8 +44,8 @@ impl Drop for Undelivered<'_> {
         let (false, Ok(runtime)) = (receipts.is_empty(), tokio::runtime::Handle::try_current()) else { return };
         let (broker, group) = (self.broker.clone(), self.group.clone());
         runtime.spawn(async move {
-            for receipt in receipts {
-                if let Err(error) = change_invisible(&broker, &group, receipt, 0).await {
+            for (receipt, invisible_ms) in receipts {
+                if let Err(error) = change_invisible(&broker, &group, receipt, invisible_ms).await {
                     tracing::debug!(consumer_group = %group, %error, "a message that nobody got stays out for its time");
                 }
             }

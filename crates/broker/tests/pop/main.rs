@@ -99,6 +99,30 @@ fn what_a_consumer_did_not_get_because_it_left_comes_again() {
     node.stop();
 }
 
+/// A request that was on its way for long comes after its repetition was answered, and its client is gone: whoever has the answer keeps it.
+#[test]
+fn a_late_request_takes_nothing_from_the_answer_to_its_repetition() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(dir.path());
+    node.create_topic("t", &[]);
+    node.send("a", None, &[]);
+    let by_attempt = |request: &mut Receive| {
+        (request.attempt_id, request.invisible_ms) = (Some("attempt".to_owned()), HOUR_MS);
+    };
+    assert_eq!(values(&node.receive_with(by_attempt).unwrap()), ["a"]);
+    node.runtime.block_on(async {
+        let mut late = request();
+        by_attempt(&mut late);
+        tokio::select! {
+            biased;
+            got = node.broker.receive(late) => panic!("committed before the first wait: {got:?}"),
+            () = std::future::ready(()) => {}
+        }
+    });
+    assert!(node.receive_with(|request| request.wait_ms_max = 500).unwrap().is_empty(), "it is out for its time");
+    node.stop();
+}
+
 #[test]
 fn a_consumer_that_lives_keeps_its_messages() {
     let dir = tempfile::tempdir().unwrap();

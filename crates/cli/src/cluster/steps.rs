@@ -21,27 +21,66 @@ const LAG_ENTRIES_MAX: u64 = 1_000;
 pub(super) struct Steps {
     /// Whom to ask; grows as members become known.
     nodes: Vec<String>,
+    /// The node that is being taken out.
+    leaving: Option<u64>,
     out: Out,
 }
 
 impl Steps {
     pub(super) fn new(nodes: Vec<String>) -> Self {
-        Self { nodes, out: Out::default() }
+        Self { nodes, leaving: None, out: Out::default() }
     }
 
     pub(super) fn say(&mut self, line: &str) -> anyhow::Result<()> {
         self.out.line(line)
     }
 
-    /// The cluster now, as the first node sees it that answers.
+    /// The cluster now, as the first node sees it that answers and does not leave: one that has left a group knows it as it was.
     pub(super) async fn status(&mut self) -> anyhow::Result<StatusReply> {
-        let status = fetch_status(&self.nodes).await?;
-        for replica in status.groups.iter().flat_map(|group| &group.replicas) {
-            if !self.nodes.contains(&replica.address) {
-                self.nodes.push(replica.address.clone());
+        let (mut last, mut number) = (None, 0);
+        // More become known on the way.
+        while let Some(address) = self.nodes.get(number).cloned() {
+            number += 1;
+            let answer = fetch_status(&[address]).await;
+            let Ok(status) = &answer else {
+                last = last.or(Some(answer));
+                continue;
+            };
+            for replica in status.groups.iter().flat_map(|group| &group.replicas) {
+                if !self.nodes.contains(&replica.address) {
+                    self.nodes.push(replica.address.clone());
+                }
+            }
+            if Some(status.node_id) != self.leaving {
+                return answer;
+            }
+            last = Some(answer);
+        }
+        last.context("--node: expected HOST:PORT[,HOST:PORT…]")?
+    }
+
+    /// From now on the word of this node counts only where no other one answers.
+    pub(super) fn leaves(&mut self, node: u64) {
+        self.leaving = Some(node);
+    }
+
+    /// A broker group now, as the node sees it that knows the newest term. A node that has left the group knows no leader any more, or
+    /// an old one.
+    async fn group(&mut self, id: u32) -> anyhow::Result<GroupStatus> {
+        // Also says which node does not answer when none does.
+        let status = self.status().await?;
+        let mut newest = group_of(&status, id)?.clone();
+        for address in self.nodes.clone() {
+            let Ok(AdminReply::Status(status)) = admin::call(&address, &AdminRequest::Status).await else { continue };
+            let Ok(group) = group_of(&status, id) else { continue };
+            if is_newer(group, &newest) {
+                newest = group.clone();
+            }
+            if group.leader == Some(status.node_id) {
+                break;
             }
         }
-        Ok(status)
+        Ok(newest)
     }
 
     /// A node that was started and waits to be let in.
@@ -63,8 +102,8 @@ impl Steps {
         let end = Instant::now() + PATIENCE;
         let mut last = "it has no leader".to_owned();
         while Instant::now() < end {
-            let status = self.status().await?;
-            if let Some(address) = group_of(&status, group)?.leader.and_then(|leader| address_of(&status, leader)) {
+            let status = self.group(group).await?;
+            if let Some(address) = status.leader.and_then(|leader| address_in(&status, leader)) {
                 match admin::call(&address, request).await {
                     Ok(AdminReply::Done { lines }) => {
                         return lines.iter().try_for_each(|line| self.say(line));
@@ -84,8 +123,7 @@ impl Steps {
     pub(super) async fn catch_up(&mut self, group: u32, node: u64) -> anyhow::Result<()> {
         let (mut told, mut heard) = (Instant::now(), Instant::now());
         loop {
-            let status = self.status().await?;
-            let group_status = group_of(&status, group)?;
+            let group_status = self.group(group).await?;
             let entries = |index: Option<u64>| index.map_or(0, |index| index + 1);
             let of = |id: Option<u64>| group_status.replicas.iter().find(|replica| Some(replica.node_id) == id);
             let goal =
@@ -166,8 +204,15 @@ fn group_of(status: &StatusReply, id: u32) -> anyhow::Result<&GroupStatus> {
 
 /// Where a member takes calls of other nodes and of this command.
 pub(super) fn address_of(status: &StatusReply, node: u64) -> Option<String> {
-    let mut replicas = status.groups.iter().flat_map(|group| &group.replicas);
-    replicas.find(|replica| replica.node_id == node).map(|replica| replica.address.clone())
+    status.groups.iter().find_map(|group| address_in(group, node))
+}
+
+fn address_in(group: &GroupStatus, node: u64) -> Option<String> {
+    group.replicas.iter().find(|replica| replica.node_id == node).map(|replica| replica.address.clone())
+}
+
+fn is_newer(one: &GroupStatus, other: &GroupStatus) -> bool {
+    (one.term, one.leader.is_some()) > (other.term, other.leader.is_some())
 }
 
 /// What a number of voters is worth.

@@ -5,6 +5,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{Cluster, Produced};
 
+/// Ends a load when it is dropped, also by an assertion that fails.
+pub struct Ending<'a>(pub &'a AtomicBool);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// One record after the other, wherever the leader is. Gives the values that were acknowledged.
 pub fn produce_until(cluster: &Cluster, topic: &str, stop: &AtomicBool) -> Vec<String> {
     let mut acknowledged = Vec::new();

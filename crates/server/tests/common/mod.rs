@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 pub use client::{Client, Fetched, Produced, batch};
 pub use cluster::{Cluster, Layout};
-pub use load::produce_until;
+pub use load::{Ending, produce_until};
 pub use node::{BINARY, Node, duolog};
 
 const POLL_INTERVAL: Duration = Duration::from_millis(20);

@@ -54,7 +54,7 @@ impl World {
     pub fn fault(&mut self) {
         self.round += 1;
         let node = self.some_node();
-        match self.random.below(118) {
+        match self.random.below(122) {
             0..18 => self.kill(node),
             18..30 => self.lose_power(node),
             30..36 => self.lose_witness(),
@@ -70,7 +70,8 @@ impl World {
             92..97 => self.transfer(node),
             97..100 => self.swap_disk(node),
             100..110 => self.change_members(),
-            _ => self.pause(node),
+            110..118 => self.pause(node),
+            _ => self.damage_state(node),
         }
         self.move_clock();
     }

@@ -54,6 +54,21 @@ impl World {
         self.end_after(time, Ending::Start(node));
     }
 
+    /// A node finds the state of a broker group damaged when it starts again.
+    pub(super) fn damage_state(&mut self, node: u32) {
+        if self.reach.is_up(node) {
+            let group = self.some_broker_group();
+            self.tell(&format!("the state of broker group {group} of node {node} is damaged"));
+            self.count("fault: damaged state");
+            self.crash(node, Crash::Kill);
+            self.node(node).damage_state(group);
+        }
+    }
+
+    fn some_broker_group(&mut self) -> BrokerGroupId {
+        BrokerGroupId(self.random.below(u64::from(BROKER_GROUPS)) as u32)
+    }
+
     pub(super) fn take_down(&mut self, node: u32, how: Crash) {
         self.node(node).crash(how);
         drop(self.processes.remove(&node));
@@ -118,7 +133,7 @@ impl World {
 
     /// A broker group's leader hands over to somebody.
     pub(super) fn transfer(&mut self, to: u32) {
-        let group = BrokerGroupId(self.random.below(u64::from(BROKER_GROUPS)) as u32);
+        let group = self.some_broker_group();
         self.tell(&format!("whoever leads broker group {group} hands over to node {to}"));
         let nodes = self.clients.cluster.nodes.iter();
         if nodes.filter(|node| node.transfer(group, NodeId(u64::from(to)))).count() > 0 {
