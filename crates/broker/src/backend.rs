@@ -90,15 +90,9 @@ impl<S: StateStore> StateFactory for Factory<S> {
         let tables = self.store.open(group, dir)?;
         let sink = (self.sink)(group);
         sink.opened(tables.reader());
-        let machine = Machine::open(tables).map_err(failure)?;
+        let machine = Machine::open(tables)?;
         Ok(Box::new(Replica { machine, sink }))
     }
-}
-
-/// Damage has a kind of its own.
-fn failure(error: StateError) -> io::Error {
-    let kind = if error.is_damage() { io::ErrorKind::InvalidData } else { io::ErrorKind::Other };
-    io::Error::new(kind, error)
 }
 
 fn mark(applied: Applied) -> Mark {
@@ -121,7 +115,7 @@ impl<T: StoredTables> ReplicatedState for Replica<T> {
     }
 
     fn apply(&mut self, run: &[AppliedEntry]) -> io::Result<Vec<CommandResponse>> {
-        let applied = self.machine.apply(run).map_err(failure)?;
+        let applied = self.machine.apply(run)?;
         if let Some(last) = run.last() {
             self.sink.applied(last.index, &applied.events);
         }

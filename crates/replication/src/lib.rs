@@ -32,6 +32,7 @@ mod marks;
 mod membership;
 mod net;
 mod network;
+mod peer;
 mod questions;
 mod rebuild;
 mod retired;

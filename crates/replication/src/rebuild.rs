@@ -17,23 +17,19 @@ use std::time::Duration;
 use duolog_commit_log::CommitLog;
 use duolog_types::{LogIndex, NodeId, Term};
 use tokio::time::Instant;
-use tonic::Request;
 
 use crate::group::GroupOptions;
 use crate::log_store::truncate_durably;
+use crate::peer::Peer;
 use crate::snapshot;
 use crate::state_machine::{StateCell, replace_damaged};
 use crate::type_config::{Member, term_of};
 use crate::wire::proto;
 
-type Client = proto::cluster_client::ClusterClient<tonic::transport::Channel>;
-
 /// Between two rounds in which nobody could help.
 const ROUND_INTERVAL: Duration = Duration::from_secs(1);
 /// How often it is said that a node waits.
 const TELL_INTERVAL: Duration = Duration::from_secs(10);
-/// An entry may be large.
-const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Opens the state of a replica. A damaged one is copied from another node first.
 ///
@@ -101,7 +97,8 @@ impl Rebuild<'_> {
     }
 
     async fn copy(&self, node: NodeId, member: &Member) -> Result<(PathBuf, u64), String> {
-        let mut peer = Peer { rebuild: self, client: self.options.hooks.connect(node, member)?, node, member };
+        let GroupOptions { hooks, identity, .. } = self.options;
+        let mut peer = Peer::new(hooks, identity, self.options.id, (node, member))?;
         self.cut_off(&mut peer).await?;
         let next = self.log.last().map_or(0, |(_, index)| index.0 + 1);
         let request = peer.request(proto::FetchStateRequest { group: self.options.id.0, entries_from: next });
@@ -111,12 +108,16 @@ impl Rebuild<'_> {
         let last = arrived.meta.last_log_id.ok_or("a state without a position")?;
         // The peer has gone on meanwhile; what it applied then may differ from a tail that is still here.
         let is_shared = last.index >= next || self.term_of(last.index)? == Some(Term(term_of(&last)));
-        if is_shared { Ok((arrived.dir, last.index)) } else { Err("it went on meanwhile".to_owned()) }
+        if !is_shared {
+            std::fs::remove_dir_all(&arrived.dir).map_err(|error| error.to_string())?;
+            return Err("it went on meanwhile".to_owned());
+        }
+        Ok((arrived.dir, last.index))
     }
 
     /// Cuts off a tail that differs from what the peer has applied.
     async fn cut_off(&self, peer: &mut Peer<'_>) -> Result<(), String> {
-        let applied_next = peer.applied_next().await?;
+        let applied_next = peer.applied_next().await.map_err(said)?;
         if self.log.purged().is_some_and(|(_, purged)| purged.0 >= applied_next) {
             return Err("its state is behind what was purged from this node's log; it may have just started".to_owned());
         }
@@ -125,7 +126,7 @@ impl Rebuild<'_> {
         };
         let first = own_last.0.min(applied);
         let mut shared = first;
-        while self.term_of(shared)? != Some(peer.term_of(shared).await?) {
+        while self.term_of(shared)? != Some(term_at(peer, shared).await?) {
             if self.log.purged().is_some_and(|(_, purged)| purged.0 >= shared) {
                 return Err(format!("its log differs from this one's at {shared}, where this one's was applied"));
             }
@@ -146,33 +147,10 @@ impl Rebuild<'_> {
     }
 }
 
-struct Peer<'a> {
-    rebuild: &'a Rebuild<'a>,
-    client: Client,
-    node: NodeId,
-    member: &'a Member,
-}
-
-impl Peer<'_> {
-    fn request<T>(&self, message: T) -> Request<T> {
-        let mut request = Request::new(message);
-        self.rebuild.options.identity.sign(&mut request, self.node, &self.member.incarnation);
-        request
-    }
-
-    async fn applied_next(&mut self) -> Result<u64, String> {
-        let mut request = self.request(proto::ReplicaStatusRequest { group: self.rebuild.options.id.0 });
-        request.set_timeout(ASK_TIMEOUT);
-        Ok(self.client.replica_status(request).await.map_err(said)?.into_inner().applied_next)
-    }
-
-    /// The term of an entry that it has applied.
-    async fn term_of(&mut self, index: u64) -> Result<Term, String> {
-        let mut request = self.request(proto::ReadEntryRequest { group: self.rebuild.options.id.0, index });
-        request.set_timeout(ASK_TIMEOUT);
-        let entry = self.client.read_entry(request).await.map_err(said)?.into_inner().entry;
-        entry.map(|entry| Term(entry.term)).ok_or_else(|| format!("it has no entry {index} to compare with"))
-    }
+/// The term of an entry that the peer has applied.
+async fn term_at(peer: &mut Peer<'_>, index: u64) -> Result<Term, String> {
+    let entry = peer.entry(index).await.map_err(said)?;
+    entry.map(|entry| Term(entry.term)).ok_or_else(|| format!("it has no entry {index} to compare with"))
 }
 
 fn said(status: tonic::Status) -> String {

@@ -20,14 +20,14 @@ use duolog_types::{BrokerGroupId, LogIndex, NodeId};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
-use tonic::Request;
 
 use crate::blocking::blocking;
 use crate::group::{GroupRaft, members_of};
 use crate::identity::Identity;
+use crate::peer::Peer;
 use crate::testing::Hooks;
 use crate::type_config::Member;
-use crate::wire::{self, proto};
+use crate::wire;
 
 /// How the scrubber goes about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,8 +63,6 @@ const FIRST_PASS_MAX: Duration = Duration::from_secs(60);
 /// What is verified in one go.
 const CHUNK_BYTES: u64 = 256 << 10;
 const CHUNK_ENTRIES: usize = 256;
-/// An entry may be large.
-const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest wait of Raft's reader for a repair.
 const REPAIR_WAIT: Duration = Duration::from_secs(10);
 
@@ -254,12 +252,8 @@ impl Scrubber {
 
     /// The entry as another node has it.
     async fn ask(&self, node: NodeId, member: &Member, index: LogIndex) -> Option<LogEntry> {
-        let mut client = self.hooks.connect(node, member).ok()?;
-        let mut request = Request::new(proto::ReadEntryRequest { group: self.group.0, index: index.0 });
-        self.identity.sign(&mut request, node, &member.incarnation);
-        request.set_timeout(ASK_TIMEOUT);
-        let entry = client.read_entry(request).await.ok()?.into_inner().entry?;
-        wire::log_entry_from_wire(entry).ok()
+        let mut peer = Peer::new(&self.hooks, &self.identity, self.group, (node, member)).ok()?;
+        wire::log_entry_from_wire(peer.entry(index.0).await.ok()??).ok()
     }
 }
 

@@ -90,13 +90,8 @@ pub(crate) async fn send(mut transfer: Transfer) -> Result<RaftVote, String> {
     let (sender, receiver) = mpsc::channel(4);
     let mut request = Request::new(ReceiverStream::new(receiver));
     transfer.identity.sign(&mut request, transfer.target, &transfer.target_incarnation);
-    let header = proto::SnapshotHeader {
-        group: transfer.group,
-        vote: Some(wire::vote_to_wire(&transfer.vote)),
-        last: Some(proto::LogId { term: point.last.term, index: point.last.index }),
-        membership: point.membership,
-    };
-    let feed = feed(sender, header, scratch.0.clone(), transfer.source.log(), status.readable_next, point.last.index);
+    let (last, header) = (point.last, header(transfer.group, &transfer.vote, point));
+    let feed = feed(sender, header, scratch.0.clone(), transfer.source.log(), status.readable_next, last.index);
     let (reply, fed) = tokio::join!(transfer.client.install_snapshot(request), feed);
     let reply = reply.map_err(|status| status.message().to_owned())?.into_inner();
     fed.map_err(|error| error.to_string())?;
@@ -126,19 +121,19 @@ pub(crate) async fn serve(
 ) -> io::Result<mpsc::Receiver<proto::SnapshotChunk>> {
     let (scratch, point) = materialize(source.clone()).await?;
     let (sender, receiver) = mpsc::channel(4);
-    let header = proto::SnapshotHeader {
-        group,
-        vote: Some(wire::vote_to_wire(&vote)),
-        last: Some(proto::LogId { term: point.last.term, index: point.last.index }),
-        membership: point.membership,
-    };
+    let (last, header) = (point.last, header(group, &vote, point));
     tokio::spawn(async move {
-        let fed = feed(sender, header, scratch.0.clone(), source.log(), entries_from, point.last.index).await;
+        let fed = feed(sender, header, scratch.0.clone(), source.log(), entries_from, last.index).await;
         if let Err(error) = fed {
             tracing::warn!(broker_group = group, %error, "a state was not sent to its end");
         }
     });
     Ok(receiver)
+}
+
+fn header(group: u32, vote: &RaftVote, SnapshotPoint { last, membership }: SnapshotPoint) -> proto::SnapshotHeader {
+    let last = Some(proto::LogId { term: last.term, index: last.index });
+    proto::SnapshotHeader { group, vote: Some(wire::vote_to_wire(vote)), last, membership }
 }
 
 type Chunks = mpsc::Sender<proto::SnapshotChunk>;

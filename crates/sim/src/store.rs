@@ -35,9 +35,7 @@ impl SimStore {
     pub fn new(random: Random, plant: Option<Plant>) -> Self {
         Self { durable: Arc::default(), damaged: Arc::default(), random: Arc::new(Mutex::new(random)), plant }
     }
-}
 
-impl SimStore {
     /// The tables that are in use under a replica's `state` are damaged.
     pub fn damage(&self, state_dir: &Path) {
         if let Ok(current) = fs::read_to_string(state_dir.join("CURRENT")) {

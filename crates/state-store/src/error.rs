@@ -65,10 +65,7 @@ impl StoreError {
 impl From<StoreError> for io::Error {
     /// Damage is [`io::ErrorKind::InvalidData`].
     fn from(error: StoreError) -> Self {
-        match StateError::from(error) {
-            StateError::Damaged(text) => Self::new(io::ErrorKind::InvalidData, text),
-            other => Self::other(other),
-        }
+        StateError::from(error).into()
     }
 }
 

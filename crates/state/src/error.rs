@@ -1,5 +1,7 @@
 //! What stops a replica. Whatever a client can cause is a [`crate::Response`] instead.
 
+use std::io;
+
 use duolog_types::{LogIndex, Term};
 
 /// The replica cannot go on: its log or its tables are not what they must be. Never retried, never guessed around.
@@ -75,5 +77,13 @@ impl StateError {
     #[must_use]
     pub fn is_damage(&self) -> bool {
         matches!(self, Self::Damaged(_) | Self::Undecodable { .. } | Self::BadKey { .. })
+    }
+}
+
+impl From<StateError> for io::Error {
+    /// Damage is [`io::ErrorKind::InvalidData`].
+    fn from(error: StateError) -> Self {
+        let kind = if error.is_damage() { io::ErrorKind::InvalidData } else { io::ErrorKind::Other };
+        Self::new(kind, error)
     }
 }

@@ -80,20 +80,26 @@ fn a_consumer_that_waits_gets_what_comes_and_what_is_given_back() {
     node.stop();
 }
 
+/// A consumer that is gone before it has the answer.
+fn ask_and_leave(node: &Node, change: impl Fn(&mut Receive)) {
+    let mut asked = request();
+    change(&mut asked);
+    node.runtime.block_on(async {
+        tokio::select! {
+            biased;
+            got = node.broker.receive(asked) => panic!("committed before the first wait: {got:?}"),
+            () = std::future::ready(()) => {}
+        }
+    });
+}
+
 #[test]
 fn what_a_consumer_did_not_get_because_it_left_comes_again() {
     let dir = tempfile::tempdir().unwrap();
     let node = Node::start(dir.path());
     node.create_topic("t", &[]);
     node.send("a", None, &[]);
-    node.runtime.block_on(async {
-        let receive = node.broker.receive(Receive { auto_renew: true, ..request() });
-        tokio::select! {
-            biased;
-            got = receive => panic!("committed before the first wait: {got:?}"),
-            () = std::future::ready(()) => {}
-        }
-    });
+    ask_and_leave(&node, |request| request.auto_renew = true);
     let again = node.receive_with(|request| request.wait_ms_max = 30_000).unwrap();
     assert_eq!((values(&again), again[0].attempt), (vec!["a"], 2));
     node.stop();
@@ -110,15 +116,7 @@ fn a_late_request_takes_nothing_from_the_answer_to_its_repetition() {
         (request.attempt_id, request.invisible_ms) = (Some("attempt".to_owned()), HOUR_MS);
     };
     assert_eq!(values(&node.receive_with(by_attempt).unwrap()), ["a"]);
-    node.runtime.block_on(async {
-        let mut late = request();
-        by_attempt(&mut late);
-        tokio::select! {
-            biased;
-            got = node.broker.receive(late) => panic!("committed before the first wait: {got:?}"),
-            () = std::future::ready(()) => {}
-        }
-    });
+    ask_and_leave(&node, by_attempt);
     assert!(node.receive_with(|request| request.wait_ms_max = 500).unwrap().is_empty(), "it is out for its time");
     node.stop();
 }

@@ -29,7 +29,6 @@ pub struct RemoveNodeCommand {
 pub async fn run(command: RemoveNodeCommand) -> anyhow::Result<()> {
     let RemoveNodeCommand { node, id, force } = command;
     let mut steps = Steps::new(node.nodes);
-    steps.leaves(id);
     let status = steps.status().await?;
     if !is_member(&status, id) {
         bail!("node {id} is no member of the cluster; see: duolog cluster status");

@@ -32,7 +32,6 @@ pub async fn run(command: ReplaceCommand) -> anyhow::Result<()> {
         );
     }
     let mut steps = Steps::new(node.nodes);
-    steps.leaves(old);
     let status = steps.status().await?;
     if !is_member(&status, old) {
         let hint = if is_member(&status, new) { format!(", and node {new} is one") } else { String::new() };

@@ -1,6 +1,7 @@
 //! Changes of the cluster's members, step by step. Each step is asked of the leader of a broker group, wherever it is, and may be
 //! asked for again: a command that was interrupted goes on where it stopped when it is run again.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -21,66 +22,56 @@ const LAG_ENTRIES_MAX: u64 = 1_000;
 pub(super) struct Steps {
     /// Whom to ask; grows as members become known.
     nodes: Vec<String>,
-    /// The node that is being taken out.
-    leaving: Option<u64>,
     out: Out,
 }
 
 impl Steps {
     pub(super) fn new(nodes: Vec<String>) -> Self {
-        Self { nodes, leaving: None, out: Out::default() }
+        Self { nodes, out: Out::default() }
     }
 
     pub(super) fn say(&mut self, line: &str) -> anyhow::Result<()> {
         self.out.line(line)
     }
 
-    /// The cluster now, as the first node sees it that answers and does not leave: one that has left a group knows it as it was.
+    /// The cluster now: each broker group as its leader sees it, or, while no node says that it leads it, as the node that knows the
+    /// newest term. A node that has left a group knows it as it was.
     pub(super) async fn status(&mut self) -> anyhow::Result<StatusReply> {
-        let (mut last, mut number) = (None, 0);
-        // More become known on the way.
+        let (mut known, mut failed): (Option<StatusReply>, _) = (None, None);
+        let (mut weights, mut number) = (BTreeMap::new(), 0);
+        // More nodes become known on the way.
         while let Some(address) = self.nodes.get(number).cloned() {
             number += 1;
-            let answer = fetch_status(&[address]).await;
-            let Ok(status) = &answer else {
-                last = last.or(Some(answer));
-                continue;
+            let status = match fetch_status(&[address]).await {
+                Ok(status) => status,
+                Err(error) => {
+                    failed.get_or_insert(error);
+                    continue;
+                }
             };
             for replica in status.groups.iter().flat_map(|group| &group.replicas) {
                 if !self.nodes.contains(&replica.address) {
                     self.nodes.push(replica.address.clone());
                 }
             }
-            if Some(status.node_id) != self.leaving {
-                return answer;
+            let newest = known.get_or_insert_with(|| StatusReply { groups: Vec::new(), ..status.clone() });
+            for group in status.groups {
+                let weight = (group.term, group.leader == Some(status.node_id), group.leader.is_some());
+                if weights.get(&group.id).is_none_or(|known| weight > *known) {
+                    weights.insert(group.id, weight);
+                    newest.groups.retain(|other| other.id != group.id);
+                    newest.groups.push(group);
+                }
             }
-            last = Some(answer);
-        }
-        last.context("--node: expected HOST:PORT[,HOST:PORT…]")?
-    }
-
-    /// From now on the word of this node counts only where no other one answers.
-    pub(super) fn leaves(&mut self, node: u64) {
-        self.leaving = Some(node);
-    }
-
-    /// A broker group now, as the node sees it that knows the newest term. A node that has left the group knows no leader any more, or
-    /// an old one.
-    async fn group(&mut self, id: u32) -> anyhow::Result<GroupStatus> {
-        // Also says which node does not answer when none does.
-        let status = self.status().await?;
-        let mut newest = group_of(&status, id)?.clone();
-        for address in self.nodes.clone() {
-            let Ok(AdminReply::Status(status)) = admin::call(&address, &AdminRequest::Status).await else { continue };
-            let Ok(group) = group_of(&status, id) else { continue };
-            if is_newer(group, &newest) {
-                newest = group.clone();
-            }
-            if group.leader == Some(status.node_id) {
+            if weights.values().all(|(_, is_told_by_leader, _)| *is_told_by_leader) {
                 break;
             }
         }
-        Ok(newest)
+        match (known, failed) {
+            (Some(known), _) => Ok(known),
+            (None, Some(error)) => Err(error),
+            (None, None) => bail!("--node: expected HOST:PORT[,HOST:PORT…]"),
+        }
     }
 
     /// A node that was started and waits to be let in.
@@ -102,8 +93,8 @@ impl Steps {
         let end = Instant::now() + PATIENCE;
         let mut last = "it has no leader".to_owned();
         while Instant::now() < end {
-            let status = self.group(group).await?;
-            if let Some(address) = status.leader.and_then(|leader| address_in(&status, leader)) {
+            let status = self.status().await?;
+            if let Some(address) = group_of(&status, group)?.leader.and_then(|leader| address_of(&status, leader)) {
                 match admin::call(&address, request).await {
                     Ok(AdminReply::Done { lines }) => {
                         return lines.iter().try_for_each(|line| self.say(line));
@@ -123,7 +114,8 @@ impl Steps {
     pub(super) async fn catch_up(&mut self, group: u32, node: u64) -> anyhow::Result<()> {
         let (mut told, mut heard) = (Instant::now(), Instant::now());
         loop {
-            let group_status = self.group(group).await?;
+            let status = self.status().await?;
+            let group_status = group_of(&status, group)?;
             let entries = |index: Option<u64>| index.map_or(0, |index| index + 1);
             let of = |id: Option<u64>| group_status.replicas.iter().find(|replica| Some(replica.node_id) == id);
             let goal =
@@ -204,15 +196,8 @@ fn group_of(status: &StatusReply, id: u32) -> anyhow::Result<&GroupStatus> {
 
 /// Where a member takes calls of other nodes and of this command.
 pub(super) fn address_of(status: &StatusReply, node: u64) -> Option<String> {
-    status.groups.iter().find_map(|group| address_in(group, node))
-}
-
-fn address_in(group: &GroupStatus, node: u64) -> Option<String> {
-    group.replicas.iter().find(|replica| replica.node_id == node).map(|replica| replica.address.clone())
-}
-
-fn is_newer(one: &GroupStatus, other: &GroupStatus) -> bool {
-    (one.term, one.leader.is_some()) > (other.term, other.leader.is_some())
+    let mut replicas = status.groups.iter().flat_map(|group| &group.replicas);
+    replicas.find(|replica| replica.node_id == node).map(|replica| replica.address.clone())
 }
 
 /// What a number of voters is worth.
