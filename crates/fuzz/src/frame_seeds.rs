@@ -210,6 +210,12 @@ impl Seeds {
             let wanted = elect_leaders_request::TopicPartitions::default().with_topic(topic());
             ElectLeadersRequest::default().with_topic_partitions(Some(vec![wanted.with_partitions(vec![0, 1, 2])]))
         });
+        self.add(|_| {
+            let partition = alter_partition_reassignments_request::ReassignablePartition::default();
+            let partition = partition.with_replicas(Some(vec![BrokerId(0), BrokerId(1)]));
+            let wanted = alter_partition_reassignments_request::ReassignableTopic::default().with_name(topic());
+            AlterPartitionReassignmentsRequest::default().with_topics(vec![wanted.with_partitions(vec![partition])])
+        });
         self.add(|_| ListPartitionReassignmentsRequest::default().with_topics(None));
         self.add(|_| {
             let partition = describe_quorum_request::PartitionData::default();

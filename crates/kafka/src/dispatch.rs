@@ -15,10 +15,10 @@ use kafka_protocol::messages::ApiKey;
 use kafka_protocol::protocol::{Decodable, Request};
 
 use crate::api::{
-    alter_configs, api_versions, create_acls, create_partitions, create_topics, delete_acls, delete_groups,
-    delete_records, delete_topics, describe_acls, describe_cluster, describe_configs, describe_groups,
-    describe_log_dirs, describe_producers, describe_quorum, describe_topic_partitions, elect_leaders, fetch,
-    find_coordinator, heartbeat, incremental_alter_configs, init_producer_id, join_group, leave_group,
+    alter_configs, alter_partition_reassignments, api_versions, create_acls, create_partitions, create_topics,
+    delete_acls, delete_groups, delete_records, delete_topics, describe_acls, describe_cluster, describe_configs,
+    describe_groups, describe_log_dirs, describe_producers, describe_quorum, describe_topic_partitions, elect_leaders,
+    fetch, find_coordinator, heartbeat, incremental_alter_configs, init_producer_id, join_group, leave_group,
     list_config_resources, list_groups, list_offsets, list_partition_reassignments, metadata, offset_commit,
     offset_delete, offset_fetch, offset_for_leader_epoch, produce, produce_legacy, sync_group,
 };
@@ -75,6 +75,7 @@ const TABLE: &[SupportedApi] = &[
     api(ApiKey::CreatePartitions, 0, 3, &create_partitions::SHAPE),
     api(ApiKey::ElectLeaders, 0, 2, &elect_leaders::SHAPE),
     api(ApiKey::IncrementalAlterConfigs, 0, 1, &incremental_alter_configs::SHAPE),
+    api(ApiKey::AlterPartitionReassignments, 0, 1, &alter_partition_reassignments::SHAPE),
     api(ApiKey::ListPartitionReassignments, 0, 0, &list_partition_reassignments::SHAPE),
     api(ApiKey::OffsetDelete, 0, 0, &offset_delete::SHAPE),
     api(ApiKey::DescribeQuorum, 0, 2, &describe_quorum::SHAPE),
@@ -178,6 +179,9 @@ fn route<B: BrokerApi>(
         ApiKey::DeleteGroups => answer(head, body, |r| delete_groups::handle(context, version, r)),
         ApiKey::CreatePartitions => answer(head, body, |r| create_partitions::handle(context, version, r)),
         ApiKey::ElectLeaders => answer(head, body, |r| elect_leaders::handle(context, version, r)),
+        ApiKey::AlterPartitionReassignments => {
+            answer(head, body, |r| alter_partition_reassignments::handle(context, version, r))
+        }
         ApiKey::ListPartitionReassignments => {
             answer(head, body, |r| list_partition_reassignments::handle(context, version, r))
         }
@@ -397,6 +401,13 @@ mod tests {
         check(|_| {
             let topic = elect_leaders_request::TopicPartitions::default().with_partitions(vec![1, 2]);
             ElectLeadersRequest::default().with_topic_partitions(Some(vec![topic.clone(), topic]))
+        });
+        check(|_| {
+            let partition = alter_partition_reassignments_request::ReassignablePartition::default();
+            let kept = partition.clone().with_replicas(Some(vec![BrokerId(1); 3]));
+            let topic = alter_partition_reassignments_request::ReassignableTopic::default();
+            let topic = topic.with_partitions(vec![kept, partition.with_replicas(None)]);
+            AlterPartitionReassignmentsRequest::default().with_topics(vec![topic.clone(), topic])
         });
         check(|_| {
             let topic = list_partition_reassignments_request::ListPartitionReassignmentsTopics::default();

@@ -7,6 +7,7 @@ mod support;
 use bytes::Bytes;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::alter_configs_request::{AlterConfigsResource, AlterableConfig};
+use kafka_protocol::messages::alter_partition_reassignments_request::{ReassignablePartition, ReassignableTopic};
 use kafka_protocol::messages::create_acls_request::AclCreation;
 use kafka_protocol::messages::create_partitions_request::{CreatePartitionsAssignment, CreatePartitionsTopic};
 use kafka_protocol::messages::delete_acls_request::DeleteAclsFilter;
@@ -418,5 +419,38 @@ async fn what_has_configs_is_listed_and_nothing_is_reassigned() {
     assert_eq!(unknown.error_code, code(ResponseError::UnsupportedVersion));
     let none = client.call(0, ListPartitionReassignmentsRequest::default().with_topics(None)).await;
     assert_eq!((none.error_code, none.topics.len()), (0, 0));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_reassignment_is_accepted_where_nothing_would_move() {
+    let (server, mut client) = server(FakeBroker::new().with_topic("t", 1)).await;
+    let topics = client.call(9, MetadataRequest::default().with_topics(None)).await.topics;
+    let present = topics[0].partitions[0].replica_nodes.clone();
+    let mut turned = present.clone();
+    turned.reverse();
+    assert!(present.len() > 1, "{present:?}");
+    for version in 0..=1 {
+        for (topic, partition, replicas, expected) in [
+            ("t", 0, Some(present.clone()), 0),
+            ("t", 0, Some(turned.clone()), code(ResponseError::InvalidReplicaAssignment)),
+            ("t", 0, Some(present[..1].to_vec()), code(ResponseError::InvalidReplicaAssignment)),
+            ("t", 0, Some(vec![]), code(ResponseError::InvalidReplicaAssignment)),
+            ("t", 0, None, code(ResponseError::NoReassignmentInProgress)),
+            ("t", 1, Some(present.clone()), code(ResponseError::UnknownTopicOrPartition)),
+            ("t", -1, None, code(ResponseError::UnknownTopicOrPartition)),
+            ("u", 0, None, code(ResponseError::UnknownTopicOrPartition)),
+        ] {
+            let wanted =
+                ReassignablePartition::default().with_partition_index(partition).with_replicas(replicas.clone());
+            let wanted = ReassignableTopic::default().with_name(name(topic)).with_partitions(vec![wanted]);
+            let request = AlterPartitionReassignmentsRequest::default().with_topics(vec![wanted]);
+            let response = client.call(version, request).await;
+            let answer = &response.responses[0].partitions[0];
+            assert_eq!(response.error_code, 0);
+            assert_eq!((answer.partition_index, answer.error_code), (partition, expected), "{topic} {replicas:?}");
+            assert_eq!(answer.error_message.is_some(), expected != 0);
+        }
+    }
     server.stop().await;
 }

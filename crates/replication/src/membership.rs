@@ -11,15 +11,17 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use duolog_types::{BrokerGroupId, NodeId};
 use openraft::ChangeMembers;
+use openraft::async_runtime::watch::WatchReceiver;
 
 use crate::admin::AdminReply;
 use crate::balance;
 use crate::cluster::Shared;
 use crate::group::{BrokerGroup, MemberView, ProposeError, raft_error};
-use crate::type_config::Member;
+use crate::type_config::{Member, RaftLogId};
 
 fn done(line: String) -> AdminReply {
     AdminReply::Done { lines: vec![line] }
@@ -34,6 +36,34 @@ fn led(shared: &Shared, id: BrokerGroupId) -> Result<Arc<BrokerGroup>, AdminRepl
         Ok(group)
     } else {
         Err(AdminReply::NotLeader { leader: leadership.leader.map(|node| node.0) })
+    }
+}
+
+/// How long a change that was made already may take until it is committed.
+const COMMIT_PATIENCE: Duration = Duration::from_secs(5);
+
+/// "It is so already" holds once the effective membership is committed: until then the next leader may know nothing of it.
+struct Effective(Option<RaftLogId>);
+
+impl Effective {
+    /// To be called before the members are looked at.
+    fn of(group: &BrokerGroup) -> Self {
+        Self(*group.raft.server_metrics().borrow_watched().membership_config.log_id())
+    }
+
+    /// Gives the line once the membership is committed.
+    async fn confirm(self, group: &BrokerGroup, line: String) -> AdminReply {
+        let wait = group.raft.wait(Some(COMMIT_PATIENCE));
+        let committed = wait.committed_index_at_least(self.0.map(|id| id.index), "the membership is committed").await;
+        match committed {
+            Ok(_) if Self::of(group).0 == self.0 => done(line),
+            _ => AdminReply::Failed {
+                reason: format!(
+                    "broker group {}: another change of its members is not committed yet; ask again",
+                    group.id()
+                ),
+            },
+        }
     }
 }
 
@@ -55,12 +85,13 @@ pub(crate) async fn add_learner(shared: &Shared, id: BrokerGroupId, node: NodeId
             format!("node {node} was removed from the cluster, and an id is never used again: choose a new one");
         return AdminReply::Failed { reason };
     }
+    let effective = Effective::of(&group);
     match group.members().into_iter().find(|view| view.node_id == node) {
         Some(view) if view.member.incarnation != member.incarnation => {
             let reason = format!("node {node} is a member already, with another data directory; choose a new id");
             AdminReply::Failed { reason }
         }
-        Some(_) => done(format!("broker group {id}: node {node} is a member already")),
+        Some(_) => effective.confirm(&group, format!("broker group {id}: node {node} is a member already")).await,
         None => match group.raft.add_learner(node.0, member, false).await {
             Ok(_) => done(format!("broker group {id}: node {node} copies what it lacks")),
             Err(error) => refused(id, &format!("adding node {node}"), &raft_error(&error)),
@@ -88,6 +119,7 @@ async fn try_change(
 ) -> Result<AdminReply, AdminReply> {
     let failed = |reason: String| AdminReply::Failed { reason: format!("broker group {id}: {reason}") };
     let group = led(shared, id)?;
+    let effective = Effective::of(&group);
     let members = group.members();
     let view = |node: NodeId| members.iter().find(|view| view.node_id == node);
     if let Some(node) = add
@@ -98,7 +130,8 @@ async fn try_change(
     let voters: BTreeSet<NodeId> = members.iter().filter(|view| view.voter).map(|view| view.node_id).collect();
     let wanted: BTreeSet<NodeId> = voters.iter().copied().chain(add).filter(|node| Some(*node) != remove).collect();
     if wanted == voters && remove.is_none_or(|node| view(node).is_none()) {
-        return Ok(done(format!("broker group {id}: its voters are {} already", list(&voters))));
+        let line = format!("broker group {id}: its voters are {} already", list(&voters));
+        return Ok(effective.confirm(&group, line).await);
     }
     let ready = ready(shared, &group, &members, &wanted).await;
     let quorum = wanted.len() / 2 + 1;

@@ -103,6 +103,24 @@ fn an_emptied_node_is_replaced_by_a_new_one() {
 }
 
 #[test]
+fn a_change_is_made_already_only_when_it_is_committed() {
+    let mut nodes = Nodes::start();
+    nodes.make_leader(1);
+    nodes.write("before");
+    nodes.start_node(4);
+    let member = announced(&nodes, 4);
+    nodes.links.isolate(1);
+    // The leader knows the change, and nobody else does.
+    let (address, first) = (nodes.address(1), AdminRequest::AddLearner { broker_group: 0, node: 4, member });
+    let second = first.clone();
+    let waiting = nodes.runtime.spawn(async move { call(&address, &first).await });
+    nodes.until_true("the change is in the log", || nodes.group(1).members().len() == 4);
+    let reply = ask(&nodes, 1, &second);
+    assert!(!matches!(reply, AdminReply::Done { .. }), "{reply:?}");
+    waiting.abort();
+}
+
+#[test]
 fn voters_are_not_changed_to_some_that_could_not_elect_a_leader() {
     let mut nodes = Nodes::start();
     nodes.make_leader(1);
