@@ -101,6 +101,10 @@ async fn step(
             let own = group.log().last().map(|(term, index)| crate::type_config::raft_log_id(term.0, index.0));
             let complete = shared.heard().lock().candidate_has_everything(group.id(), &members, own.as_ref());
             group.raft.runtime_config().elect(complete);
+            if !shared.guard.is_guarded(group.id()) {
+                // An operator has released it while the others were asked, and the line above may have come after that.
+                group.raft.runtime_config().elect(true);
+            }
             Ok(())
         }
     }

@@ -1,5 +1,8 @@
 //! The power-loss guard over three nodes, and must 13: who has forgotten something does not vote.
 
+use std::time::Duration;
+
+use duolog_replication::admin::{AdminReply, AdminRequest, call};
 use duolog_replication::testing::{Ballot, ask};
 use duolog_types::{FlushWish, NodeId};
 
@@ -63,6 +66,42 @@ fn raft_must_13_every_way_into_an_election_is_guarded_until_nothing_can_be_lost(
 }
 
 #[test]
+fn nodes_that_an_operator_has_released_elect_a_leader() {
+    // At different moments of a look around.
+    for wait_ms in [0, 150, 300, 450] {
+        release_two_of_three(Duration::from_millis(wait_ms));
+    }
+}
+
+fn release_two_of_three(wait: Duration) {
+    let mut nodes = Nodes::start();
+    let leader = nodes.leader();
+    let (index, _answer) = nodes.append(leader, body("exposes", 0), LATER);
+    nodes.until_true("written by all", || {
+        nodes.running().iter().all(|id| nodes.group(*id).log().written().is_some_and(|(_, i)| i >= index))
+    });
+    let back = nodes.others(leader);
+    nodes.lose_power(back[0], SEED);
+    nodes.lose_power(back[1], SEED);
+    nodes.kill(leader);
+    // It is silent rather than gone, so that the others are always in the middle of asking it.
+    let _silent = std::net::TcpListener::bind(nodes.address(leader)).unwrap();
+    for id in &back {
+        nodes.start_node(*id);
+        assert_eq!(nodes.node(*id).guard().guarded(), [GROUP]);
+    }
+    std::thread::sleep(wait);
+    for id in &back {
+        let reply = nodes.runtime.block_on(call(&nodes.address(*id), &AdminRequest::RecoverAcceptLoss)).unwrap();
+        assert!(matches!(reply, AdminReply::Done { .. }), "{reply:?}");
+        assert_eq!(nodes.node(*id).guard().guarded(), []);
+    }
+    assert!(back.contains(&nodes.leader()));
+    nodes.write("after");
+    nodes.until_everywhere("after");
+}
+
+#[test]
 fn a_guarded_node_is_released_under_load() {
     let mut nodes = Nodes::start();
     nodes.make_leader(1);
@@ -73,7 +112,7 @@ fn a_guarded_node_is_released_under_load() {
     nodes.until_true("written by all", || nodes.group(follower).log().written().is_some_and(|(_, i)| i >= index));
     nodes.lose_power(follower, SEED);
     // Always something on its way that the follower has not flushed.
-    nodes.disk(follower).set_flush_delay(std::time::Duration::from_millis(150));
+    nodes.disk(follower).set_flush_delay(Duration::from_millis(150));
     nodes.start_node(follower);
     assert_eq!(nodes.node(follower).guard().guarded(), [GROUP]);
     nodes.until_true("the guard is released under load", || {
