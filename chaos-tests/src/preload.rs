@@ -15,7 +15,8 @@ const ALIVE_AT: u64 = 0;
 const FLUSH_DELAY_AT: u64 = 8;
 const FLUSH_FAILS_AT: u64 = 16;
 const CLOCK_AT: u64 = 24;
-const LENGTH_BYTES: u64 = 32;
+const NO_ROOM_AT: u64 = 32;
+const LENGTH_BYTES: u64 = 40;
 
 /// Writes the library into `dir`; where it is.
 pub fn write_library(dir: &Path) -> Result<PathBuf> {
@@ -44,6 +45,11 @@ impl Control {
 
     pub fn set_flush_fails(&self, fails: bool) -> Result<()> {
         self.put(FLUSH_FAILS_AT, u64::from(fails))
+    }
+
+    /// Nothing more can be written, as on a full disk.
+    pub fn set_no_room(&self, no_room: bool) -> Result<()> {
+        self.put(NO_ROOM_AT, u64::from(no_room))
     }
 
     /// The wall clock is this much ahead, or behind where negative.

@@ -65,6 +65,15 @@ fn node() {
     match part.as_str() {
         "write" => write(&data),
         "fail" => assert!(File::create(data.join("f")).expect("a file").sync_data().is_err()),
+        "full" => {
+            let mut file = File::create(data.join("full")).expect("a file");
+            let error = file.write_all(&[7; 8 * PAGE]).expect_err("there is no room");
+            assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
+            let length = file.metadata().expect("its length").len();
+            assert!((1..8 * PAGE as u64).contains(&length), "the beginning was written: {length}");
+            file.sync_data().expect("what is there can be flushed");
+            assert!(file.write_all(&[7; 10]).is_err());
+        }
         "slow" => {
             let begin = Instant::now();
             File::create(data.join("f")).expect("a file").sync_data().expect("a flush");
@@ -150,12 +159,16 @@ fn what_was_flushed_survives_and_the_rest_is_lost_or_kept_each_by_itself() {
 }
 
 #[test]
-fn flushes_fail_and_are_slow_and_the_wall_clock_is_wrong_when_asked() {
+fn flushes_and_writes_fail_flushes_are_slow_and_the_wall_clock_is_wrong_when_asked() {
     let place = Place::new("asked");
     assert!(!place.run("fail").success(), "nothing is asked yet: the flush succeeds, which the part does not want");
     place.control.set_flush_fails(true).expect("asked");
     assert!(place.run("fail").success());
     place.control.set_flush_fails(false).expect("asked");
+    assert!(!place.run("full").success(), "there is room yet");
+    place.control.set_no_room(true).expect("asked");
+    assert!(place.run("full").success());
+    place.control.set_no_room(false).expect("asked");
     place.control.set_flush_delay(Duration::from_millis(200)).expect("asked");
     assert!(place.run("slow").success());
     place.control.set_flush_delay(Duration::ZERO).expect("asked");

@@ -1,8 +1,8 @@
 //! What the runner asks for: a small file that both sides map.
 //!
 //! ```text
-//!  0         8                 16              24                  32
-//!  │ alive   │ flush delay, ms │ flushes fail  │ wall clock + ms   │     u64 each, the last i64; the machine's byte order
+//!  0         8                 16              24                  32             40
+//!  │ alive   │ flush delay, ms │ flushes fail  │ wall clock + ms   │ no room        │     u64 each, the clock's i64; the machine's byte order
 //! ```
 
 use std::fs::OpenOptions;
@@ -22,6 +22,7 @@ struct Control {
     flush_delay_ms: AtomicU64,
     flush_fails: AtomicU64,
     clock_offset_ms: AtomicI64,
+    no_room: AtomicU64,
 }
 
 /// None: the runner has told of no file.
@@ -42,6 +43,10 @@ pub fn flush_delay() -> Duration {
 
 pub fn flush_fails() -> bool {
     control().is_some_and(|control| control.flush_fails.load(Ordering::Relaxed) != 0)
+}
+
+pub fn has_room() -> bool {
+    control().is_none_or(|control| control.no_room.load(Ordering::Relaxed) == 0)
 }
 
 /// When the library is loaded, so that the clock knows its offset from the first look on.

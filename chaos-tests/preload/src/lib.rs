@@ -40,6 +40,27 @@ fn outside(work: impl FnOnce()) {
     }
 }
 
+/// A full disk takes the beginning of a write that is longer than this, and of any other nothing.
+const LAST_ROOM_BYTES: usize = 4_096;
+
+/// How much of a write finds room; None: nothing does.
+fn room(fd: c_int, length: usize) -> Option<usize> {
+    let mut is_full = false;
+    if !control::has_room() {
+        outside(|| is_full = disk::is_watched(fd));
+    }
+    match is_full {
+        false => Some(length),
+        true if length > LAST_ROOM_BYTES => Some(length / 2),
+        true => None,
+    }
+}
+
+fn no_room() -> isize {
+    real::set_errno(real::ENOSPC);
+    -1
+}
+
 /// Marks what a call has written; `at` None: where the file's position was before.
 fn wrote(fd: c_int, at: Option<i64>, result: isize) -> isize {
     if result > 0 {
@@ -52,42 +73,45 @@ fn wrote(fd: c_int, at: Option<i64>, result: isize) -> isize {
 /// As `write(2)`. So it is with all functions here: the caller keeps the contract of the function of the same name.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn write(fd: c_int, buffer: *const c_void, length: usize) -> isize {
-    wrote(fd, None, unsafe { real::write(fd, buffer, length) })
+    room(fd, length).map_or_else(no_room, |room| wrote(fd, None, unsafe { real::write(fd, buffer, room) }))
 }
 
 /// # Safety
 /// As `writev(2)`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn writev(fd: c_int, slices: *const Iovec, count: c_int) -> isize {
-    wrote(fd, None, unsafe { real::writev(fd, slices, count) })
+    // Whole or not at all: where it would be cut does not matter.
+    room(fd, 0).map_or_else(no_room, |_| wrote(fd, None, unsafe { real::writev(fd, slices, count) }))
 }
 
 /// # Safety
 /// As `pwrite(2)`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pwrite(fd: c_int, buffer: *const c_void, length: usize, at: i64) -> isize {
-    wrote(fd, Some(at), unsafe { real::pwrite(fd, buffer, length, at) })
+    room(fd, length).map_or_else(no_room, |room| wrote(fd, Some(at), unsafe { real::pwrite(fd, buffer, room, at) }))
 }
 
 /// # Safety
 /// As `pwrite(2)`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pwrite64(fd: c_int, buffer: *const c_void, length: usize, at: i64) -> isize {
-    wrote(fd, Some(at), unsafe { real::pwrite(fd, buffer, length, at) })
+    room(fd, length).map_or_else(no_room, |room| wrote(fd, Some(at), unsafe { real::pwrite(fd, buffer, room, at) }))
 }
 
 /// # Safety
 /// As `pwritev(2)`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pwritev(fd: c_int, slices: *const Iovec, count: c_int, at: i64) -> isize {
-    wrote(fd, Some(at), unsafe { real::pwritev(fd, slices, count, at) })
+    // Whole or not at all: where it would be cut does not matter.
+    room(fd, 0).map_or_else(no_room, |_| wrote(fd, Some(at), unsafe { real::pwritev(fd, slices, count, at) }))
 }
 
 /// # Safety
 /// As `pwritev(2)`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pwritev64(fd: c_int, slices: *const Iovec, count: c_int, at: i64) -> isize {
-    wrote(fd, Some(at), unsafe { real::pwritev(fd, slices, count, at) })
+    // Whole or not at all: where it would be cut does not matter.
+    room(fd, 0).map_or_else(no_room, |_| wrote(fd, Some(at), unsafe { real::pwritev(fd, slices, count, at) }))
 }
 
 /// # Safety
@@ -111,6 +135,9 @@ pub unsafe extern "C" fn ftruncate64(fd: c_int, length: i64) -> c_int {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fallocate(fd: c_int, mode: c_int, at: i64, length: i64) -> c_int {
     const KEEP_SIZE: c_int = 1;
+    if room(fd, 0).is_none() {
+        return no_room() as c_int;
+    }
     let result = unsafe { real::fallocate(fd, mode, at, length) };
     // To allocate changes no byte; everything else does.
     if mode & !KEEP_SIZE != 0 {

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 
 pub const AT_FDCWD: c_int = -100;
 pub const EIO: c_int = 5;
+pub const ENOSPC: c_int = 28;
 
 /// `struct iovec`.
 #[repr(C)]

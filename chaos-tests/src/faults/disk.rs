@@ -9,6 +9,7 @@ use rand::RngExt;
 use super::Scene;
 use crate::cluster::DISK_FREE_BYTES_MIN;
 use crate::history::Fault;
+use crate::preload::Control;
 
 /// Longer than the node's look at its disk, every 500 ms.
 const FULL_MS: Range<u64> = 1_200..5_000;
@@ -34,18 +35,22 @@ pub fn slow(scene: &mut Scene) -> Result<()> {
     Ok(())
 }
 
-/// The first flush that fails ends the process, and what was not flushed counts as lost: here it may be.
+/// The first flush or write that fails ends the process, and what was not flushed counts as lost: here it may be.
 pub fn failing(scene: &mut Scene) -> Result<()> {
     if !scene.wait_whole()? {
         return Ok(());
     }
     let node = scene.victim();
-    scene.begin(node, Fault::FailingDisk, "every flush fails");
-    scene.cluster.control(node).set_flush_fails(true)?;
+    let (detail, set): (_, fn(&Control, bool) -> Result<()>) = match scene.chance(1, 2) {
+        true => ("every flush fails", Control::set_flush_fails),
+        false => ("no write finds room", Control::set_no_room),
+    };
+    scene.begin(node, Fault::FailingDisk, detail);
+    set(scene.cluster.control(node), true)?;
     let has_ended = scene.cluster.wait_end(node, FAILS_LIMIT);
-    scene.cluster.control(node).set_flush_fails(false)?;
+    set(scene.cluster.control(node), false)?;
     if !has_ended {
-        scene.not_ended(node, "its flushes fail and it runs on");
+        scene.not_ended(node, &format!("{detail} and it runs on"));
         scene.cluster.kill(node)?;
     }
     let seed = scene.random.random();

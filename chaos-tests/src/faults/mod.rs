@@ -55,7 +55,7 @@ pub enum Kind {
     FullDisk,
     /// Every flush of a node takes longer.
     SlowDisk,
-    /// Flushes of a node fail: it must end by itself, and has lost what it had not flushed.
+    /// Flushes of a node fail, or its writes find no room: it must end by itself, and has lost what it had not flushed.
     FailingDisk,
     /// A node's machine loses its power: of what was not flushed each page and each name is kept or lost by itself.
     Power,

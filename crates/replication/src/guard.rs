@@ -20,6 +20,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::files;
 
+/// Says that the node was stopped by an IO error, where `guard.json` could not.
+const IO_ERROR_MARKER: &str = "guard.io-error";
+
 /// What `guard.json` holds.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -52,6 +55,10 @@ impl Guard {
         let path = data_dir.join("guard.json");
         let boot_id = read_boot_id(boot_id_path);
         let mut file: GuardFile = files::read_json(&path)?.unwrap_or(GuardFile { clean: true, ..GuardFile::default() });
+        let marker = data_dir.join(IO_ERROR_MARKER);
+        let is_marked = marker.try_exists()?;
+        file.io_error |= is_marked;
+        file.exposed |= is_marked;
         let same_boot = boot_id.is_some() && file.boot_id == boot_id;
         if file.exposed && !file.clean && (!same_boot || file.io_error) {
             file.guarded.extend(groups.iter().map(|group| group.0));
@@ -70,6 +77,9 @@ impl Guard {
             file.boot_id.clone_from(&boot_id);
         }
         files::write_json(&path, &file)?;
+        if is_marked {
+            std::fs::remove_file(&marker)?;
+        }
         Ok(Self { path, boot_id, file: Mutex::new(file) })
     }
 
@@ -155,7 +165,10 @@ impl Guard {
         file.io_error = true;
         file.exposed = true;
         if let Err(error) = files::write_json(&self.path, &*file) {
-            tracing::error!(%error, "cannot record the IO error in guard.json");
+            // The disk that failed is that of the guard. A name needs no flush and next to no room: this boot knows it, and another boot is
+            // guarded anyway.
+            let marked = std::fs::File::create(self.path.with_file_name(IO_ERROR_MARKER));
+            tracing::error!(%error, marker = ?marked.map(drop), "cannot record the IO error in guard.json");
         }
     }
 }
@@ -219,6 +232,27 @@ mod tests {
             let case = (exposed, clean, io_error, next_boot);
             assert_eq!(!machine.start(next_boot).guarded().is_empty(), guarded, "{case:?}");
         }
+    }
+
+    #[test]
+    fn an_io_error_is_known_although_the_guards_own_file_could_not_be_written() {
+        let machine = Machine::new();
+        let first = machine.start("a");
+        first.expose().unwrap();
+        let path = machine.dir.path().join("guard.json");
+        let before = std::fs::read(&path).unwrap();
+        // Nothing can be put in the place of a directory.
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        first.mark_io_error();
+        std::fs::remove_dir(&path).unwrap();
+        std::fs::write(&path, before).unwrap();
+        drop(first);
+        let second = machine.start("a");
+        assert_eq!(second.guarded(), GROUPS);
+        GROUPS.iter().for_each(|group| second.release(*group).unwrap());
+        drop(second);
+        assert!(machine.start("a").guarded().is_empty(), "it is told once");
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod leader_restore;
 mod loss_of_leadership;
 mod ordering;
 mod rebuild;
+mod reset_calls;
 mod scrub;
 mod slow_disk;
 mod snapshot;
