@@ -118,6 +118,8 @@ pub enum Fault {
     PowerLoss,
     /// Its wall clock is wrong.
     Clock,
+    /// It joins the cluster, or leaves it.
+    Members,
 }
 
 impl Fault {
@@ -135,6 +137,7 @@ impl Fault {
             Fault::FailingDisk => "failing_disk",
             Fault::PowerLoss => "power_loss",
             Fault::Clock => "clock",
+            Fault::Members => "members",
         }
     }
 }

@@ -35,8 +35,11 @@ struct Options {
     /// The duolog binary to test. Default: the one beside this program, or in PATH.
     #[arg(long)]
     binary: Option<PathBuf>,
+    /// A rolling upgrade: the nodes start with this older binary, and one after the other goes on with the newer one, while faults go on.
+    #[arg(long, value_name = "BINARY")]
+    upgrade_from: Option<PathBuf>,
     /// Hurts nothing: works on topics of its own in this running cluster, checks them and removes them. HOST:PORT[,HOST:PORT…] for Kafka clients.
-    #[arg(long, value_name = "ADDRESSES", conflicts_with_all = ["check", "faults", "nodes", "dir", "keep"])]
+    #[arg(long, value_name = "ADDRESSES", conflicts_with_all = ["check", "faults", "upgrade_from", "nodes", "dir", "keep"])]
     target: Option<String>,
     /// How long load and faults last: `60s`, `10m`.
     #[arg(long, default_value = "60s", value_parser = parse_duration)]
@@ -135,6 +138,7 @@ fn run_new(options: &Options) -> Result<Outcome> {
     let name = format!("duolog-chaos-{seed}-{}", std::process::id());
     let settings = Settings {
         binary: binary(options)?,
+        upgrade_from: options.upgrade_from.clone(),
         dir: options.dir.clone().unwrap_or_else(|| std::env::temp_dir().join(name)),
         duration: options.duration,
         seed,

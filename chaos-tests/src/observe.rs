@@ -17,6 +17,8 @@ use crate::workload::{Shared, Stop};
 
 const EVERY: Duration = Duration::from_millis(500);
 const PAGE_LIMIT: Duration = Duration::from_millis(500);
+/// A node reads its whole state for it: an hour leaves millions of rows.
+const STATE_HASH_LIMIT: Duration = Duration::from_secs(60);
 
 /// The metric that carries a partition's high watermark, labelled `topic` and `partition`.
 const HIGH_WATERMARK_METRIC: &str = "duolog_partition_high_watermark{";
@@ -119,7 +121,7 @@ pub fn compare_replicas(shared: &Shared, nodes: &[Node], limit: Duration) -> Res
     loop {
         let mut answers = Vec::new();
         for node in nodes {
-            let page = http::get(node.ports.http, "/debug/state-hash", 4 * PAGE_LIMIT)
+            let page = http::get(node.ports.http, "/debug/state-hash", STATE_HASH_LIMIT)
                 .map_err(|error| format!("node {} does not tell its state hash: {error}", node.id))?;
             if page.status != 200 {
                 return Err(format!("node {} answers {} to GET /debug/state-hash", node.id, page.status));

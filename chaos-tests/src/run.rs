@@ -22,7 +22,7 @@ use crate::workload::{Shared, Threads, final_read, group, probe, producer, tail,
 /// A cluster's first start: elections of all groups, on a busy machine.
 const START_LIMIT: Duration = Duration::from_secs(60);
 const RECOVERY_LIMIT: Duration = Duration::from_secs(60);
-const REPLICAS_LIMIT: Duration = Duration::from_secs(20);
+const REPLICAS_LIMIT: Duration = Duration::from_secs(120);
 const STOP_LIMIT: Duration = Duration::from_secs(30);
 
 /// So long the readers may take, after the load, to be given what was acknowledged.
@@ -35,6 +35,8 @@ const PROBE_PRODUCER_BASE: u32 = 9_000;
 
 pub struct Settings {
     pub binary: PathBuf,
+    /// What the nodes run at first; None: `binary`, too.
+    pub upgrade_from: Option<PathBuf>,
     /// Empty or absent.
     pub dir: PathBuf,
     pub duration: Duration,
@@ -67,7 +69,8 @@ pub fn run(settings: &Settings, progress: &dyn Fn(&str), on_fault: &mut dyn FnMu
         disk_space: settings.faults.contains(&Kind::FullDisk),
         preload: settings.faults.iter().any(|kind| kind.needs_preload()),
     };
-    let mut cluster = Cluster::start(&settings.binary, &settings.dir, settings.node_count, plan)?;
+    let (binary, older) = (&settings.binary, settings.upgrade_from.as_deref());
+    let mut cluster = Cluster::start(binary, older, &settings.dir, settings.node_count, plan)?;
     cluster.wait_healthy(START_LIMIT)?;
     let shared = Arc::new(Shared {
         bootstrap: cluster.bootstrap(),
@@ -76,6 +79,9 @@ pub fn run(settings: &Settings, progress: &dyn Fn(&str), on_fault: &mut dyn FnMu
         recorder: Recorder::start(),
     });
     topics::create(&shared.bootstrap, &shared.topics, settings.config_names, &shared.message_topics)?;
+    for topic in shared.message_topics.iter().filter(|topic| topic.broadcast_members > 0) {
+        cluster.make_broadcasting(&topic.broadcasting_group())?;
+    }
 
     progress(&format!("load and faults for {:?}", settings.duration));
     let readers = start_readers(&shared)?;

@@ -178,7 +178,7 @@ fn what_was_flushed_survives_the_loss_of_all_power() {
     let scratch = Scratch(dir);
     println!("data and logs: {}", scratch.0.display());
     let plan = Plan { relays: false, disk_space: false, preload: true };
-    let mut cluster = Cluster::start(&binary, &scratch.0, NODES, plan).expect("a cluster");
+    let mut cluster = Cluster::start(&binary, None, &scratch.0, NODES, plan).expect("a cluster");
     cluster.wait_healthy(START_LIMIT).expect("it is healthy");
     let bootstrap = cluster.bootstrap();
     let modes = topics::of_modes(&[], false);

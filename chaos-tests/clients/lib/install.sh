@@ -1,13 +1,15 @@
 # Installs clients at the versions of their manifests, sourced by run.sh and run-rocketmq.sh.
 #
 # Wants: $here, $cache. Gives install_client NAME, which sets `version`, `command` (an array to which a verb and its arguments are
-# added) and `stores_once` (whether the producer is idempotent by default), or says in a sentence what is missing.
+# added), `stores_once` (whether the producer is idempotent by default) and `kinds` (of consumers of RocketMQ), or says in a sentence what is
+# missing.
 
 all_clients=(kafka-console kafka-verifiable kcat confluent-kafka aiokafka franz-go kafkajs java)
-all_rocketmq_clients=(rocketmq-java rocketmq-go rocketmq-python rocketmq-node)
+all_rocketmq_clients=(rocketmq-java rocketmq-go rocketmq-python rocketmq-node rocketmq-rust)
 
 install_client() {
   stores_once=no
+  kinds=(push simple)
   case $1 in
     kafka-console)
       stores_once=yes
@@ -43,6 +45,9 @@ install_client() {
       install_python rocketmq/python && command=("$cache/rocketmq/python/bin/python" "$here/rocketmq/python/client.py") ;;
     rocketmq-node)
       install_npm rocketmq/node && command=(env "NODE_PATH=$cache/rocketmq/node/node_modules" node "$here/rocketmq/node/client.js") ;;
+    rocketmq-rust)
+      kinds=(simple)
+      install_cargo rocketmq/rust rocketmq && command=("$cache/rocketmq/rust/release/client") ;;
   esac
 }
 
@@ -74,6 +79,12 @@ install_go() {
   version=$(sed -n "s:.*$2 v\\([^ ]*\\)\$:\\1:p" "$here/$1/go.mod")
   needs go "Go" && mkdir -p "$cache/$1" && (cd "$here/$1" &&
     GOMODCACHE=$cache/go/mod GOCACHE=$cache/go/build GOFLAGS="-modcacherw ${GOFLAGS:-}" go build -o "$cache/$1/client" .)
+}
+
+# install_cargo DIRECTORY CRATE: cargo itself knows what is up to date.
+install_cargo() {
+  version=$(sed -n "s/^$2 = \"\(.*\)\"\$/\1/p" "$here/$1/Cargo.toml")
+  needs cargo "Rust" && cargo build -q --release --locked --manifest-path "$here/$1/Cargo.toml" --target-dir "$cache/$1"
 }
 
 install_npm() {

@@ -70,8 +70,9 @@ class Run:
         self.sent = {type: Sent(words_of(directory / f"send-{type}" / "out")) for type in TYPES}
         self.sent["transaction"].add_decided(words_of(directory / "checker" / "out"))
         self.from_kafka = {words[0] for words in words_of(directory / "producer" / "acked")}
-        self.received = {role: Received(words_of(directory / role / "out")) for role in RECEIVERS}
-        self.types_of = dict(RECEIVERS)
+        # A library may lack a kind of consumer.
+        self.types_of = {role: types for role, types in RECEIVERS.items() if (directory / role).exists()}
+        self.received = {role: Received(words_of(directory / role / "out")) for role in self.types_of}
         for type in TYPES:
             path = directory / f"kafka-{type}" / "read"
             if path.parent.exists():
@@ -172,7 +173,7 @@ class Run:
         by_kafka = [got for role, got in distinct.items() if role.startswith("kafka-")]
         return [
             sum(len(sent.details) for sent in self.sent.values()),
-            distinct["push"] + distinct["push-fifo"],
+            distinct["push"] + distinct["push-fifo"] if "push" in distinct else "-",
             distinct["simple"] + distinct["simple-fifo"],
             sum(by_kafka) if by_kafka else "-",
             sum(self.duplicates(role) for role in self.received),

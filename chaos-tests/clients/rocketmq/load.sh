@@ -1,6 +1,6 @@
 # One RocketMQ client's load while nodes are killed, sourced by run-rocketmq.sh.
 #
-# Wants: $here, $endpoints, $duration_s, $command, the functions of processes.sh, and of duolog.sh or peer.sh.
+# Wants: $here, $endpoints, $duration_s, $command, $kinds, the functions of processes.sh, and of duolog.sh or peer.sh.
 #
 #   push, push-fifo, simple, simple-fifo, kafka-* ──────────────────────────── all received ── SIGTERM
 #      send-normal, -fifo, -delay, -transaction ── kill ── kill ── … ── all acknowledged ────── SIGTERM
@@ -25,12 +25,12 @@ load() {
   fi
 
   local all=$topic-normal,$topic-delay,$topic-transaction
-  for role in push simple; do
+  for role in "${kinds[@]}"; do
     start_client $role receive --endpoints "$addresses" --topic "$all" --kind $role --group "$group-$role"
     start_client $role-fifo receive --endpoints "$addresses" --topic "$topic-fifo" --kind $role --group "$group-$role-fifo"
   done
   start_kafka_readers
-  for role in push push-fifo simple simple-fifo; do
+  for role in "${kinds[@]}" "${kinds[@]/%/-fifo}"; do
     wait_until $start_limit_s has_printed $role ready || echo "$role does not start" >> "$dir/problems"
   done
   for type in "${types[@]}"; do

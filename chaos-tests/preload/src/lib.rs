@@ -95,7 +95,7 @@ pub unsafe extern "C" fn pwrite(fd: c_int, buffer: *const c_void, length: usize,
 /// As `pwrite(2)`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pwrite64(fd: c_int, buffer: *const c_void, length: usize, at: i64) -> isize {
-    room(fd, length).map_or_else(no_room, |room| wrote(fd, Some(at), unsafe { real::pwrite(fd, buffer, room, at) }))
+    unsafe { pwrite(fd, buffer, length, at) }
 }
 
 /// # Safety
@@ -110,8 +110,7 @@ pub unsafe extern "C" fn pwritev(fd: c_int, slices: *const Iovec, count: c_int, 
 /// As `pwritev(2)`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pwritev64(fd: c_int, slices: *const Iovec, count: c_int, at: i64) -> isize {
-    // Whole or not at all: where it would be cut does not matter.
-    room(fd, 0).map_or_else(no_room, |_| wrote(fd, Some(at), unsafe { real::pwritev(fd, slices, count, at) }))
+    unsafe { pwritev(fd, slices, count, at) }
 }
 
 /// # Safety

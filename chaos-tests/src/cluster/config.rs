@@ -117,10 +117,11 @@ struct Peer {
 }
 
 impl NodeConfig {
-    pub fn new(node_id: u32, ports: &[Ports], files: &Files, plan: Plan) -> NodeConfig {
-        let own = ports[node_id as usize];
+    /// `nodes`: those that it knows, itself among them.
+    pub fn new(node_id: u32, nodes: &[(u32, Ports)], files: &Files, plan: Plan) -> NodeConfig {
+        let (_, own) = *nodes.iter().find(|(id, _)| *id == node_id).expect("a node knows itself");
         let at = |port: u16| format!("127.0.0.1:{port}");
-        let peer = |(id, ports): (u32, &Ports)| Peer {
+        let peer = |(id, ports): (u32, Ports)| Peer {
             id,
             host: "127.0.0.1",
             kafka_port: ports.kafka,
@@ -140,7 +141,7 @@ impl NodeConfig {
                 disk_free_bytes_min: plan.disk_space.then_some(DISK_FREE_BYTES_MIN),
             },
             testing: Testing { disk_free_bytes_path: plan.disk_space.then(|| files.free_bytes.clone()) },
-            nodes: (0..).zip(ports).map(peer).collect(),
+            nodes: nodes.iter().copied().map(peer).collect(),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! again. The nodes die with the runner (PR_SET_PDEATHSIG), so an interrupted run leaves nothing behind.
 
 mod config;
+mod guest;
 mod node;
 
 use std::fs::{self, File};
@@ -22,39 +23,59 @@ use crate::recorder::{Recorder, wait_until};
 use config::{Files, NodeConfig, Ports, free_ports};
 
 pub use config::{DISK_FREE_BYTES_MIN, Plan};
+pub use guest::{Guest, Step};
 pub use node::Node;
 
 /// So much is free where a run does not say that a disk is full.
 const MUCH_FREE_BYTES: u64 = 100 << 30;
 
 pub struct Cluster {
+    /// What a node runs at last; and what the operator's commands are.
     binary: PathBuf,
     /// The preloaded library.
     preload: Option<PathBuf>,
     nodes: Vec<Node>,
     network: Option<Network>,
+    dir: PathBuf,
+    plan: Plan,
+    guest: Option<Guest>,
+    /// Those that have left.
+    former: Vec<Node>,
+    guest_ports: Ports,
 }
 
 impl Cluster {
-    /// Writes each node's configuration under `dir` and starts all of them.
-    pub fn start(binary: &Path, dir: &Path, node_count: u32, plan: Plan) -> Result<Cluster> {
-        ensure!(binary.is_file(), "there is no duolog binary at {}", binary.display());
+    /// Writes each node's configuration under `dir` and starts all of them; with `older`, that binary, until they are upgraded.
+    pub fn start(binary: &Path, older: Option<&Path>, dir: &Path, node_count: u32, plan: Plan) -> Result<Cluster> {
+        for binary in std::iter::once(binary).chain(older) {
+            ensure!(binary.is_file(), "there is no duolog binary at {}", binary.display());
+        }
+        ensure!(
+            older != Some(binary),
+            "expected two binaries to upgrade from and to, found {} twice",
+            binary.display()
+        );
         // Nodes see their own files by true paths.
         let dir = &dir.canonicalize().with_context(|| format!("cannot find {}", dir.display()))?;
         let preload = plan.preload.then(|| preload::write_library(dir)).transpose()?;
-        let ports = free_ports(node_count)?;
+        // The last ones are for whoever joins.
+        let mut ports = free_ports(node_count + 1)?;
         let network = plan.relays.then(|| relays(&ports)).transpose()?;
-        let mut nodes = Vec::new();
-        for (id, of_node) in (0..).zip(&ports) {
-            let files = Files::new(dir, id);
-            let text = toml::to_string(&NodeConfig::new(id, &ports, &files, plan))?;
-            write(&files.config, &text)?;
-            write(&files.boot_id, "boot-0")?;
-            write(&files.free_bytes, &MUCH_FREE_BYTES.to_string())?;
-            let control = Control::create(&files.control)?;
-            nodes.push(Node::new(id, *of_node, files, control));
-        }
-        let mut cluster = Cluster { binary: binary.to_path_buf(), preload, nodes, network };
+        let guest_ports = ports.pop().expect("one more than there are nodes");
+        let known: Vec<(u32, Ports)> = (0..).zip(ports).collect();
+        let first = older.unwrap_or(binary);
+        let nodes = known.iter().map(|(id, _)| make_node(*id, &known, first, dir, plan)).collect::<Result<_>>()?;
+        let mut cluster = Cluster {
+            binary: binary.to_path_buf(),
+            preload,
+            nodes,
+            network,
+            dir: dir.clone(),
+            plan,
+            guest: None,
+            former: Vec::new(),
+            guest_ports,
+        };
         for id in 0..node_count {
             cluster.spawn(id)?;
         }
@@ -76,6 +97,11 @@ impl Cluster {
         hosts.join(",")
     }
 
+    fn grpc_addresses(&self) -> String {
+        let hosts: Vec<String> = self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.ports.grpc)).collect();
+        hosts.join(",")
+    }
+
     pub fn rocketmq_ports(&self) -> Vec<u16> {
         self.nodes.iter().map(|node| node.ports.rocketmq).collect()
     }
@@ -87,6 +113,16 @@ impl Cluster {
     pub fn restart(&mut self, node: u32) -> Result<()> {
         self.node(node).incarnation += 1;
         self.spawn(node)
+    }
+
+    pub fn runs_older(&self, node: u32) -> bool {
+        self.nodes[node as usize].binary != self.binary
+    }
+
+    /// Starts a node that is down with the newer binary, for good.
+    pub fn upgrade(&mut self, node: u32) -> Result<()> {
+        self.node(node).binary = self.binary.clone();
+        self.restart(node)
     }
 
     pub fn pause(&mut self, node: u32) -> Result<()> {
@@ -127,7 +163,7 @@ impl Cluster {
                 self.restart(id)?;
             }
         }
-        Ok(())
+        self.notice_guest_exit(recorder)
     }
 
     pub fn unhealthy(&self) -> Vec<u32> {
@@ -161,10 +197,20 @@ impl Cluster {
 
     /// Whether every replica answers and none is held by the power-loss guard, as `duolog cluster health` sees it.
     pub fn is_whole(&self) -> bool {
-        let addresses: Vec<String> = self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.ports.grpc)).collect();
         let mut command = Command::new(&self.binary);
-        command.args(["cluster", "health", "--node", &addresses.join(",")]).stdin(Stdio::null());
+        command.args(["cluster", "health", "--node", &self.grpc_addresses()]).stdin(Stdio::null());
         command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+    }
+
+    /// Each consumer of the group gets every message, from the first one on.
+    pub fn make_broadcasting(&self, group: &str) -> Result<()> {
+        let mut command = Command::new(&self.binary);
+        command.args(["group", "alter", group, "--bootstrap", &self.bootstrap()]);
+        command.args(["--config", "consumption.mode=broadcasting", "--config", "consumption.start=first"]);
+        let output = command.stdin(Stdio::null()).output().context("cannot run the command that alters a group")?;
+        let reason = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "cannot make the group {group} broadcasting: {reason}");
+        Ok(())
     }
 
     pub fn control(&self, node: u32) -> &Control {
@@ -203,11 +249,10 @@ impl Cluster {
     /// SIGTERM to all, SIGKILL after `limit`; says which had to be killed.
     pub fn stop(&mut self, limit: Duration) -> Result<Vec<u32>> {
         let mut killed = Vec::new();
-        for node in &self.nodes {
-            node.terminate()?;
-        }
+        let guest = self.guest.iter().map(|guest| &guest.node);
+        self.nodes.iter().chain(guest).try_for_each(Node::terminate)?;
         let end = Instant::now() + limit;
-        for node in &mut self.nodes {
+        for node in self.nodes.iter_mut().chain(self.guest.iter_mut().map(|guest| &mut guest.node)) {
             if node.wait_end(end.saturating_duration_since(Instant::now())).is_none() {
                 killed.push(node.id);
             }
@@ -219,7 +264,8 @@ impl Cluster {
     /// Lines of the nodes' logs that a human must look at: (node, line), panics first recorded as violations.
     pub fn read_logs(&self, recorder: &Recorder) -> Result<Vec<(u32, String)>> {
         let mut errors = Vec::new();
-        for node in &self.nodes {
+        let guest = self.guest.iter().map(|guest| &guest.node);
+        for node in self.nodes.iter().chain(guest).chain(&self.former) {
             for line in BufReader::new(File::open(&node.files.log)?).split(b'\n') {
                 let line = String::from_utf8_lossy(&line?).into_owned();
                 if line.contains("panicked at") {
@@ -238,17 +284,93 @@ impl Cluster {
 
     fn spawn(&mut self, id: u32) -> Result<()> {
         let node = &mut self.nodes[id as usize];
-        node.spawn(&self.binary, self.preload.as_deref())?;
+        node.spawn(self.preload.as_deref())?;
         if let Some(network) = &self.network {
             network.set_process(id, node.process());
         }
         Ok(())
     }
+
+    // ---- who joins and leaves
+
+    pub fn guest(&self) -> Option<&Guest> {
+        self.guest.as_ref()
+    }
+
+    pub fn guest_mut(&mut self) -> Option<&mut Guest> {
+        self.guest.as_mut()
+    }
+
+    /// The guest's place in the network, behind the nodes'.
+    pub fn guest_slot(&self) -> u32 {
+        self.nodes.len() as u32
+    }
+
+    /// Starts a node with a new id, which waits to be let in.
+    pub fn invite(&mut self) -> Result<u32> {
+        let id = (self.nodes.len() + self.former.len()) as u32;
+        let mut known: Vec<(u32, Ports)> = self.nodes.iter().map(|node| (node.id, node.ports)).collect();
+        known.push((id, self.guest_ports));
+        self.guest = Some(Guest::new(make_node(id, &known, &self.binary, &self.dir, self.plan)?));
+        self.spawn_guest()?;
+        Ok(id)
+    }
+
+    /// One step of the change that is under way; None: there is no guest.
+    pub fn guest_step(&mut self) -> Result<Option<(u32, Step)>> {
+        let addresses = self.grpc_addresses();
+        let Some(guest) = &mut self.guest else { return Ok(None) };
+        Ok(Some((guest.id(), guest.step(&self.binary, &addresses)?)))
+    }
+
+    /// Waits until the guest that has left has ended by itself; false: it has not within `limit`.
+    pub fn see_off(&mut self, limit: Duration) -> Result<bool> {
+        let Some(mut guest) = self.guest.take() else { return Ok(true) };
+        let has_ended = guest.node.wait_end(limit).is_some();
+        guest.node.kill()?;
+        self.former.push(guest.into_node());
+        if let Some(network) = &self.network {
+            network.set_process(self.guest_slot(), None);
+        }
+        Ok(has_ended)
+    }
+
+    fn spawn_guest(&mut self) -> Result<()> {
+        let slot = self.guest_slot();
+        let Some(guest) = &mut self.guest else { return Ok(()) };
+        guest.node.spawn(self.preload.as_deref())?;
+        if let Some(network) = &self.network {
+            network.set_process(slot, guest.node.process());
+        }
+        Ok(())
+    }
+
+    /// One that ends before it may is recorded and started again.
+    fn notice_guest_exit(&mut self, recorder: &Recorder) -> Result<()> {
+        let Some(guest) = self.guest.as_mut().filter(|guest| !guest.may_end()) else { return Ok(()) };
+        if let Some(status) = guest.node.take_exit()? {
+            let (time_ms, node) = (recorder.now_ms(), guest.id());
+            recorder.record(Event::NodeExited { time_ms, node, status: status.to_string() });
+            self.spawn_guest()?;
+        }
+        Ok(())
+    }
+}
+
+fn make_node(id: u32, known: &[(u32, Ports)], binary: &Path, dir: &Path, plan: Plan) -> Result<Node> {
+    let files = Files::new(dir, id);
+    let text = toml::to_string(&NodeConfig::new(id, known, &files, plan))?;
+    write(&files.config, &text)?;
+    write(&files.boot_id, "boot-0")?;
+    write(&files.free_bytes, &MUCH_FREE_BYTES.to_string())?;
+    let control = Control::create(&files.control)?;
+    let (_, ports) = *known.iter().find(|(known, _)| *known == id).expect("a node knows itself");
+    Ok(Node::new(id, binary.to_path_buf(), ports, files, control))
 }
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        for node in &mut self.nodes {
+        for node in self.nodes.iter_mut().chain(self.guest.iter_mut().map(|guest| &mut guest.node)) {
             // Nothing can be done about a process that cannot be killed; the others must still be.
             let _ = node.kill();
         }

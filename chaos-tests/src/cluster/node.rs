@@ -2,7 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -23,6 +23,7 @@ pub struct Node {
     pub ports: Ports,
     /// How often the process was started before.
     pub incarnation: u32,
+    pub(super) binary: PathBuf,
     pub(super) files: Files,
     pub(super) control: Control,
     state: State,
@@ -35,8 +36,8 @@ enum State {
 }
 
 impl Node {
-    pub(super) fn new(id: u32, ports: Ports, files: Files, control: Control) -> Node {
-        Node { id, ports, incarnation: 0, files, control, state: State::Down }
+    pub(super) fn new(id: u32, binary: PathBuf, ports: Ports, files: Files, control: Control) -> Node {
+        Node { id, ports, incarnation: 0, binary, files, control, state: State::Down }
     }
 
     pub fn is_running(&self) -> bool {
@@ -61,9 +62,9 @@ impl Node {
     }
 
     /// `preload`: the library, where the node runs with it.
-    pub(super) fn spawn(&mut self, binary: &Path, preload: Option<&Path>) -> Result<()> {
+    pub(super) fn spawn(&mut self, preload: Option<&Path>) -> Result<()> {
         let log = OpenOptions::new().create(true).append(true).open(&self.files.log)?;
-        let mut command = Command::new(binary);
+        let mut command = Command::new(&self.binary);
         command.args(SERVE).arg(&self.files.config).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         if let Some(library) = preload {
             command.env("LD_PRELOAD", library).env("DUOLOG_CHAOS_CONTROL", &self.files.control);
@@ -78,7 +79,7 @@ impl Node {
                 _ => Err(std::io::Error::last_os_error()),
             });
         }
-        let child = command.spawn().with_context(|| format!("cannot start {}", binary.display()))?;
+        let child = command.spawn().with_context(|| format!("cannot start {}", self.binary.display()))?;
         self.state = State::Running(child);
         Ok(())
     }

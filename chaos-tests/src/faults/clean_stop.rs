@@ -1,4 +1,4 @@
-//! SIGTERM and a new start, of one node after the other: no mode may lose anything by it.
+//! SIGTERM and a new start, of one node after the other, maybe of a newer binary: no mode may lose anything by it.
 
 use std::time::{Duration, Instant};
 
@@ -22,12 +22,26 @@ pub fn rolling(scene: &mut Scene) -> Result<()> {
 
 /// Stops one node cleanly and starts it again.
 pub fn one(scene: &mut Scene, node: u32) -> Result<()> {
-    scene.begin(node, Fault::Stop, "SIGTERM");
+    stop(scene, node, "SIGTERM")?;
+    scene.cluster.restart(node)?;
+    scene.end(node);
+    Ok(())
+}
+
+/// One of the nodes that still run the older binary goes on with the newer one.
+pub fn upgrade_one(scene: &mut Scene) -> Result<()> {
+    let Some(node) = scene.shuffled().into_iter().find(|node| scene.cluster.runs_older(*node)) else { return Ok(()) };
+    stop(scene, node, "SIGTERM, to go on with the newer binary")?;
+    scene.cluster.upgrade(node)?;
+    scene.end(node);
+    Ok(())
+}
+
+fn stop(scene: &mut Scene, node: u32, detail: &str) -> Result<()> {
+    scene.begin(node, Fault::Stop, detail);
     if !scene.cluster.stop_one(node, STOP_LIMIT, &scene.shared.recorder)? {
         scene.begin(node, Fault::Kill, "it did not end by SIGTERM");
         scene.cluster.kill(node)?;
     }
-    scene.cluster.restart(node)?;
-    scene.end(node);
     Ok(())
 }

@@ -4,7 +4,6 @@ use std::ops::Range;
 use std::time::Duration;
 
 use anyhow::Result;
-use rand::RngExt;
 
 use super::Scene;
 use crate::cluster::DISK_FREE_BYTES_MIN;
@@ -20,7 +19,6 @@ const SLOW_MS: Range<u64> = 1_500..6_000;
 
 /// A node flushes at least once in `flush.ms`, if there is load.
 const FAILS_LIMIT: Duration = Duration::from_secs(5);
-const DOWN_MS: Range<u64> = 0..1_500;
 
 /// Elections do not wait for flushes of records, so that leaders stay.
 pub fn slow(scene: &mut Scene) -> Result<()> {
@@ -53,14 +51,7 @@ pub fn failing(scene: &mut Scene) -> Result<()> {
         scene.not_ended(node, &format!("{detail} and it runs on"));
         scene.cluster.kill(node)?;
     }
-    let seed = scene.random.random();
-    let lost = scene.cluster.cut_power(node, seed, false)?;
-    scene.note(&format!("node {node} lost {} pages and {} names", lost.pages, lost.names));
-    let down = scene.millis(DOWN_MS);
-    scene.wait(down)?;
-    scene.cluster.restart(node)?;
-    scene.end(node);
-    Ok(())
+    scene.lose_unflushed(node, false)
 }
 
 /// Below the mark a node takes no records that it leads, below half of it no entries of other leaders. Reads go on, and all of it ends

@@ -6,9 +6,8 @@ use anyhow::Result;
 use rand::RngExt;
 
 use super::Scene;
+use super::scene::DOWN_MS;
 use crate::history::Fault;
-
-const DOWN_MS: Range<u64> = 0..1_500;
 
 /// Kills in a storm, and the time between a start and the next kill: from before the log is open to after the first election.
 const STORM_KILLS: Range<u32> = 3..7;
@@ -37,14 +36,7 @@ pub fn power(scene: &mut Scene) -> Result<()> {
     let node = scene.victim();
     scene.begin(node, Fault::PowerLoss, "");
     scene.cluster.kill(node)?;
-    let seed = scene.random.random();
-    let lost = scene.cluster.cut_power(node, seed, true)?;
-    scene.note(&format!("node {node} lost {} pages and {} names", lost.pages, lost.names));
-    let down = scene.millis(DOWN_MS);
-    scene.wait(down)?;
-    scene.cluster.restart(node)?;
-    scene.end(node);
-    Ok(())
+    scene.lose_unflushed(node, true)
 }
 
 pub fn storm(scene: &mut Scene) -> Result<()> {

@@ -11,6 +11,7 @@ mod clean_stop;
 mod clock;
 mod disk;
 mod kill;
+mod members;
 mod network;
 mod pause;
 mod scene;
@@ -23,6 +24,9 @@ use clap::ValueEnum;
 use rand::seq::SliceRandom;
 
 pub use scene::Scene;
+
+/// As an operator waits, before the next node is upgraded after the end of the faults.
+const UPGRADE_PATIENCE: Duration = Duration::from_secs(20);
 
 /// A fault's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -39,6 +43,8 @@ pub enum Kind {
     Restart,
     /// Leadership is asked back from the leaders by ElectLeaders, right after a node has given all of it away.
     Transfer,
+    /// A node joins the cluster, or leaves it, while the other faults go on.
+    Members,
     /// A node reaches no other, or none reaches any.
     Partition,
     /// A node can be heard and hears nobody, or hears and cannot be heard.
@@ -77,7 +83,7 @@ impl Kind {
     fn weight(self) -> usize {
         match self {
             Kind::Kill => 4,
-            Kind::Pause | Kind::Partition | Kind::Power => 2,
+            Kind::Pause | Kind::Partition | Kind::Power | Kind::Members => 2,
             _ => 1,
         }
     }
@@ -85,7 +91,7 @@ impl Kind {
     /// A single node has nobody to be cut off from, or to hand anything to.
     pub fn needs_peers(self) -> bool {
         // Alone, a node promises nothing beyond its own disk.
-        self.needs_network() || matches!(self, Kind::Transfer | Kind::FailingDisk | Kind::Power)
+        self.needs_network() || matches!(self, Kind::Transfer | Kind::Members | Kind::FailingDisk | Kind::Power)
     }
 
     pub fn needs_network(self) -> bool {
@@ -110,6 +116,7 @@ impl Kind {
             Kind::Pause => pause::pause(scene),
             Kind::Restart => clean_stop::rolling(scene),
             Kind::Transfer => transfer::transfer(scene),
+            Kind::Members => members::change(scene),
             Kind::Partition => network::partition(scene),
             Kind::OneWay => network::one_way(scene),
             Kind::Pair => network::pair(scene),
@@ -126,8 +133,12 @@ impl Kind {
 }
 
 /// Hurts the cluster for `duration`. Returns with every fault over, the nodes running but not necessarily healthy.
+///
+/// Nodes of an older binary go on with the newer one, one after the other, so that faults meet every mixture.
 pub fn run(scene: &mut Scene, kinds: &[Kind], duration: Duration) -> Result<()> {
-    let end = Instant::now() + duration;
+    let begin = Instant::now();
+    let end = begin + duration;
+    let mut upgrades = upgrade_times(begin, duration, scene.node_count()).into_iter().peekable();
     let mut deck: Vec<Kind> = Vec::new();
     while Instant::now() < end {
         scene.calm()?;
@@ -136,6 +147,10 @@ pub fn run(scene: &mut Scene, kinds: &[Kind], duration: Duration) -> Result<()> 
             break;
         }
         match sick {
+            None if upgrades.next_if(|due| Instant::now() >= *due).is_some() => {
+                scene.next_round();
+                clean_stop::upgrade_one(scene)?;
+            }
             None => {
                 if deck.is_empty() {
                     deck = kinds.iter().flat_map(|kind| std::iter::repeat_n(*kind, kind.weight())).collect();
@@ -153,7 +168,17 @@ pub fn run(scene: &mut Scene, kinds: &[Kind], duration: Duration) -> Result<()> 
             Some(_) => {}
         }
     }
-    Ok(())
+    // A cluster that was seldom healthy still has some to do.
+    for _ in upgrades {
+        scene.wait_healthy_within(UPGRADE_PATIENCE, Instant::now() + UPGRADE_PATIENCE)?;
+        clean_stop::upgrade_one(scene)?;
+    }
+    members::finish(scene)
+}
+
+/// One for each node, with the same time before, between and after them.
+fn upgrade_times(begin: Instant, duration: Duration, node_count: u32) -> Vec<Instant> {
+    (1..=node_count).map(|number| begin + duration * number / (node_count + 1)).collect()
 }
 
 #[cfg(test)]
@@ -165,5 +190,13 @@ mod tests {
         assert_eq!(Kind::KillAll.name(), "kill-all");
         assert_eq!(Kind::all().count(), Kind::value_variants().len());
         assert!(Kind::is_short("kill-all") && !Kind::is_short("partition"));
+    }
+
+    #[test]
+    fn every_mixture_of_binaries_has_its_share_of_the_run() {
+        let begin = Instant::now();
+        let seconds = |count| begin + Duration::from_secs(count);
+        assert_eq!(upgrade_times(begin, Duration::from_secs(60), 3), [15, 30, 45].map(seconds));
+        assert_eq!(upgrade_times(begin, Duration::from_secs(60), 1), [30].map(seconds));
     }
 }

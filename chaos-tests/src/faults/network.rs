@@ -19,8 +19,7 @@ const BETWEEN_RESETS_MS: Range<u64> = 30..400;
 
 pub fn partition(scene: &mut Scene) -> Result<()> {
     if scene.chance(1, 5) {
-        let all: Vec<u32> = scene.nodes().collect();
-        let links = ordered_pairs(scene);
+        let (all, links) = (scene.slots(), ordered_pairs(scene));
         return cut(scene, &all, &links, "all apart");
     }
     let node = scene.victim();
@@ -37,7 +36,7 @@ pub fn one_way(scene: &mut Scene) -> Result<()> {
 }
 
 pub fn ring(scene: &mut Scene) -> Result<()> {
-    let nodes = scene.shuffled();
+    let nodes = scene.shuffled_slots();
     let next = |node: u32| {
         let place = nodes.iter().position(|other| *other == node).expect("one of the nodes");
         nodes[(place + 1) % nodes.len()]
@@ -48,25 +47,26 @@ pub fn ring(scene: &mut Scene) -> Result<()> {
 
 /// Each may keep, lose or win leadership at any moment as long as it lasts: the third node hears both.
 pub fn pair(scene: &mut Scene) -> Result<()> {
-    let nodes = scene.shuffled();
-    let (one, other) = (nodes[0], nodes[1]);
-    for (node, peer) in [(one, other), (other, one)] {
+    let slots = scene.shuffled_slots();
+    let (one, other) = (slots[0], slots[1]);
+    let nodes = [scene.node_at(one), scene.node_at(other)];
+    for (node, peer) in [(nodes[0], nodes[1]), (nodes[1], nodes[0])] {
         scene.begin(node, Fault::Links, &format!("does not reach node {peer}"));
     }
     hold(scene, &[(one, other), (other, one)])?;
-    scene.end(one);
-    scene.end(other);
+    nodes.iter().for_each(|node| scene.end(*node));
     Ok(())
 }
 
 pub fn delay(scene: &mut Scene) -> Result<()> {
     let delay = scene.millis(DELAY_MS);
-    let nodes = if scene.chance(1, 3) { scene.nodes().collect() } else { vec![scene.victim()] };
+    let slots = if scene.chance(1, 3) { scene.slots() } else { vec![scene.victim()] };
+    let nodes: Vec<u32> = slots.iter().map(|slot| scene.node_at(*slot)).collect();
     for node in &nodes {
         scene.begin(*node, Fault::Links, &format!("{} ms more on each way", delay.as_millis()));
     }
     for (from, to) in ordered_pairs(scene) {
-        if nodes.contains(&from) || nodes.contains(&to) {
+        if slots.contains(&from) || slots.contains(&to) {
             scene.cluster.network().set(from, to, Link::Slow(delay));
         }
     }
@@ -82,7 +82,7 @@ pub fn reset(scene: &mut Scene) -> Result<()> {
     let count = scene.millis(RESETS).as_millis();
     scene.begin(node, Fault::Links, &format!("{count} resets of all connections with its peers"));
     for _ in 0..count {
-        for peer in scene.nodes().filter(|peer| *peer != node) {
+        for peer in scene.slots().into_iter().filter(|peer| *peer != node) {
             scene.cluster.network().reset(node, peer);
         }
         let pause = scene.millis(BETWEEN_RESETS_MS);
@@ -92,9 +92,10 @@ pub fn reset(scene: &mut Scene) -> Result<()> {
     Ok(())
 }
 
-/// `nodes` reach no quorum.
-fn cut(scene: &mut Scene, nodes: &[u32], links: &[(u32, u32)], detail: &str) -> Result<()> {
-    for node in nodes {
+/// Who has these places reaches no quorum.
+fn cut(scene: &mut Scene, slots: &[u32], links: &[(u32, u32)], detail: &str) -> Result<()> {
+    let nodes: Vec<u32> = slots.iter().map(|slot| scene.node_at(*slot)).collect();
+    for node in &nodes {
         scene.begin(*node, Fault::CutOff, detail);
     }
     hold(scene, links)?;
@@ -119,6 +120,7 @@ fn hold(scene: &mut Scene, links: &[(u32, u32)]) -> Result<()> {
 }
 
 fn ordered_pairs(scene: &Scene) -> Vec<(u32, u32)> {
-    let nodes = scene.nodes();
-    nodes.clone().flat_map(|from| nodes.clone().map(move |to| (from, to))).filter(|(from, to)| from != to).collect()
+    let slots = scene.slots();
+    let pairs = slots.iter().flat_map(|from| slots.iter().map(|to| (*from, *to)));
+    pairs.filter(|(from, to)| from != to).collect()
 }

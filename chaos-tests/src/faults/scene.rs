@@ -15,6 +15,8 @@ use crate::observe::{self, Leaders};
 use crate::workload::Shared;
 
 const CALM_MS: Range<u64> = 200..1_000;
+/// From a process's end to its next start.
+pub const DOWN_MS: Range<u64> = 0..1_500;
 
 /// A node that is not healthy after this is hit again while it recovers, instead of another one …
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -55,6 +57,22 @@ impl<'a> Scene<'a> {
 
     pub fn nodes(&self) -> Range<u32> {
         0..self.node_count()
+    }
+
+    /// Places in the network: the nodes, and whoever has joined.
+    pub fn slots(&self) -> Vec<u32> {
+        let guest = self.cluster.guest().map(|_| self.cluster.guest_slot());
+        self.nodes().chain(guest).collect()
+    }
+
+    /// Who has this place.
+    pub fn node_at(&self, slot: u32) -> u32 {
+        self.cluster.guest().filter(|_| slot == self.cluster.guest_slot()).map_or(slot, |guest| guest.id())
+    }
+
+    pub fn shuffled_slots(&mut self) -> Vec<u32> {
+        let slots = self.slots();
+        slots.sample(&mut self.random, slots.len()).copied().collect()
     }
 
     /// All in an order of chance.
@@ -126,6 +144,19 @@ impl<'a> Scene<'a> {
             self.wait(Duration::from_millis(200))?;
         }
         Ok(true)
+    }
+
+    /// Of what a node that is down has not flushed only some is left; some time later it is started again. In a new boot of the
+    /// machine, unless the machine ran on.
+    pub fn lose_unflushed(&mut self, node: u32, is_new_boot: bool) -> Result<()> {
+        let seed = self.random.random();
+        let lost = self.cluster.cut_power(node, seed, is_new_boot)?;
+        self.note(&format!("node {node} lost {} pages and {} names", lost.pages, lost.names));
+        let down = self.millis(DOWN_MS);
+        self.wait(down)?;
+        self.cluster.restart(node)?;
+        self.end(node);
+        Ok(())
     }
 
     /// The node should have ended by itself, and has not.

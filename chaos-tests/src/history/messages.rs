@@ -17,6 +17,15 @@ pub struct MessageTopic {
     pub partition_count: i32,
     /// The consumer group.
     pub group: String,
+    /// How many consumers the topic's broadcasting group has, each of which gets every message.
+    #[serde(default)]
+    pub broadcast_members: u32,
+}
+
+impl MessageTopic {
+    pub fn broadcasting_group(&self) -> String {
+        format!("all-of-{}", self.name)
+    }
 }
 
 /// What a topic is for: its `message.type`, but for letters.
@@ -93,6 +102,8 @@ pub enum MessageEvent {
         receipt: u64,
         invisible_ms: u64,
     },
+    /// Member `member` of the topic's broadcasting group was given a message.
+    Copied { time_ms: u64, member: u32, spot: Spot, value: Value },
     /// One attempt to acknowledge a delivery.
     Settled { asked_ms: u64, time_ms: u64, spot: Spot, receipt: u64, outcome: Outcome },
     /// One attempt to change how long a delivered message is invisible: `invisible_ms` from the call on. `next` is the receipt that is good

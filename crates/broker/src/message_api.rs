@@ -28,6 +28,9 @@ pub const FIFO_HEADER: &str = "__FIFO";
 /// Name of the record header that says when a front end took the message, in milliseconds since the epoch.
 pub const STORE_TIME_HEADER: &str = "__STORE_TIME";
 
+/// Name of the record header that says when a message is to be delivered, in milliseconds since the epoch.
+pub const DELIVER_AT_HEADER: &str = "duolog.deliver-at";
+
 /// What a single message needs to know of its topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TopicHead {

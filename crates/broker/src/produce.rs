@@ -1,10 +1,11 @@
 //! Produce: checks a partition's batch, hands it to the sequencer, waits for the topic's ack point.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use duolog_coordinator::sequencer::{Item, ProduceItem};
-use duolog_record::entry::Hidden;
+use duolog_record::entry::NO_OFFSET;
 use duolog_record::{BatchError, BatchErrorKind, RecordBatch, split_batches};
 use duolog_replication::DiskState;
 use duolog_state::reader;
@@ -19,6 +20,10 @@ use crate::catalog::Located;
 use crate::error::BrokerError;
 use crate::runtime::{GroupRuntime, Sequenced, outcome_unknown, storage};
 use crate::sequencer_task::SequenceRequest;
+use crate::unpack::{Part, unpack};
+
+/// What the sequencer will say of an item.
+pub(crate) type Answer = oneshot::Receiver<ItemResult<Sequenced>>;
 
 /// The leader's wall clock.
 pub(crate) fn now() -> TimestampMs {
@@ -26,7 +31,7 @@ pub(crate) fn now() -> TimestampMs {
     TimestampMs(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
-/// Produces to several partitions; every batch is handed to its sequencer in the first poll, in order.
+/// Produces to several partitions; every batch is handed to its sequencer before anything is waited for, in order.
 pub(crate) async fn produce(
     broker: &Broker,
     partitions: Vec<ProducePartition>,
@@ -34,14 +39,56 @@ pub(crate) async fn produce(
 ) -> Vec<ItemResult<Produced>> {
     let timeout = Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0).max(1));
     let deadline = Instant::now() + timeout;
-    join_all(partitions.into_iter().map(|partition| produce_one(broker, partition, deadline))).await
+    // In the first poll, so that a producer's pipelined batches keep their order, also those that wait for a leader to begin its run.
+    // `join_all` gives way before it has polled each of many futures once.
+    let begun: Vec<_> = partitions.into_iter().map(|partition| begin(broker, partition)).collect();
+    join_all(begun.into_iter().map(|begun| finish(begun, deadline))).await
 }
 
-async fn produce_one(broker: &Broker, wanted: ProducePartition, deadline: Instant) -> ItemResult<Produced> {
+/// What the sequencer will say of a partition's batch.
+struct Begun {
+    runtime: Arc<GroupRuntime>,
+    /// One, or one for each record.
+    answers: Vec<Answer>,
+    is_unpacked: bool,
+}
+
+fn begin(broker: &Broker, wanted: ProducePartition) -> ItemResult<Begun> {
     let place = broker.locate(&wanted.topic, wanted.partition)?;
     let runtime = broker.runtime(place.group)?;
     let batch = checked(broker, &place, &runtime, wanted.records)?;
-    Ok(sequence(&place, &runtime, batch, None, deadline).await?.produced)
+    let log_start = log_start(&place, &runtime)?;
+    let unpacked = unpack(&batch, &place.topic.row.config, now())?;
+    let is_unpacked = unpacked.is_some();
+    let parts = unpacked.unwrap_or_else(|| vec![Part { batch, hidden: None }]);
+    let answers =
+        parts.into_iter().map(|part| hand_over(&place, &runtime, part, log_start)).collect::<ItemResult<_>>()?;
+    Ok(Begun { runtime, answers, is_unpacked })
+}
+
+async fn finish(begun: ItemResult<Begun>, deadline: Instant) -> ItemResult<Produced> {
+    let Begun { runtime, answers, is_unpacked } = begun?;
+    let mut kept: Option<Produced> = None;
+    for answer in answers {
+        match wait(&runtime, answer, deadline).await {
+            Ok(Sequenced { produced, .. }) if is_unpacked => {
+                // There is no one offset for records that are delivered at different times.
+                let lease = produced.lease.or(kept.and_then(|produced| produced.lease));
+                kept = Some(Produced { base_offset: NO_OFFSET, lease, ..produced });
+            }
+            Ok(Sequenced { produced, .. }) => kept = Some(produced),
+            // An earlier attempt has brought this record: with the others the batch is whole.
+            Err(BrokerError::DuplicateSequence) if is_unpacked => {}
+            Err(error) => return Err(error),
+        }
+    }
+    kept.ok_or(BrokerError::DuplicateSequence)
+}
+
+/// First offset of the partition that is still kept.
+pub(crate) fn log_start(place: &Located, runtime: &GroupRuntime) -> ItemResult<Offset> {
+    let row = reader::partition_row(&*runtime.tables(), place.partition).map_err(storage)?;
+    Ok(row.map_or(Offset(0), |row| row.log_start))
 }
 
 /// The one batch of a request for a partition, if this node may take it now.
@@ -68,18 +115,14 @@ pub(crate) fn checked(
     Ok(batch)
 }
 
-/// Hands a batch that was checked to the sequencer and waits for its ack point.
-pub(crate) async fn sequence(
+/// Hands a batch that was checked to the sequencer.
+pub(crate) fn hand_over(
     place: &Located,
     runtime: &GroupRuntime,
-    batch: RecordBatch,
-    hidden: Option<Hidden>,
-    deadline: Instant,
-) -> ItemResult<Sequenced> {
+    Part { batch, hidden }: Part,
+    log_start_offset: Offset,
+) -> ItemResult<Answer> {
     let config = &place.topic.row.config;
-    let log_start_offset = reader::partition_row(&*runtime.tables(), place.partition)
-        .map_err(storage)?
-        .map_or(Offset(0), |row| row.log_start);
     let size_bytes = batch.size_bytes();
     let item = ProduceItem {
         waiter: runtime.sequencer().waiter(),
@@ -91,10 +134,7 @@ pub(crate) async fn sequence(
         flush_records: config.flush_messages(),
         log_append_time: (config.timestamp_type() == TimestampType::LogAppendTime).then(now),
     };
-    // Up to the await everything happens in the first poll. So a producer's pipelined batches keep their order, also those
-    // that wait for a leader to begin its run.
-    let answer = submit(runtime, item.into(), size_bytes, log_start_offset)?;
-    wait(runtime, answer, deadline).await
+    submit(runtime, item.into(), size_bytes, log_start_offset)
 }
 
 /// Hands an item to the sequencer.
@@ -103,7 +143,7 @@ pub(crate) fn submit(
     item: Item,
     size_bytes: usize,
     log_start_offset: Offset,
-) -> ItemResult<oneshot::Receiver<ItemResult<Sequenced>>> {
+) -> ItemResult<Answer> {
     // A group that is stuck keeps what its producers gave up waiting for; it takes no more than this.
     let room = runtime.sequencer().room_for(size_bytes).ok_or_else(|| runtime.not_leader())?;
     let (reply, answer) = oneshot::channel();
@@ -113,11 +153,7 @@ pub(crate) fn submit(
 }
 
 /// Waits for what [`submit`] promised.
-pub(crate) async fn wait(
-    runtime: &GroupRuntime,
-    answer: oneshot::Receiver<ItemResult<Sequenced>>,
-    deadline: Instant,
-) -> ItemResult<Sequenced> {
+pub(crate) async fn wait(runtime: &GroupRuntime, answer: Answer, deadline: Instant) -> ItemResult<Sequenced> {
     match tokio::time::timeout_at(deadline, answer).await {
         Ok(Ok(result)) => result,
         Ok(Err(_)) => Err(runtime.not_leader()),
@@ -158,7 +194,7 @@ fn only_batch(records: Bytes, config: &TopicConfig) -> ItemResult<RecordBatch> {
     Ok(batch)
 }
 
-fn batch_error(error: &BatchError) -> BrokerError {
+pub(crate) fn batch_error(error: &BatchError) -> BrokerError {
     match error.kind() {
         BatchErrorKind::Corrupt => BrokerError::CorruptMessage(error.to_string()),
         BatchErrorKind::Invalid | BatchErrorKind::UnsupportedCompression | BatchErrorKind::TooLarge => {

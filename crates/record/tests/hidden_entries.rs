@@ -94,15 +94,22 @@ fn an_entry_of_batches_alone_is_one_that_older_builds_read() {
 }
 
 #[test]
-fn a_batch_of_several_records_or_of_an_idempotent_producer_cannot_be_hidden() {
-    let mut idempotent = BatchBuilder::new().producer(ProducerId(4), ProducerEpoch(0), 0);
+fn a_batch_of_several_records_cannot_be_hidden() {
+    let batch = stamped(Compression::None, &[5, 6]);
+    let pushed = std::panic::catch_unwind(|| {
+        EntryBuilder::new(HEADER).push_hidden(meta(NO_OFFSET), HIDDEN, &batch);
+    });
+    assert!(pushed.is_err());
+}
+
+#[test]
+fn a_hidden_batch_may_be_of_an_idempotent_producer() {
+    let mut idempotent = BatchBuilder::new().producer(ProducerId(4), ProducerEpoch(1), 7);
     idempotent.push(TimestampMs(1), None, Some(b"value")).unwrap();
-    for batch in [stamped(Compression::None, &[5, 6]), idempotent.build().unwrap()] {
-        let pushed = std::panic::catch_unwind(|| {
-            EntryBuilder::new(HEADER).push_hidden(meta(NO_OFFSET), HIDDEN, &batch);
-        });
-        assert!(pushed.is_err(), "{batch:?}");
-    }
+    let mut builder = EntryBuilder::new(HEADER);
+    builder.push_hidden(meta(NO_OFFSET), HIDDEN, &idempotent.build().unwrap());
+    let slot = slots(builder.finish()).remove(0);
+    assert_eq!((slot.producer_id, slot.producer_epoch, slot.base_sequence), (ProducerId(4), ProducerEpoch(1), 7));
 }
 
 #[test]
@@ -122,12 +129,11 @@ fn what_a_kind_fixes_is_checked() {
     for (at, bits, what) in [
         (row(1) + 20, 0x80, "a hidden batch has one record and no offset"),
         (row(1) + 31, 2, "a hidden batch has one record and no offset"),
-        (row(1) + 50, 0x80, "only a batch can be of an idempotent producer"),
         (range(1) + 8, 2, "unknown reason of a hidden batch"),
         (range(1) + 9, 1, "reserved bytes"),
         (row(2) + 20, 0x80, "a reference has one record and an offset"),
         (row(2) + 31, 2, "a reference has one record and an offset"),
-        (row(2) + 60, 1, "only a batch can be of an idempotent producer"),
+        (row(2) + 60, 1, "only what carries a batch can be of an idempotent producer"),
         (row(2) + 49, 1, "a close has 24 bytes"),
         (row(2) + 49, 3, "reserved bytes"),
         (range(2) + 23, 0x10, "byte range of the payload"),

@@ -18,7 +18,7 @@ use crate::cluster::{Cluster, Shared};
 use crate::group::{BrokerGroup, MemberView};
 use crate::type_config::Member;
 use crate::wire::proto;
-use crate::{backup, membership, network};
+use crate::{backup, guarding, membership, network};
 
 /// Longest wait for the catalog.
 const RETIRE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -221,7 +221,7 @@ async fn answer(shared: &Arc<Shared>, request: AdminRequest) -> Result<AdminRepl
             let guarded = shared.guard.guarded();
             shared.guard.release_all().map_err(|error| error.to_string())?;
             for group in guarded.into_iter().filter_map(|id| shared.group(id)) {
-                group.raft.runtime_config().elect(true);
+                guarding::let_stand(&group, true);
             }
             Ok(AdminReply::Done { lines })
         }

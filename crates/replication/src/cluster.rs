@@ -436,8 +436,7 @@ async fn recover(
     let mut groups = BTreeMap::new();
     for (id, opened) in opening {
         let group = opened.await.map_err(|panic| context("recovery")(io::Error::other(panic)))??;
-        // A guarded node stands for no election; see `guarding`.
-        group.raft.runtime_config().elect(!guard.is_guarded(id));
+        guarding::let_stand(&group, false);
         groups.insert(id, group);
     }
     Ok(groups)

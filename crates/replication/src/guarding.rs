@@ -50,6 +50,18 @@ struct Goal {
     last: Option<Mark>,
 }
 
+/// Lets a replica stand for election that is not guarded, or that has everything the others have.
+///
+/// The guard is asked once more at the end: whoever releases it meanwhile and then calls this is not undone.
+pub(crate) fn let_stand(group: &BrokerGroup, has_everything: bool) {
+    let is_guarded = || group.guard.is_guarded(group.id());
+    let stands = has_everything || !is_guarded();
+    group.raft.runtime_config().elect(stands);
+    if !stands && !is_guarded() {
+        group.raft.runtime_config().elect(true);
+    }
+}
+
 /// Runs until no group is guarded.
 pub(crate) async fn run(shared: Arc<Shared>) {
     let mut goals = BTreeMap::new();
@@ -100,11 +112,7 @@ async fn step(
             // Nobody leads. This node may stand only if no member has more: then nothing that it lost was kept elsewhere.
             let own = group.log().last().map(|(term, index)| crate::type_config::raft_log_id(term.0, index.0));
             let complete = shared.heard().lock().candidate_has_everything(group.id(), &members, own.as_ref());
-            group.raft.runtime_config().elect(complete);
-            if !shared.guard.is_guarded(group.id()) {
-                // An operator has released it while the others were asked, and the line above may have come after that.
-                group.raft.runtime_config().elect(true);
-            }
+            let_stand(group, complete);
             Ok(())
         }
     }
@@ -118,7 +126,7 @@ fn release_when_flushed(shared: &Shared, group: &BrokerGroup, goal: Goal) -> std
     let caught_up = flushed.is_some_and(|mark| mark.term == goal.leader_term) && flushed >= goal.last;
     if follows && caught_up {
         shared.guard.release(group.id())?;
-        group.raft.runtime_config().elect(true);
+        let_stand(group, true);
         tracing::info!(broker_group = %group.id(), "caught up with the leader; this node votes again");
     }
     Ok(())

@@ -150,8 +150,12 @@ async fn try_change(
     } else {
         ChangeMembers::ReplaceAllVoters(wanted.iter().map(|node| node.0).collect())
     };
-    let changed = group.raft.change_membership(change, false).await;
-    changed.map_err(|error| refused(id, "changing its members", &raft_error(&error)))?;
+    let is_early = group.early().changes;
+    let changing = tokio::spawn(async move { group.raft.change_membership(change, false).await });
+    if !is_early {
+        let changed = changing.await.map_err(|error| failed(error.to_string()))?;
+        changed.map_err(|error| refused(id, "changing its members", &raft_error(&error)))?;
+    }
     Ok(done(format!("broker group {id}: its voters are {}", list(&wanted))))
 }
 

@@ -43,6 +43,10 @@ pub struct Early {
     pub offset_commits: bool,
     /// Deliveries of single messages and their acknowledgements are answered when they are proposed.
     pub deliveries: bool,
+    /// A leader answers although no quorum has confirmed it lately.
+    pub leases: bool,
+    /// Changes of the members are answered when they are proposed.
+    pub changes: bool,
 }
 
 impl Hooks {

@@ -9,7 +9,7 @@
 mod to_message;
 mod to_record;
 
-use duolog_broker::message_api::{FIFO_HEADER, STORE_TIME_HEADER, TAG_HEADER};
+use duolog_broker::message_api::{DELIVER_AT_HEADER, FIFO_HEADER, STORE_TIME_HEADER, TAG_HEADER};
 
 pub(crate) use to_message::{Place, to_message};
 pub(crate) use to_record::{Stamp, to_batch};
@@ -31,8 +31,6 @@ const TRACE_HEADER: &str = "__TRACE_CONTEXT";
 const ENCODING_HEADER: &str = "__ENCODING";
 /// The priority of a message that has one; the partition says it, too.
 const PRIORITY_HEADER: &str = "__PRIORITY";
-/// When it is to be delivered, in milliseconds.
-const DELIVER_AT_HEADER: &str = "duolog.deliver-at";
 
 /// All of them.
 const OWN_HEADERS: [&str; 13] = [

@@ -13,7 +13,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{Client, Cluster, Layout, show, wait_for};
+use common::{Client, Cluster, Layout, duolog, show, wait_for};
 
 const MODES: [&str; 4] = ["sync-sync", "sync-async", "async-sync", "async-async"];
 const FAST_MAX: Duration = Duration::from_millis(50);
@@ -82,6 +82,9 @@ fn each_mode_waits_for_its_own_ack_point() {
                 wrong.push(format!("{}, {mode}: {p50:?} is not {expected:?}", case.name));
             }
         }
+        if case.followers == SLOW {
+            a_topic_changes_its_mode_while_it_is_used(&cluster);
+        }
         if case.followers == SLOW_AND_SILENT {
             an_acknowledged_record_is_invisible_until_a_follower_has_it(&cluster);
         }
@@ -128,6 +131,25 @@ fn measure(cluster: &Cluster) -> Vec<Duration> {
     });
     assert!(leads_everything(&mut cluster.node(LEADER).client()), "leadership moved during the measurement");
     p50
+}
+
+/// The next batch after the change is answered where the new mode says.
+fn a_topic_changes_its_mode_while_it_is_used(cluster: &Cluster) {
+    const TOPIC: &str = MODES[1];
+    let mut client = cluster.node(LEADER).client();
+    let address = format!("127.0.0.1:{}", cluster.node(LEADER).ports.kafka);
+    for (number, (durability, expected)) in
+        [("sync/sync", Slow), ("async/async", Fast), ("sync/sync", Slow)].into_iter().enumerate()
+    {
+        let altered = duolog(&["topic", "alter", TOPIC, "--durability", durability, "--bootstrap", &address]);
+        assert!(altered.status.success(), "{altered:?}");
+        let values = RECORDS * (number + 1)..RECORDS * (number + 1) + 5;
+        let mut times: Vec<Duration> =
+            client.produce_steadily(TOPIC, values, RECORD_INTERVAL).iter().map(|produced| produced.took).collect();
+        times.sort_unstable();
+        assert!(expected.fits(times[times.len() / 2]), "{durability}: {times:?} are not {expected:?}");
+    }
+    assert_eq!(client.fetch_all(TOPIC).len(), RECORDS + 15, "every change keeps what was there");
 }
 
 /// The followers' disks take 300 ms and they say nothing before: a read that was answered within 250 ms of the produce

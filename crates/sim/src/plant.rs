@@ -24,6 +24,10 @@ pub enum Plant {
     EarlyCommit,
     /// Deliveries of single messages and their acknowledgements are answered when they are proposed.
     EarlyDelivery,
+    /// A leader answers although no quorum has confirmed it lately: its lease is over.
+    EarlyLease,
+    /// Changes of the members are answered when they are proposed.
+    EarlyChange,
     /// A new leader knows no idempotent producer.
     ForgottenProducers,
     /// Some half messages are open again after their commit.
@@ -38,6 +42,8 @@ impl Plant {
             apply: plant == Some(Self::EarlyApply),
             offset_commits: plant == Some(Self::EarlyCommit),
             deliveries: plant == Some(Self::EarlyDelivery),
+            leases: plant == Some(Self::EarlyLease),
+            changes: plant == Some(Self::EarlyChange),
         }
     }
 }

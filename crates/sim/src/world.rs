@@ -110,6 +110,7 @@ pub fn run(plan: Plan, home: &Path) -> Outcome {
         links,
         reach: Reach::new(NODES, NODES_MAX),
         members: Members::default(),
+        is_draining: Rc::default(),
         skew,
         latency_max,
         endings: Vec::new(),
@@ -148,6 +149,8 @@ pub struct World {
     pub links: Links,
     pub reach: Reach,
     pub members: Members,
+    /// Whether a node is drained, or may be any moment.
+    pub is_draining: Rc<Cell<bool>>,
     pub skew: Skew,
     pub latency_max: Duration,
     /// Faults that are under way, and until when.
@@ -186,6 +189,7 @@ impl World {
         self.heal();
         self.for_time(Duration::from_secs(2))?;
         self.finish_change()?;
+        self.finish_drain()?;
         self.load.1 = self.now_ms();
         self.clients.phase.set(Phase::Drain);
         let is_read = Rc::new(Cell::new(false));

@@ -3,6 +3,7 @@
 mod after_ack;
 mod attempts;
 mod contents;
+mod copies;
 mod counts;
 mod dead_letters;
 mod delays;
@@ -39,6 +40,7 @@ pub fn check(history: &History, findings: &mut Findings) {
     delays::check(&view, findings);
     recalls::check(&view, findings);
     dead_letters::check(&view, findings);
+    copies::check(&view, findings);
     drained::check(&view, findings);
     enough::check(&view, findings);
 }

@@ -21,6 +21,8 @@ pub struct MessageView<'a> {
     pub recalls: BTreeMap<Value, Vec<Recall<'a>>>,
     /// What Kafka's reader was given during the run.
     pub reads: Vec<Read>,
+    /// What each member of a topic's broadcasting group was given.
+    pub copies: BTreeMap<(u16, u32), Vec<(Spot, Value)>>,
     /// The read of all at the end.
     pub finals: BTreeMap<Spot, Value>,
     /// Where a value is in that read.
@@ -144,6 +146,7 @@ impl<'a> MessageView<'a> {
             ends: BTreeMap::new(),
             recalls: BTreeMap::new(),
             reads: Vec::new(),
+            copies: BTreeMap::new(),
             wrong_clocks: wrong_clocks(history),
             finals: BTreeMap::new(),
             spots: BTreeMap::new(),
@@ -207,6 +210,9 @@ impl<'a> MessageView<'a> {
                 self.recalls.entry(value).or_default().push(Recall { time_ms, outcome });
             }
             MessageEvent::Read { time_ms, spot, value } => self.reads.push(Read { time_ms, spot, value }),
+            MessageEvent::Copied { member, spot, value, .. } => {
+                self.copies.entry((spot.topic, member)).or_default().push((spot, value));
+            }
             MessageEvent::FinalRecord { spot, value } => {
                 self.finals.insert(spot, value);
                 self.spots.entry(value).or_default().push(spot);

@@ -44,6 +44,7 @@ fn spot_in(event: &mut MessageEvent) -> Option<&mut Spot> {
         | MessageEvent::Moved { spot, .. }
         | MessageEvent::Read { spot, .. }
         | MessageEvent::FinalRecord { spot, .. }
+        | MessageEvent::Copied { spot, .. }
         | MessageEvent::DeadLetter { origin: spot, .. } => Some(spot),
         _ => None,
     }
@@ -57,6 +58,7 @@ pub fn topics() -> Vec<MessageTopic> {
         flush: Sync::Async,
         partition_count: 2,
         group: format!("group-of-{name}"),
+        broadcast_members: if kind == Kind::Normal { 2 } else { 0 },
     };
     let kinds = [
         ("normal", Kind::Normal),
@@ -107,6 +109,9 @@ impl Plant {
                 self.sent(life, at_ms, if topic == NORMAL { Form::Plain } else { Form::Ordered { order } });
                 // Nothing comes after the last one of a message group.
                 let is_withheld = if topic == NORMAL { i % 16 == 3 } else { i + 2 >= COUNT };
+                for member in 0..if topic == NORMAL { 2 } else { 0 } {
+                    self.push_message(MessageEvent::Copied { time_ms: at_ms + 10, member, spot, value });
+                }
                 self.delivered(life, at_ms + 10, 1, INVISIBLE_MS);
                 if is_withheld {
                     self.delivered(life, at_ms + 20 + INVISIBLE_MS, 2, INVISIBLE_MS);

@@ -51,6 +51,7 @@ pub fn color_of_fault(fault: Fault) -> &'static str {
         Fault::FailingDisk => "#5d4037",
         Fault::PowerLoss => "#2d3436",
         Fault::Clock => "#0984e3",
+        Fault::Members => "#27ae60",
     }
 }
 

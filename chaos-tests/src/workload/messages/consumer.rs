@@ -2,7 +2,8 @@
 //! load, so that messages come again.
 //!
 //! The first member of a group is a simple consumer, which takes what any node has. The others are as push consumers: in a FIFO topic
-//! they ask for one partition after the other, and they repeat a lost call under the same attempt id.
+//! they ask for one partition after the other, and they repeat a lost call under the same attempt id. Members of a broadcasting
+//! group are the same in all that, but each gets every message.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -51,18 +52,46 @@ struct Consumer {
     context: Arc<Context>,
     client: Client,
     topic: u16,
-    /// Unique in the run.
-    reader: u32,
+    group: String,
+    role: Role,
 }
 
+#[derive(Clone, Copy)]
+enum Role {
+    /// Shares the messages with others. The number is unique in the run.
+    Reader(u32),
+    /// The member of the broadcasting group.
+    Copier(u32),
+}
+
+impl Role {
+    /// What an acknowledgement pays.
+    fn debt(self) -> Debt {
+        match self {
+            Role::Reader(_) => Debt::Message,
+            Role::Copier(member) => Debt::Copy(member),
+        }
+    }
+}
+
+/// A member of the topic's group.
 pub async fn run(context: Arc<Context>, topic: u16, member: usize) {
-    let of_topic = context.topic(topic);
-    let mut client = Client::new(format!("consumer-{topic}-{member}"), &context.ports, usize::from(topic) + member);
-    let is_push = member > 0;
+    let client = Client::new(format!("consumer-{topic}-{member}"), &context.ports, usize::from(topic) + member);
+    let (group, role) = (context.topic(topic).group.clone(), Role::Reader(10 * u32::from(topic) + member as u32));
+    consume(Consumer { context, client, topic, group, role }, member > 0).await;
+}
+
+/// A member of the topic's broadcasting group.
+pub async fn run_copies(context: Arc<Context>, topic: u16, member: u32) {
+    let client = Client::new(format!("copier-{topic}-{member}"), &context.ports, member as usize);
+    let group = context.topic(topic).broadcasting_group();
+    consume(Consumer { context, client, topic, group, role: Role::Copier(member) }, member > 0).await;
+}
+
+async fn consume(mut consumer: Consumer, is_push: bool) {
+    let of_topic = consumer.context.topic(consumer.topic);
     let (is_fifo, partition_count) = (of_topic.kind == Kind::Fifo, of_topic.partition_count);
-    client.describe(&settings(of_topic, is_push), None);
-    let reader = 10 * u32::from(topic) + member as u32;
-    let mut consumer = Consumer { context, client, topic, reader };
+    consumer.client.describe(&settings(of_topic, &consumer.group, is_push), None);
     let mut queue = -1;
     let mut attempt_id = None;
     while consumer.context.phase() != Phase::Over {
@@ -81,11 +110,11 @@ pub async fn run(context: Arc<Context>, topic: u16, member: usize) {
 impl Consumer {
     /// What was given and is to be acknowledged, and whether the answer was lost.
     async fn receive(&mut self, queue: i32, attempt_id: Option<String>) -> (Vec<Held>, bool) {
-        let Self { context, client, topic, reader } = self;
+        let Self { context, client, topic, group, role } = self;
         let of_topic = context.topic(*topic);
         let invisible = if of_topic.kind == Kind::Letters { INVISIBLE_LETTER } else { INVISIBLE };
         let request = ReceiveMessageRequest {
-            group: Some(codec::resource(&of_topic.group)),
+            group: Some(codec::resource(group)),
             message_queue: Some(MessageQueue {
                 topic: Some(codec::resource(&of_topic.name)),
                 id: queue,
@@ -99,14 +128,14 @@ impl Consumer {
             attempt_id,
         };
         let (asked_ms, call) = (context.now_ms(), context.number());
-        let given = Given { asked_ms, reader: *reader, call, topic: *topic, invisible };
+        let given = Given { asked_ms, role: *role, call, topic: *topic, invisible };
         let mut held = Vec::new();
         let result = receive(client, request, |message| held.extend(take(context, &given, &message))).await;
         (held, matches!(result, Err(Failure::Lost(_))))
     }
 
     async fn settle(&mut self, mut held: Vec<Held>) {
-        let Self { context, client, topic, .. } = self;
+        let Self { context, client, topic, group, role } = self;
         let of_topic = context.topic(*topic);
         for attempt in 0..ACKS_MAX {
             if held.is_empty() {
@@ -118,7 +147,7 @@ impl Consumer {
                 lite_topic: None,
             };
             let request = AckMessageRequest {
-                group: Some(codec::resource(&of_topic.group)),
+                group: Some(codec::resource(group)),
                 topic: Some(codec::resource(&of_topic.name)),
                 entries: held.iter().map(entry).collect(),
             };
@@ -141,10 +170,12 @@ impl Consumer {
                 let is_known = !matches!(answered, Outcome::Open(_));
                 let outcome = if is_tried_once { answered } else { perhaps_done(answered) };
                 if is_known && !matches!(outcome, Outcome::Refused(_)) {
-                    context.ledger.pay(Debt::Message, held.value);
+                    context.ledger.pay(role.debt(), held.value);
                 }
-                let (spot, receipt) = (held.spot, fnv1a(held.receipt_handle.as_bytes()));
-                context.record(MessageEvent::Settled { asked_ms, time_ms, spot, receipt, outcome });
+                if let Role::Reader(_) = role {
+                    let (spot, receipt) = (held.spot, fnv1a(held.receipt_handle.as_bytes()));
+                    context.record(MessageEvent::Settled { asked_ms, time_ms, spot, receipt, outcome });
+                }
                 if !is_known {
                     open.push(held);
                 }
@@ -157,7 +188,7 @@ impl Consumer {
         }
         // Open to the end: if it did not happen, the message comes again.
         for held in held {
-            context.ledger.pay(Debt::Message, held.value);
+            context.ledger.pay(role.debt(), held.value);
         }
     }
 }
@@ -165,7 +196,7 @@ impl Consumer {
 /// What all messages of an answer have in common.
 struct Given {
     asked_ms: u64,
-    reader: u32,
+    role: Role,
     call: u64,
     topic: u16,
     invisible: Duration,
@@ -180,16 +211,20 @@ fn take(context: &Context, given: &Given, message: &Message) -> Option<Held> {
     let receipt_handle = system.receipt_handle.unwrap_or_default();
     let attempt = system.delivery_attempt.unwrap_or(0);
     context.ledger.delivered();
-    context.record(MessageEvent::Delivered {
-        asked_ms: given.asked_ms,
-        time_ms: context.now_ms(),
-        reader: given.reader,
-        call: given.call,
-        spot,
-        value,
-        attempt,
-        receipt: fnv1a(receipt_handle.as_bytes()),
-        invisible_ms: given.invisible.as_millis() as u64,
+    let time_ms = context.now_ms();
+    context.record(match given.role {
+        Role::Copier(member) => MessageEvent::Copied { time_ms, member, spot, value },
+        Role::Reader(reader) => MessageEvent::Delivered {
+            asked_ms: given.asked_ms,
+            time_ms,
+            reader,
+            call: given.call,
+            spot,
+            value,
+            attempt,
+            receipt: fnv1a(receipt_handle.as_bytes()),
+            invisible_ms: given.invisible.as_millis() as u64,
+        },
     });
     let is_doomed = context.topic(given.topic).kind == Kind::Letters && codec::is_doomed(value);
     let is_withheld = context.phase() == Phase::Load
@@ -234,13 +269,10 @@ pub fn everything() -> FilterExpression {
     FilterExpression { r#type: FilterType::Tag.into(), expression: "*".to_string() }
 }
 
-fn settings(topic: &MessageTopic, is_push: bool) -> Settings {
+fn settings(topic: &MessageTopic, group: &str, is_push: bool) -> Settings {
     let entry = SubscriptionEntry { topic: Some(codec::resource(&topic.name)), expression: Some(everything()) };
-    let subscription = Subscription {
-        group: Some(codec::resource(&topic.group)),
-        subscriptions: vec![entry],
-        ..Subscription::default()
-    };
+    let subscription =
+        Subscription { group: Some(codec::resource(group)), subscriptions: vec![entry], ..Subscription::default() };
     let mut settings = Settings { pub_sub: Some(PubSub::Subscription(subscription)), ..Settings::default() };
     if topic.kind == Kind::Letters {
         settings.backoff_policy = Some(RetryPolicy { max_attempts: LETTER_ATTEMPTS_MAX, strategy: None });

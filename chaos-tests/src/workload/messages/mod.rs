@@ -34,7 +34,7 @@ use super::{Shared, Threads};
 use crate::history::Event;
 use crate::history::messages::{Kind, MessageEvent, MessageTopic};
 use crate::recorder::wait_until;
-use ledger::{Debt, Ledger};
+use ledger::Ledger;
 
 /// How long the broker may take, after the faults, to give everything to everybody. A half message is asked about every 30 s, so one
 /// whose question was lost in the last fault needs that long.
@@ -132,10 +132,9 @@ impl Messages {
         let Messages { context, phase, thread, producers_ended, readers } = self;
         producers_ended.recv_timeout(PRODUCERS_LIMIT).context("producers of messages do not end")?;
         let begin = Instant::now();
-        let debts = [Debt::Message, Debt::End, Debt::Letter];
-        wait_until(DRAIN_LIMIT, || context.ledger.owed(&debts) == 0 && context.ledger.silence() >= SILENCE);
+        wait_until(DRAIN_LIMIT, || context.ledger.owed() == 0 && context.ledger.silence() >= SILENCE);
         let waited_ms = begin.elapsed().as_millis() as u64;
-        let owed = context.ledger.owed(&debts);
+        let owed = context.ledger.owed();
         context.record(MessageEvent::Drained { waited_ms, owed });
         let _ = phase.send(Phase::Over);
         thread.join().map_err(|_| anyhow!("the clients of messages panicked"))?;
@@ -163,6 +162,9 @@ async fn run(context: Arc<Context>, producers_ended: std::sync::mpsc::Sender<()>
         }
         for member in 0..CONSUMERS_PER_TOPIC {
             others.spawn(consumer::run(Arc::clone(&context), topic, member));
+        }
+        for member in 0..of_topic.broadcast_members {
+            others.spawn(consumer::run_copies(Arc::clone(&context), topic, member));
         }
     }
     others.spawn(transactions::answer(Arc::clone(&context), questions, asked));

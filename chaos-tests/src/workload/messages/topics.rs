@@ -4,7 +4,9 @@ use crate::history::Sync;
 use crate::history::messages::{Kind, MessageTopic};
 use crate::workload::topics::PARTITION_COUNT;
 
-/// Both with synchronous replication; letters in one of them.
+const BROADCAST_MEMBERS: u32 = 2;
+
+/// Both with synchronous replication; letters in one of them, and a broadcasting group beside the other at another.
 pub fn all() -> Vec<MessageTopic> {
     let mut topics = Vec::new();
     for kind in [Kind::Normal, Kind::Fifo, Kind::Delay, Kind::Transaction] {
@@ -19,7 +21,9 @@ pub fn all() -> Vec<MessageTopic> {
 fn topic(kind: Kind, flush: Sync) -> MessageTopic {
     let name = format!("messages-{}-{}", word(kind), flush.as_str());
     let group = format!("group-of-{name}");
-    MessageTopic { name, kind, replication: Sync::Sync, flush, partition_count: PARTITION_COUNT, group }
+    let broadcast_members = if (kind, flush) == (Kind::Normal, Sync::Async) { BROADCAST_MEMBERS } else { 0 };
+    let (replication, partition_count) = (Sync::Sync, PARTITION_COUNT);
+    MessageTopic { name, kind, replication, flush, partition_count, group, broadcast_members }
 }
 
 fn word(kind: Kind) -> &'static str {

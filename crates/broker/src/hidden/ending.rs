@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use duolog_coordinator::sequencer::{EndItem, HiddenEnd};
 use duolog_types::{LogIndex, Offset, TimestampMs};
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::api::{ItemResult, TopicRef};
@@ -14,8 +13,8 @@ use crate::catalog::Located;
 use crate::error::BrokerError;
 use crate::fetch::PARK_MAX;
 use crate::message_api::{HiddenHandle, Resolution};
-use crate::produce::{now, submit, wait};
-use crate::runtime::{GroupRuntime, Sequenced};
+use crate::produce::{Answer, now, submit, wait};
+use crate::runtime::GroupRuntime;
 
 /// Longest time until an end is acknowledged.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
@@ -65,7 +64,7 @@ pub(super) fn submit_end(
     place: &Located,
     handle: &HiddenHandle,
     end: HiddenEnd,
-) -> ItemResult<oneshot::Receiver<ItemResult<Sequenced>>> {
+) -> ItemResult<Answer> {
     let (config, now) = (&place.topic.row.config, now());
     let kept_ms = if end == HiddenEnd::GiveUp { GIVEN_UP_KEPT_MS } else { REMEMBERED_MS };
     let item = EndItem {

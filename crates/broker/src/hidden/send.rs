@@ -12,8 +12,9 @@ use crate::api::ItemResult;
 use crate::broker::Broker;
 use crate::error::BrokerError;
 use crate::message_api::{Delivery, HiddenHandle, SendMessage, Sent};
-use crate::produce::{checked, now, sequence};
+use crate::produce::{checked, hand_over, log_start, now, wait};
 use crate::runtime::Sequenced;
+use crate::unpack::Part;
 
 /// Stores messages; all are handed to their sequencers in the first poll, in order.
 pub(crate) async fn send(broker: &Broker, messages: Vec<SendMessage>, timeout_ms: i32) -> Vec<ItemResult<Sent>> {
@@ -28,7 +29,8 @@ async fn send_one(broker: &Broker, message: SendMessage, deadline: Instant) -> I
     let hidden = hidden(message.delivery, now())?;
     let batch = checked(broker, &place, &runtime, message.batch)?;
     check_single(&batch)?;
-    let Sequenced { produced, entry, hidden_slot } = sequence(&place, &runtime, batch, hidden, deadline).await?;
+    let answer = hand_over(&place, &runtime, Part { batch, hidden }, log_start(&place, &runtime)?)?;
+    let Sequenced { produced, entry, hidden_slot } = wait(&runtime, answer, deadline).await?;
     let partition = place.partition;
     let handle = entry.zip(hidden_slot).map(|((term, index), slot)| HiddenHandle { partition, index, term, slot });
     let offset = handle.is_none().then_some(produced.base_offset);

@@ -2,6 +2,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod kafka_producers;
 mod node;
 
 use std::path::Path;
@@ -186,7 +187,7 @@ fn what_is_too_old_is_given_up() {
     let (young, old) = (half(71), half(73));
     let found: Vec<HiddenHandle> = node.orphans().iter().map(|orphan| orphan.handle).collect();
     assert_eq!(found, [young]);
-    assert!(is_invalid(node.end(old, Resolution::Commit)));
+    wait_invalid(|| node.end(old, Resolution::Commit));
     assert_eq!(node.end(young, Resolution::Commit), Ok(()));
     node.stop();
 }

@@ -23,13 +23,13 @@ pub fn after(ms: i64) -> TimestampMs {
     TimestampMs(now().0 + ms)
 }
 
-fn topic() -> TopicRef {
+pub fn topic() -> TopicRef {
     TopicRef::Name(TOPIC.to_owned())
 }
 
 impl Node {
     /// Its segments are small, and retention looks often.
-    fn start_small(data_dir: &Path) -> Self {
+    pub fn start_small(data_dir: &Path) -> Self {
         Self::start_with(data_dir, |settings, options| {
             settings.retention_check_interval_ms = 50;
             options.broker_groups = 2;
@@ -104,9 +104,13 @@ impl Node {
 
     /// Records from an offset on; waits so long for the first one.
     pub fn fetch(&self, from: i64, wait_ms_max: i32) -> Vec<Record> {
+        self.fetch_of(0, from, wait_ms_max)
+    }
+
+    pub fn fetch_of(&self, partition: i32, from: i64, wait_ms_max: i32) -> Vec<Record> {
         let partition = FetchPartition {
             topic: topic(),
-            partition: 0,
+            partition,
             fetch_offset: Offset(from),
             bytes_max: 64 << 20,
             epoch: EpochCheck::default(),

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub struct NodeReport {
     /// The node that answers.
     pub node_id: u64,
-    /// All nodes of its config whose HTTP port is known.
+    /// The members of the cluster whose HTTP port is known.
     pub nodes: Vec<NodeHttp>,
     /// Every topic, by name.
     pub topics: Vec<TopicReport>,

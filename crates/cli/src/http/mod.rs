@@ -27,7 +27,15 @@ pub(crate) struct Answer {
 /// # Errors
 /// No answer, another status, or no HTTP.
 pub(crate) async fn get(address: &Address, path: &str) -> anyhow::Result<String> {
-    let Answer { status, body } = call(address, "GET", path).await?;
+    get_within(address, path, LIMIT).await
+}
+
+/// The same, of what takes a node long.
+///
+/// # Errors
+/// As [`get`].
+pub(crate) async fn get_within(address: &Address, path: &str, limit: Duration) -> anyhow::Result<String> {
+    let Answer { status, body } = exchange_within(address, "GET", path, "", limit).await?;
     match status {
         200 => Ok(body),
         404 if body.is_empty() => {
@@ -50,8 +58,18 @@ pub(crate) async fn call(address: &Address, method: &str, path: &str) -> anyhow:
 /// # Errors
 /// As [`call`].
 pub(crate) async fn call_with(address: &Address, method: &str, path: &str, body: &str) -> anyhow::Result<Answer> {
-    let answer = tokio::time::timeout(LIMIT, exchange(address, method, path, body)).await;
-    let answer = answer.with_context(|| format!("{address}: no answer within {LIMIT:?}"))??;
+    exchange_within(address, method, path, body, LIMIT).await
+}
+
+async fn exchange_within(
+    address: &Address,
+    method: &str,
+    path: &str,
+    body: &str,
+    limit: Duration,
+) -> anyhow::Result<Answer> {
+    let answer = tokio::time::timeout(limit, exchange(address, method, path, body)).await;
+    let answer = answer.with_context(|| format!("{address}: no answer within {limit:?}"))??;
     parse(&answer).with_context(|| format!("{method} {path} at {address}"))
 }
 

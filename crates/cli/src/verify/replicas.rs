@@ -9,12 +9,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::client::Address;
 use crate::durability::report::NodeReport;
-use crate::http::{ask_all, get};
+use crate::http::{ask_all, get_within};
 use crate::output::{Out, Table};
 
 /// Under load replicas are seldom at the same index when they are asked.
 const LOOKS: usize = 20;
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+/// A node reads its whole state for an answer: about a second for a million rows.
+const HASH_LIMIT: Duration = Duration::from_secs(600);
 
 #[derive(Debug, Serialize)]
 pub(super) struct ReplicasReport {
@@ -83,7 +85,7 @@ pub(super) async fn compare(http: &[Address]) -> anyhow::Result<ReplicasReport> 
 }
 
 async fn look(address: &Address) -> anyhow::Result<StateHashes> {
-    let text = get(address, "/debug/state-hash").await?;
+    let text = get_within(address, "/debug/state-hash", HASH_LIMIT).await?;
     serde_json::from_str(&text).with_context(|| format!("the answer of {address}"))
 }
 

@@ -101,11 +101,10 @@ impl EntryBuilder {
     /// Adds a batch that nobody may see yet.
     ///
     /// # Panics
-    /// As [`EntryBuilder::push`]; when there is not exactly one record, or it has an offset or an idempotent producer.
+    /// As [`EntryBuilder::push`]; when there is not exactly one record, or it has an offset.
     pub fn push_hidden(&mut self, meta: BatchMeta, hidden: Hidden, batch: &RecordBatch) {
         let view = batch.view();
         assert_eq!((meta.base_offset, view.record_count()), (NO_OFFSET, 1), "of a hidden batch: {batch:?}");
-        assert_eq!(view.producer_id(), ProducerId::NONE, "of a hidden batch: {batch:?}");
         self.add(meta, Part::Hidden(hidden, batch.clone()));
     }
 

@@ -159,8 +159,8 @@ impl Slot {
             SlotKind::Close(_) if (self.base_offset, self.record_count) != (NO_OFFSET, 0) => {
                 Err("a close has no record and no offset")
             }
-            SlotKind::Hidden(_) | SlotKind::Reference(_) | SlotKind::Close(_) if !is_without_producer => {
-                Err("only a batch can be of an idempotent producer")
+            SlotKind::Reference(_) | SlotKind::Close(_) if !is_without_producer => {
+                Err("only what carries a batch can be of an idempotent producer")
             }
             SlotKind::Hidden(_) | SlotKind::Reference(_) | SlotKind::Close(_) => Ok(()),
         }

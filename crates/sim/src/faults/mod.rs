@@ -2,6 +2,7 @@
 
 mod clock;
 mod disk;
+mod drain;
 mod members;
 mod network;
 mod nodes;
@@ -54,7 +55,7 @@ impl World {
     pub fn fault(&mut self) {
         self.round += 1;
         let node = self.some_node();
-        match self.random.below(122) {
+        match self.random.below(126) {
             0..18 => self.kill(node),
             18..30 => self.lose_power(node),
             30..36 => self.lose_witness(),
@@ -71,7 +72,8 @@ impl World {
             97..100 => self.swap_disk(node),
             100..110 => self.change_members(),
             110..118 => self.pause(node),
-            _ => self.damage_state(node),
+            118..122 => self.damage_state(node),
+            _ => self.drain(node),
         }
         self.move_clock();
     }

@@ -72,7 +72,7 @@ fn apply_slot(
         }
         SlotKind::Hidden(of) => {
             hidden::store(context, (index, term), slot, number, of);
-            Ok(())
+            record_producer(context, slot)
         }
         SlotKind::Reference(payload) => {
             let flags = slot.flags | BatchRow::REFERENCE;

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use duolog_chaos::history::messages::{MessageEvent, Spot};
-use duolog_chaos::workload::messages::ledger::Debt;
 use tokio::time::{Instant, sleep};
 
 use super::{Clients, ms};
@@ -43,7 +42,7 @@ pub async fn drain(clients: &Clients) {
         sleep(PAUSE).await;
     }
     let begin = Instant::now();
-    let owed = || clients.ledger.owed(&[Debt::Message, Debt::End, Debt::Letter]);
+    let owed = || clients.ledger.owed();
     while (owed() > 0 || clients.ledger.silence() < clients.silence()) && begin.elapsed() < DRAIN_LIMIT {
         sleep(PAUSE).await;
     }

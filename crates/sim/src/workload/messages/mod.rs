@@ -32,7 +32,15 @@ pub fn topics(random: &mut Random) -> Vec<MessageTopic> {
         let name = format!("messages-{kind:?}").to_lowercase();
         let flush = if random.one_in(2) { Sync::Sync } else { Sync::Async };
         let group = format!("group-of-{name}");
-        MessageTopic { name, kind, replication: Sync::Sync, flush, partition_count: PARTITIONS, group }
+        MessageTopic {
+            name,
+            kind,
+            replication: Sync::Sync,
+            flush,
+            partition_count: PARTITIONS,
+            group,
+            broadcast_members: 0,
+        }
     };
     kinds.map(topic).into()
 }
