@@ -1,5 +1,5 @@
-//! A node joins the cluster, or leaves it, while other faults go on: a command of the operator is begun, and looked at when its turn comes
-//! again. No mode may lose anything by it.
+//! A node joins the cluster, or leaves it, while other faults go on: a command of the operator is begun, and looked at between the faults.
+//! No mode may lose anything by it.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// A node that was taken out ends by itself.
 const END_LIMIT: Duration = Duration::from_secs(30);
 
-/// Begins a change, or sees what has become of it.
+/// Begins a change, if none is under way.
 pub fn change(scene: &mut Scene) -> Result<()> {
     match scene.cluster.guest().map(|guest| (guest.id(), guest.is_member())) {
         None => {
@@ -27,14 +27,19 @@ pub fn change(scene: &mut Scene) -> Result<()> {
         }
         Some((_, false)) => {}
     }
-    look(scene).map(|_| ())
+    tend(scene).map(|_| ())
+}
+
+/// Looks at the change that is under way, if there is one. Whether it has come to its end.
+pub fn tend(scene: &mut Scene) -> Result<bool> {
+    if scene.cluster.guest().is_some_and(|guest| !guest.is_member()) { look(scene) } else { Ok(false) }
 }
 
 /// Waits, after the faults, for the change that is under way.
 pub fn finish(scene: &mut Scene) -> Result<()> {
     let end = Instant::now() + LIMIT;
     while let Some(node) = scene.cluster.guest().filter(|guest| !guest.is_member()).map(|guest| guest.id()) {
-        if look(scene)? {
+        if tend(scene)? {
             continue;
         }
         if Instant::now() >= end {
@@ -47,7 +52,6 @@ pub fn finish(scene: &mut Scene) -> Result<()> {
     Ok(())
 }
 
-/// Whether a change has come to its end.
 fn look(scene: &mut Scene) -> Result<bool> {
     let Some((node, step)) = scene.cluster.guest_step()? else { return Ok(false) };
     match step {

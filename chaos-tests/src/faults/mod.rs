@@ -142,6 +142,7 @@ pub fn run(scene: &mut Scene, kinds: &[Kind], duration: Duration) -> Result<()> 
     let mut deck: Vec<Kind> = Vec::new();
     while Instant::now() < end {
         scene.calm()?;
+        members::tend(scene)?;
         let sick = scene.wait_healthy(end)?;
         if Instant::now() >= end {
             break;

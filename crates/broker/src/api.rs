@@ -133,7 +133,7 @@ pub struct ProducePartition {
 /// A partition's answer to a produce request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Produced {
-    /// Offset of the first record.
+    /// Offset of the first record; negative, with all that a client counts up from it, when the records have none yet.
     pub base_offset: Offset,
     /// The time that the leader stamped, with `message.timestamp.type=LogAppendTime`.
     pub log_append_time: Option<TimestampMs>,

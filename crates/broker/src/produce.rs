@@ -5,7 +5,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use duolog_coordinator::sequencer::{Item, ProduceItem};
-use duolog_record::entry::NO_OFFSET;
 use duolog_record::{BatchError, BatchErrorKind, RecordBatch, split_batches};
 use duolog_replication::DiskState;
 use duolog_state::reader;
@@ -68,13 +67,15 @@ fn begin(broker: &Broker, wanted: ProducePartition) -> ItemResult<Begun> {
 
 async fn finish(begun: ItemResult<Begun>, deadline: Instant) -> ItemResult<Produced> {
     let Begun { runtime, answers, is_unpacked } = begun?;
+    // There is no one offset for records that are delivered at different times. Clients count up from the first one (Java's alone knows
+    // −1), so it is so low that none of them becomes that of a record.
+    let no_offset = Offset(-i64::try_from(answers.len()).unwrap_or(i64::MAX));
     let mut kept: Option<Produced> = None;
     for answer in answers {
         match wait(&runtime, answer, deadline).await {
             Ok(Sequenced { produced, .. }) if is_unpacked => {
-                // There is no one offset for records that are delivered at different times.
                 let lease = produced.lease.or(kept.and_then(|produced| produced.lease));
-                kept = Some(Produced { base_offset: NO_OFFSET, lease, ..produced });
+                kept = Some(Produced { base_offset: no_offset, lease, ..produced });
             }
             Ok(Sequenced { produced, .. }) => kept = Some(produced),
             // An earlier attempt has brought this record: with the others the batch is whole.
@@ -86,7 +87,7 @@ async fn finish(begun: ItemResult<Begun>, deadline: Instant) -> ItemResult<Produ
 }
 
 /// First offset of the partition that is still kept.
-pub(crate) fn log_start(place: &Located, runtime: &GroupRuntime) -> ItemResult<Offset> {
+fn log_start(place: &Located, runtime: &GroupRuntime) -> ItemResult<Offset> {
     let row = reader::partition_row(&*runtime.tables(), place.partition).map_err(storage)?;
     Ok(row.map_or(Offset(0), |row| row.log_start))
 }

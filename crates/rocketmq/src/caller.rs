@@ -33,25 +33,27 @@ pub(crate) struct Caller {
     pub(crate) is_forwarded: bool,
     /// When the client gives up, if it said so.
     deadline: Option<Instant>,
+    /// All that came with the call.
     metadata: MetadataMap,
 }
 
 impl Caller {
-    pub(crate) fn of(metadata: &MetadataMap) -> Self {
+    pub(crate) fn of(metadata: MetadataMap) -> Self {
         let text = |name: &str| metadata.get(name).and_then(|value| value.to_str().ok());
         Self {
             client_id: text(CLIENT_ID).unwrap_or_default().to_owned(),
             host: String::new(),
             is_forwarded: metadata.contains_key(FORWARDED),
             deadline: text(TIMEOUT).and_then(timeout).and_then(|timeout| Instant::now().checked_add(timeout)),
-            metadata: own_words(metadata),
+            metadata,
         }
     }
 
-    /// Who makes this call. `has_users` says that calls are signed.
-    pub(crate) fn of_call<R>(request: &tonic::Request<R>, has_users: bool) -> Self {
-        let peer: Option<SocketAddr> = request.extensions().get::<Peer>().map(|peer| peer.0);
-        let mut caller = Self::of(request.metadata());
+    /// Who makes this call, and what it asks for. `has_users` says that calls are signed.
+    pub(crate) fn of_call<R>(request: tonic::Request<R>, has_users: bool) -> (Self, R) {
+        let (metadata, extensions, asked) = request.into_parts();
+        let peer: Option<SocketAddr> = extensions.get::<Peer>().map(|peer| peer.0);
+        let mut caller = Self::of(metadata);
         caller.host = peer.map(|peer| peer.ip().to_canonical().to_string()).unwrap_or_default();
         if has_users && !caller.client_id.is_empty() {
             let signature = caller.authorization().and_then(|text| Signature::parse(text).ok());
@@ -59,7 +61,7 @@ impl Caller {
             let name = signature.map(|signature| format!("{}/{}", signature.access_key, caller.client_id));
             caller.client_id = name.unwrap_or(caller.client_id);
         }
-        caller
+        (caller, asked)
     }
 
     /// What the client proves itself with, not checked yet.
@@ -97,7 +99,7 @@ impl Caller {
 
     /// The metadata of the same call to another node.
     pub(crate) fn forwarded(&self) -> MetadataMap {
-        let mut metadata = self.metadata.clone();
+        let mut metadata = own_words(&self.metadata);
         metadata.insert(FORWARDED, MetadataValue::from_static("1"));
         metadata
     }
@@ -139,7 +141,7 @@ mod tests {
     fn a_deadline_is_the_clients_when_it_is_earlier() {
         let mut metadata = MetadataMap::new();
         metadata.insert(TIMEOUT, "2S".parse().unwrap());
-        let caller = Caller::of(&metadata);
+        let caller = Caller::of(metadata);
         let now = Instant::now();
         assert!(caller.deadline(Duration::from_secs(9)) < now + Duration::from_secs(2));
         assert!(caller.deadline(Duration::from_secs(1)) > now + Duration::from_millis(900));
@@ -154,12 +156,12 @@ mod tests {
         for (key, value) in [("x-mq-client-id", "c@1"), ("x-mq-language", "JAVA"), ("grpc-timeout", "3S")] {
             metadata.insert(key, value.parse().unwrap());
         }
-        let caller = Caller::of(&metadata);
+        let caller = Caller::of(metadata);
         assert_eq!((caller.client_id.as_str(), caller.is_forwarded, caller.check()), ("c@1", false, Ok(())));
-        assert_eq!(Caller::of(&MetadataMap::new()).check().unwrap_err().code(), Code::ClientIdRequired);
+        assert_eq!(Caller::of(MetadataMap::new()).check().unwrap_err().code(), Code::ClientIdRequired);
         let forwarded = caller.forwarded();
         assert_eq!(forwarded.get("x-mq-language").unwrap(), "JAVA");
         assert!(!forwarded.contains_key("grpc-timeout"));
-        assert!(Caller::of(&forwarded).is_forwarded);
+        assert!(Caller::of(forwarded).is_forwarded);
     }
 }

@@ -30,7 +30,7 @@ impl<B: MessageApi> Service<B> {
         Self { context }
     }
 
-    fn caller<R>(&self, request: &Request<R>) -> Caller {
+    fn caller<R>(&self, request: Request<R>) -> (Caller, R) {
         Caller::of_call(request, self.context.config.access.authentication_enabled)
     }
 
@@ -47,9 +47,9 @@ impl<B: MessageApi> Service<B> {
         F: Future<Output = Result<A, Refusal>>,
     {
         self.context.metrics.count_request(call);
-        let caller = self.caller(&request);
-        let answer = match admit(&self.context, &caller, request.get_ref()) {
-            Ok(()) => handle(self.context.clone(), caller, request.into_inner()).await,
+        let (caller, request) = self.caller(request);
+        let answer = match admit(&self.context, &caller, &request) {
+            Ok(()) => handle(self.context.clone(), caller, request).await,
             Err(refusal) => Err(refusal),
         };
         let mut answer = answer.unwrap_or_else(|refusal| A::refused(&refusal));
@@ -103,8 +103,7 @@ impl<B: MessageApi> MessagingService for Service<B> {
     ) -> Result<Response<Self::ReceiveMessageStream>, Status> {
         let metrics = &self.context.metrics;
         metrics.count_request(Call::ReceiveMessage);
-        let caller = self.caller(&request);
-        let request = request.into_inner();
+        let (caller, request) = self.caller(request);
         let group = request.group.clone();
         let received = match admit(&self.context, &caller, &request) {
             Ok(()) => api::receive_message::handle(self.context.clone(), caller.clone(), request).await,
@@ -139,9 +138,9 @@ impl<B: MessageApi> MessagingService for Service<B> {
     ) -> Result<Response<Self::PullMessageStream>, Status> {
         let metrics = &self.context.metrics;
         metrics.count_request(Call::PullMessage);
-        let caller = self.caller(&request);
-        let pulled = match admit(&self.context, &caller, request.get_ref()) {
-            Ok(()) => api::pull_message::handle(self.context.clone(), caller, request.into_inner()).await,
+        let (caller, request) = self.caller(request);
+        let pulled = match admit(&self.context, &caller, &request) {
+            Ok(()) => api::pull_message::handle(self.context.clone(), caller, request).await,
             Err(refusal) => Err(refusal),
         };
         metrics.count_answer(pulled.as_ref().map_or_else(Refusal::code, |_| Code::Ok));
@@ -182,8 +181,8 @@ impl<B: MessageApi> MessagingService for Service<B> {
         request: Request<Streaming<TelemetryCommand>>,
     ) -> Result<Response<Self::TelemetryStream>, Status> {
         self.context.metrics.count_request(Call::Telemetry);
-        let caller = self.caller(&request);
-        let answers = api::telemetry::handle(self.context.clone(), caller, request.into_inner());
+        let (caller, request) = self.caller(request);
+        let answers = api::telemetry::handle(self.context.clone(), caller, request);
         Ok(Response::new(Box::pin(answers)))
     }
 

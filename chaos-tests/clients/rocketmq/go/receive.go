@@ -67,7 +67,8 @@ func ack(consumer rmq.SimpleConsumer, message *rmq.MessageView) {
 	for range 10 {
 		err := consumer.Ack(context.Background(), message)
 		if err == nil {
-			print("acked", string(message.GetBody()), nowMs(), message.GetMessageId())
+			// The library returns no error when the server has refused.
+			print("unsure", string(message.GetBody()), nowMs(), message.GetMessageId())
 			return
 		}
 		fmt.Fprintf(os.Stderr, "ack of %s: %v\n", message.GetBody(), err)

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use duolog_record::RecordBatch;
 use duolog_record::entry::{Hidden, HiddenReason};
-use duolog_types::{ProducerId, TimestampMs, limits};
+use duolog_types::{Offset, ProducerId, TimestampMs, limits};
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
@@ -12,7 +12,7 @@ use crate::api::ItemResult;
 use crate::broker::Broker;
 use crate::error::BrokerError;
 use crate::message_api::{Delivery, HiddenHandle, SendMessage, Sent};
-use crate::produce::{checked, hand_over, log_start, now, wait};
+use crate::produce::{checked, hand_over, now, wait};
 use crate::runtime::Sequenced;
 use crate::unpack::Part;
 
@@ -29,7 +29,8 @@ async fn send_one(broker: &Broker, message: SendMessage, deadline: Instant) -> I
     let hidden = hidden(message.delivery, now())?;
     let batch = checked(broker, &place, &runtime, message.batch)?;
     check_single(&batch)?;
-    let answer = hand_over(&place, &runtime, Part { batch, hidden }, log_start(&place, &runtime)?)?;
+    // Nobody is told where the log starts: a read of the state for each message would be for nothing.
+    let answer = hand_over(&place, &runtime, Part { batch, hidden }, Offset::default())?;
     let Sequenced { produced, entry, hidden_slot } = wait(&runtime, answer, deadline).await?;
     let partition = place.partition;
     let handle = entry.zip(hidden_slot).map(|((term, index), slot)| HiddenHandle { partition, index, term, slot });

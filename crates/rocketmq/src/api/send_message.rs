@@ -1,5 +1,7 @@
 //! SendMessage: checks each message, chooses its partition, stores it where that is led. Each message has a result of its own.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use duolog_broker::api::{AckLease, Produced, TopicRef};
 use duolog_broker::message_api::{Delivery, MessageApi, SendMessage, Sent};
@@ -29,8 +31,8 @@ struct Ready {
     kind: Kind,
     batch: Bytes,
     delivery: Delivery,
-    /// For a node that leads.
-    message: Message,
+    /// For another node, if that leads. Shared, since every attempt gets what it needs anew.
+    message: Arc<Message>,
 }
 
 /// How a message ended that was stored.
@@ -112,6 +114,7 @@ fn prepare<B: MessageApi>(
     };
     let batch = to_batch(&message, kind, stamp)?;
     let place = TopicPartition { topic: topic.id, partition };
+    let message = Arc::new(message);
     Ok((place, Ready { topic: TopicRef::Id(topic.id), partition, kind, batch, delivery, message }))
 }
 
@@ -187,7 +190,8 @@ async fn forward<B: MessageApi>(
     deadline: Instant,
 ) -> Vec<Result<Stored, Refusal>> {
     let count = messages.len();
-    let request = SendMessageRequest { messages: messages.into_iter().map(|ready| ready.message).collect() };
+    let messages = messages.into_iter().map(|ready| Arc::unwrap_or_clone(ready.message)).collect();
+    let request = SendMessageRequest { messages };
     match context.peers.forward(node, caller, request, deadline).await {
         Ok(answer) if answer.entries.len() == count => answer.entries.into_iter().map(stored_there).collect(),
         Ok(answer) => vec![answer.status; count].into_iter().map(|status| Err(refusal_of(status))).collect(),

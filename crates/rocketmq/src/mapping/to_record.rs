@@ -24,14 +24,18 @@ pub(crate) struct Stamp<'a> {
 
 /// The batch of a message of this kind, which was checked.
 pub(crate) fn to_batch(message: &Message, kind: Kind, stamp: Stamp<'_>) -> Result<Bytes, Refusal> {
-    let system = message.system_properties.clone().unwrap_or_default();
+    let nothing = SystemProperties::default();
+    let system = message.system_properties.as_ref().unwrap_or(&nothing);
     let born = system.born_timestamp.as_ref().map_or(stamp.now, from_timestamp);
     let key = system.message_group.as_ref().or(system.keys.first());
-    let mut headers = headers_of(&system, kind, stamp);
+    let mut headers = headers_of(system, kind, stamp);
     if stamp.is_log_append_time {
         headers.push(header(BORN_TIME_HEADER, born.0.to_string()));
     }
-    headers.extend(message.user_properties.iter().map(|(name, value)| header(name, value.clone())));
+    headers.extend(message.user_properties.iter().map(|(name, value)| RecordHeader {
+        key: Bytes::copy_from_slice(name.as_bytes()),
+        value: Some(Bytes::copy_from_slice(value.as_bytes())),
+    }));
     let mut builder = BatchBuilder::new();
     let built = builder.push_with_headers(born, key.map(String::as_bytes), Some(&message.body), &headers);
     let batch = built.map(|_| ()).and_then(|()| builder.build());
@@ -40,7 +44,7 @@ pub(crate) fn to_batch(message: &Message, kind: Kind, stamp: Stamp<'_>) -> Resul
 
 fn headers_of(system: &SystemProperties, kind: Kind, stamp: Stamp<'_>) -> Vec<RecordHeader> {
     let mut headers = vec![header(MESSAGE_ID_HEADER, system.message_id.clone())];
-    let mut put = |name: &str, value: Option<String>| {
+    let mut put = |name: &'static str, value: Option<String>| {
         headers.extend(value.filter(|value| !value.is_empty()).map(|value| header(name, value)));
     };
     put(TAG_HEADER, system.tag.clone());
@@ -58,6 +62,6 @@ fn headers_of(system: &SystemProperties, kind: Kind, stamp: Stamp<'_>) -> Vec<Re
     headers
 }
 
-fn header(name: &str, value: String) -> RecordHeader {
-    RecordHeader { key: Bytes::copy_from_slice(name.as_bytes()), value: Some(Bytes::from(value)) }
+fn header(name: &'static str, value: String) -> RecordHeader {
+    RecordHeader { key: Bytes::from_static(name.as_bytes()), value: Some(Bytes::from(value)) }
 }
