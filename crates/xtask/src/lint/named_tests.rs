@@ -52,7 +52,7 @@ mod tests {
     fn only_tests_count() {
         assert_eq!(missing("#[test]\nfn raft_must_01_a() {}", ""), 13);
         assert_eq!(missing("#[tokio::test(start_paused = true)]\n// why\nasync fn raft_must_14_b() {}", ""), 13);
-        assert_eq!(missing("#[test]\n#[ignore]\nfn raft_must_02_b() {}", ""), 13);
+        assert_eq!(missing("#[test]\n#[should_panic]\nfn raft_must_02_b() {}", ""), 13);
         assert_eq!(missing("fn raft_must_01_a() {}", ""), 14);
         assert_eq!(missing("#[test]\nfn raft_must_1_a() {}", ""), 14);
     }
