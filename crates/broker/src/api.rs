@@ -22,6 +22,7 @@ pub use duolog_coordinator::groups::{
     LeavingMember, MemberDescription, Phase, SyncReply, SyncRequest,
 };
 pub use duolog_record::group::{CommittedOffset, GroupId, InstanceId, MemberId, MemberProtocol};
+pub use duolog_record::{NameFilter, NameSearch};
 
 /// How an operation on one item ended.
 pub type ItemResult<T> = Result<T, BrokerError>;
@@ -224,6 +225,8 @@ pub enum OffsetQuery {
     MaxTimestamp,
     /// The first record whose timestamp is at or after this.
     AtOrAfter(TimestampMs),
+    /// The first offset from one on at which something of a name may lie, or how far was looked.
+    MayHold(NameSearch),
 }
 
 /// An offset that was found.

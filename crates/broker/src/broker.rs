@@ -30,6 +30,7 @@ use crate::groups::{self, Coordinator};
 use crate::message_api::Consumer;
 use crate::producer_ids::ProducerIds;
 use crate::runtime::GroupRuntime;
+use crate::trace::Traces;
 use crate::{
     consumers, fetch, group_configs, inspect, leaders, new_partitions, offsets, produce, producer_ids, records, topics,
     views,
@@ -87,6 +88,7 @@ struct Inner {
     producer_ids: ProducerIds,
     /// Nodes that did not answer when they were asked last; a node that was not asked yet counts as alive.
     silent: RwLock<BTreeSet<NodeId>>,
+    traces: Traces,
 }
 
 impl Broker {
@@ -96,6 +98,7 @@ impl Broker {
         cluster: Cluster,
         runtimes: BTreeMap<BrokerGroupId, Arc<GroupRuntime>>,
         coordinators: BTreeMap<BrokerGroupId, Arc<Coordinator>>,
+        traces: Traces,
     ) -> Self {
         Self(Arc::new(Inner {
             settings,
@@ -108,7 +111,12 @@ impl Broker {
             catalog_version: watch::channel(0).0,
             producer_ids: ProducerIds::default(),
             silent: RwLock::new(BTreeSet::new()),
+            traces,
         }))
+    }
+
+    pub(crate) fn traces(&self) -> &Traces {
+        &self.0.traces
     }
 
     /// Set when the node must stop.

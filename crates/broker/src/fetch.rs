@@ -128,7 +128,7 @@ async fn read_partition(
     let Served { term, high_watermark, log_end } = serve(place, runtime, wanted.epoch).await?;
     let partition = place.partition;
     let tables = runtime.tables();
-    let log_start = reader::partition_row(&*tables, partition).map_err(storage)?.map_or(Offset(0), |row| row.log_start);
+    let log_start = reader::log_start(&*tables, partition).map_err(storage)?;
     let mut fetched = Fetched {
         high_watermark,
         last_stable_offset: high_watermark,

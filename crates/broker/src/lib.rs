@@ -41,6 +41,7 @@ mod start;
 mod state_scrub;
 mod stored;
 mod topics;
+mod trace;
 mod unpack;
 mod views;
 mod wakeups;

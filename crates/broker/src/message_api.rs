@@ -10,9 +10,9 @@ use std::future::Future;
 
 use bytes::Bytes;
 use duolog_record::Record;
-pub use duolog_record::TAG_HEADER;
 use duolog_record::entry::Address;
 use duolog_record::group::GroupId;
+pub use duolog_record::{KEYS_HEADER, MESSAGE_ID_HEADER, TAG_HEADER};
 pub use duolog_replication::Question;
 pub use duolog_types::DeliveryId;
 use duolog_types::{

@@ -12,6 +12,7 @@ use crate::message_api::{
     SendMessage, Sent, TopicHead,
 };
 use crate::pop;
+use crate::trace::Fate;
 
 impl MessageApi for Broker {
     fn topic_head(&self, topic: &TopicRef) -> ItemResult<TopicHead> {
@@ -47,7 +48,13 @@ impl MessageApi for Broker {
     }
 
     async fn receive(&self, request: Receive) -> ItemResult<Vec<DeliveredMessage>> {
-        pop::receive(self, request).await
+        let (group, client_id) = (request.consumer.group.clone(), request.consumer.client_id.clone());
+        let delivered = pop::receive(self, request).await?;
+        for message in &delivered {
+            let fate = Fate::Delivered { client_id: client_id.clone(), attempt: message.attempt };
+            self.traces().note(self, &group, (message.partition, message.record.offset), fate);
+        }
+        Ok(delivered)
     }
 
     async fn pull(&self, request: Pull) -> ItemResult<Pulled> {
@@ -55,7 +62,12 @@ impl MessageApi for Broker {
     }
 
     async fn acknowledge(&self, consumer: Consumer, receipts: Vec<Receipt>) -> Vec<ItemResult<()>> {
-        pop::acknowledge(self, &self.group_of(&consumer), &receipts).await
+        let results = pop::acknowledge(self, &self.group_of(&consumer), &receipts).await;
+        for (receipt, _) in receipts.iter().zip(&results).filter(|(_, result)| result.is_ok()) {
+            let fate = Fate::Acknowledged { client_id: consumer.client_id.clone() };
+            self.traces().note(self, &consumer.group, (receipt.partition, receipt.offset), fate);
+        }
+        results
     }
 
     async fn change_invisible(&self, consumer: Consumer, receipt: Receipt, invisible_ms: u64) -> ItemResult<Receipt> {

@@ -1,7 +1,7 @@
 //! ListOffsets and OffsetForLeaderEpoch.
 
 use bytes::Bytes;
-use duolog_record::{RecordBatch, first_record_at_or_after, max_timestamp_record};
+use duolog_record::{NameSearch, RecordBatch, first_record_at_or_after, max_timestamp_record};
 use duolog_state::reader;
 use duolog_types::{LeaderEpoch, Offset, TimestampMs, TopicPartition};
 
@@ -12,6 +12,10 @@ use crate::runtime::{GroupRuntime, storage};
 
 /// Most bytes that one batch may decompress to while it is searched.
 const DECOMPRESSED_BYTES_MAX: usize = 256 << 20;
+
+/// Rows of the consume queue that a search by name looks at in one turn, at a time and in all: whoever searches asks again.
+const SEARCHED_ROWS: usize = 1_024;
+const SEARCHED_PAGES_MAX: usize = 16;
 
 const NOT_FOUND: FoundOffset = FoundOffset { offset: Offset(-1), timestamp: TimestampMs(-1), leader_epoch: None };
 
@@ -33,7 +37,7 @@ pub(crate) async fn list_offset(
     };
     match query {
         OffsetQuery::Earliest => {
-            let start = reader::partition_row(&*tables, tp).map_err(storage)?.map_or(Offset(0), |row| row.log_start);
+            let start = reader::log_start(&*tables, tp).map_err(storage)?;
             Ok(FoundOffset { offset: start, timestamp: TimestampMs(-1), leader_epoch: epoch_at(start)? })
         }
         OffsetQuery::Latest => Ok(FoundOffset {
@@ -46,6 +50,10 @@ pub(crate) async fn list_offset(
             found.map_or(Ok(NOT_FOUND), |(offset, timestamp)| {
                 Ok(FoundOffset { offset, timestamp, leader_epoch: epoch_at(offset)? })
             })
+        }
+        OffsetQuery::MayHold(search) => {
+            let offset = may_hold(&runtime, tp, high_watermark, search)?;
+            Ok(FoundOffset { offset, timestamp: TimestampMs(-1), leader_epoch: epoch_at(offset)? })
         }
         OffsetQuery::MaxTimestamp => {
             let queue = reader::max_timestamp_batch(&*tables, tp).map_err(storage)?;
@@ -84,6 +92,31 @@ pub(crate) fn at_or_after(
         Some(found) => Ok(Some(found)),
         None => Ok(search_tail(runtime, tp, |batch| first_in(batch, time))?.into_iter().next()),
     }
+}
+
+/// Passes over batches in which nothing of the name lies, unread: the consume queue knows. Of what is not applied yet, nothing is known.
+fn may_hold(
+    runtime: &GroupRuntime,
+    tp: TopicPartition,
+    high_watermark: Offset,
+    NameSearch { from, name }: NameSearch,
+) -> ItemResult<Offset> {
+    let tables = runtime.tables();
+    let mut reached = from.max(reader::log_start(&*tables, tp).map_err(storage)?);
+    for _ in 0..SEARCHED_PAGES_MAX {
+        let page = reader::scan_batches(&*tables, tp, reached, SEARCHED_ROWS).map_err(storage)?;
+        let is_last = page.len() < SEARCHED_ROWS;
+        for batch in page {
+            if batch.end_offset() > high_watermark || batch.row.filter.names.may_hold(name) {
+                return Ok(reached);
+            }
+            reached = reached.max(batch.end_offset());
+        }
+        if is_last {
+            break;
+        }
+    }
+    Ok(reached)
 }
 
 fn parsed(bytes: Bytes) -> ItemResult<RecordBatch> {

@@ -50,46 +50,40 @@ struct Begun {
     /// One, or one for each record.
     answers: Vec<Answer>,
     is_unpacked: bool,
+    log_start: Offset,
 }
 
 fn begin(broker: &Broker, wanted: ProducePartition) -> ItemResult<Begun> {
     let place = broker.locate(&wanted.topic, wanted.partition)?;
     let runtime = broker.runtime(place.group)?;
     let batch = checked(broker, &place, &runtime, wanted.records)?;
-    let log_start = log_start(&place, &runtime)?;
+    let log_start = reader::log_start(&*runtime.tables(), place.partition).map_err(storage)?;
     let unpacked = unpack(&batch, &place.topic.row.config, now())?;
     let is_unpacked = unpacked.is_some();
     let parts = unpacked.unwrap_or_else(|| vec![Part { batch, hidden: None }]);
-    let answers =
-        parts.into_iter().map(|part| hand_over(&place, &runtime, part, log_start)).collect::<ItemResult<_>>()?;
-    Ok(Begun { runtime, answers, is_unpacked })
+    let answers = parts.into_iter().map(|part| hand_over(&place, &runtime, part)).collect::<ItemResult<_>>()?;
+    Ok(Begun { runtime, answers, is_unpacked, log_start })
 }
 
 async fn finish(begun: ItemResult<Begun>, deadline: Instant) -> ItemResult<Produced> {
-    let Begun { runtime, answers, is_unpacked } = begun?;
+    let Begun { runtime, answers, is_unpacked, log_start } = begun?;
     // There is no one offset for records that are delivered at different times. Clients count up from the first one (Java's alone knows
     // −1), so it is so low that none of them becomes that of a record.
     let no_offset = Offset(-i64::try_from(answers.len()).unwrap_or(i64::MAX));
     let mut kept: Option<Produced> = None;
     for answer in answers {
         match wait(&runtime, answer, deadline).await {
-            Ok(Sequenced { produced, .. }) if is_unpacked => {
-                let lease = produced.lease.or(kept.and_then(|produced| produced.lease));
-                kept = Some(Produced { base_offset: no_offset, lease, ..produced });
+            Ok(Sequenced { base_offset, log_append_time, lease, .. }) => {
+                let base_offset = if is_unpacked { no_offset } else { base_offset };
+                let lease = lease.or(kept.and_then(|produced| produced.lease));
+                kept = Some(Produced { base_offset, log_append_time, log_start_offset: log_start, lease });
             }
-            Ok(Sequenced { produced, .. }) => kept = Some(produced),
             // An earlier attempt has brought this record: with the others the batch is whole.
             Err(BrokerError::DuplicateSequence) if is_unpacked => {}
             Err(error) => return Err(error),
         }
     }
     kept.ok_or(BrokerError::DuplicateSequence)
-}
-
-/// First offset of the partition that is still kept.
-fn log_start(place: &Located, runtime: &GroupRuntime) -> ItemResult<Offset> {
-    let row = reader::partition_row(&*runtime.tables(), place.partition).map_err(storage)?;
-    Ok(row.map_or(Offset(0), |row| row.log_start))
 }
 
 /// The one batch of a request for a partition, if this node may take it now.
@@ -117,12 +111,7 @@ pub(crate) fn checked(
 }
 
 /// Hands a batch that was checked to the sequencer.
-pub(crate) fn hand_over(
-    place: &Located,
-    runtime: &GroupRuntime,
-    Part { batch, hidden }: Part,
-    log_start_offset: Offset,
-) -> ItemResult<Answer> {
+pub(crate) fn hand_over(place: &Located, runtime: &GroupRuntime, Part { batch, hidden }: Part) -> ItemResult<Answer> {
     let config = &place.topic.row.config;
     let size_bytes = batch.size_bytes();
     let item = ProduceItem {
@@ -135,20 +124,15 @@ pub(crate) fn hand_over(
         flush_records: config.flush_messages(),
         log_append_time: (config.timestamp_type() == TimestampType::LogAppendTime).then(now),
     };
-    submit(runtime, item.into(), size_bytes, log_start_offset)
+    submit(runtime, item.into(), size_bytes)
 }
 
 /// Hands an item to the sequencer.
-pub(crate) fn submit(
-    runtime: &GroupRuntime,
-    item: Item,
-    size_bytes: usize,
-    log_start_offset: Offset,
-) -> ItemResult<Answer> {
+pub(crate) fn submit(runtime: &GroupRuntime, item: Item, size_bytes: usize) -> ItemResult<Answer> {
     // A group that is stuck keeps what its producers gave up waiting for; it takes no more than this.
     let room = runtime.sequencer().room_for(size_bytes).ok_or_else(|| runtime.not_leader())?;
     let (reply, answer) = oneshot::channel();
-    let request = SequenceRequest { item, log_start_offset, reply, room };
+    let request = SequenceRequest { item, reply, room };
     runtime.sequencer().requests.send(request).map_err(|_| runtime.not_leader())?;
     Ok(answer)
 }

@@ -29,8 +29,7 @@ pub(crate) async fn delete_before(
     let (high_watermark, _) = runtime.ends(partition)?.ok_or(BrokerError::LeaderNotAvailable)?;
     let offset = before.unwrap_or(high_watermark);
     if !(Offset(0)..=high_watermark).contains(&offset) {
-        let row = reader::partition_row(&*runtime.tables(), partition).map_err(storage)?;
-        let start = row.map_or(Offset(0), |row| row.log_start).0;
+        let start = reader::log_start(&*runtime.tables(), partition).map_err(storage)?.0;
         return Err(BrokerError::OffsetOutOfRange { found: offset.0, start, end_inclusive: high_watermark.0 });
     }
     // Everything below the high watermark lies in the log before this command, so apply has no reason to cut it.

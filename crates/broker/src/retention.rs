@@ -110,7 +110,7 @@ fn hosted_partitions(tables: &dyn TableReader) -> Result<Vec<TopicPartition>, St
 }
 
 fn first_index(tables: &dyn TableReader, partition: TopicPartition) -> Result<Option<LogIndex>, StateError> {
-    let start = reader::partition_row(tables, partition)?.map_or(Offset(0), |row| row.log_start);
+    let start = reader::log_start(tables, partition)?;
     Ok(reader::scan_batches(tables, partition, start, 1)?.first().map(|batch| batch.row.index))
 }
 

@@ -7,11 +7,11 @@ use std::time::Instant;
 use duolog_replication::{BrokerGroup, Leadership};
 use duolog_state::run::RunJudge;
 use duolog_state::{StateEvent, reader};
-use duolog_types::{BrokerGroupId, LogIndex, NodeId, Offset, Term, TopicPartition};
+use duolog_types::{BrokerGroupId, LogIndex, NodeId, Offset, Term, TimestampMs, TopicPartition};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::api::{ItemResult, Produced};
+use crate::api::{AckLease, ItemResult};
 use crate::backend::{StateReader, StateSink};
 use crate::error::BrokerError;
 use crate::hidden::HiddenTimes;
@@ -23,7 +23,12 @@ use crate::wakeups::Wakeups;
 /// What was sequenced.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sequenced {
-    pub(crate) produced: Produced,
+    /// Offset of the first record.
+    pub(crate) base_offset: Offset,
+    /// The time that the leader stamped, if it did.
+    pub(crate) log_append_time: Option<TimestampMs>,
+    /// See [`crate::api::Produced::lease`].
+    pub(crate) lease: Option<AckLease>,
     /// The entry that carries it; `None` when it was applied before.
     pub(crate) entry: Option<(Term, LogIndex)>,
     /// The slot of a batch that is hidden.

@@ -15,20 +15,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use duolog_coordinator::sequencer::{
-    Answer, Item, Output, ProduceRefusal, Proposal as SequencerProposal, ProposedEntry, Reply, Sequencer, TableState,
-    WaiterId,
+    Answer, Item, Output, ProduceRefusal, Produced, Proposal as SequencerProposal, ProposedEntry, Reply, Sequencer,
+    TableState, WaiterId,
 };
 use duolog_record::entry::EntryHeader;
 use duolog_replication::{Leadership, Proposal, Watermarks, outcome};
 use duolog_state::run::RunBarrier;
 use duolog_state::{EntryKind, Response};
-use duolog_types::{AckPoint, FlushWish, LogIndex, Offset, Term, TopicPartition};
+use duolog_types::{AckPoint, FlushWish, LogIndex, Term, TopicPartition};
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use crate::api::{AckLease, ItemResult, Produced};
+use crate::api::{AckLease, ItemResult};
 use crate::error::BrokerError;
 use crate::runtime::{GroupRuntime, Sequenced, Waiter, outcome_unknown};
 
@@ -44,7 +44,6 @@ const REOPEN_AFTER: Duration = Duration::from_millis(5);
 pub(crate) struct SequenceRequest {
     /// Its waiter is of [`SequencerHandle::waiter`].
     pub(crate) item: Item,
-    pub(crate) log_start_offset: Offset,
     pub(crate) reply: oneshot::Sender<ItemResult<Sequenced>>,
     /// Its share of the queue, until the sequencer takes it.
     pub(crate) room: OwnedSemaphorePermit,
@@ -100,7 +99,6 @@ pub(crate) fn queues() -> (SequencerHandle, SequencerQueues) {
 /// A producer that is not told yet what to wait for.
 struct Unsequenced {
     reply: oneshot::Sender<ItemResult<Sequenced>>,
-    log_start_offset: Offset,
     stamps_time: bool,
 }
 
@@ -193,9 +191,9 @@ impl Task {
 
     async fn submit(&mut self, request: SequenceRequest) {
         drop(request.room);
-        let SequenceRequest { item, log_start_offset, reply, .. } = request;
+        let SequenceRequest { item, reply, .. } = request;
         let stamps_time = matches!(&item, Item::Produce(item) if item.log_append_time.is_some());
-        self.waiting.insert(item.waiter(), Unsequenced { reply, log_start_offset, stamps_time });
+        self.waiting.insert(item.waiter(), Unsequenced { reply, stamps_time });
         let output = self.sequencer.submit(item);
         self.carry_out(output).await;
     }
@@ -297,13 +295,10 @@ impl Task {
 
     fn reply(&mut self, reply: Reply) {
         let Some(waiting) = self.waiting.remove(&reply.waiter) else { return };
-        let told = |produced: duolog_coordinator::sequencer::Produced, entry, lease| Sequenced {
-            produced: Produced {
-                base_offset: produced.base_offset,
-                log_append_time: waiting.stamps_time.then_some(produced.max_timestamp),
-                log_start_offset: waiting.log_start_offset,
-                lease,
-            },
+        let told = |produced: Produced, entry, lease| Sequenced {
+            base_offset: produced.base_offset,
+            log_append_time: waiting.stamps_time.then_some(produced.max_timestamp),
+            lease,
             entry,
             hidden_slot: produced.hidden_slot,
         };

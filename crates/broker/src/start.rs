@@ -20,7 +20,8 @@ use crate::hook::Hook;
 use crate::pop::Submitted;
 use crate::runtime::GroupRuntime;
 use crate::sequencer_task::SequencerQueues;
-use crate::{hidden, pop, producer_expiry, reconcile, retention, sequencer_task, state_scrub};
+use crate::trace::Traces;
+use crate::{hidden, pop, producer_expiry, reconcile, retention, sequencer_task, state_scrub, trace};
 
 /// What exists before the replicas are open.
 struct Parts {
@@ -101,7 +102,8 @@ impl Broker {
             .iter()
             .map(|(id, runtime)| (*id, Coordinator::start(runtime.clone(), group_config.clone(), handle)))
             .collect();
-        let broker = Self::of(settings, (own_id, data_dir), cluster, runtimes, coordinators);
+        let (traces, events) = Traces::new();
+        let broker = Self::of(settings, (own_id, data_dir), cluster, runtimes, coordinators, traces);
         for (runtime, queue, submitted) in queues {
             handle.spawn(sequencer_task::run(runtime.clone(), queue));
             handle.spawn(pop::propose(runtime.clone(), submitted));
@@ -118,6 +120,7 @@ impl Broker {
         handle.spawn(reconcile::follow_catalog(broker.clone()));
         handle.spawn(reconcile::initialize_catalog(broker.clone()));
         handle.spawn(watch_liveness(broker.clone()));
+        handle.spawn(trace::run(broker.clone(), events));
         if let Some(first) = broker.settings().first_user.clone() {
             handle.spawn(create_first_user(broker.clone(), first));
         }

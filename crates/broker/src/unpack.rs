@@ -3,13 +3,14 @@
 //! The parts keep the producer's sequences, one each. So a batch that comes again is known record by record, wherever the first
 //! attempt ended.
 
-use duolog_record::entry::{Hidden, HiddenReason};
+use duolog_record::entry::Hidden;
 use duolog_record::{BatchBuilder, Record, RecordBatch, RecordHeader};
 use duolog_state::sequence;
-use duolog_types::{MessageType, ProducerId, TimestampMs, TopicConfig, limits};
+use duolog_types::{MessageType, ProducerId, TimestampMs, TopicConfig};
 
 use crate::api::ItemResult;
 use crate::error::BrokerError;
+use crate::hidden::delayed;
 use crate::message_api::DELIVER_AT_HEADER;
 use crate::produce::batch_error;
 
@@ -57,7 +58,11 @@ pub(crate) fn unpack(batch: &RecordBatch, config: &TopicConfig, now: TimestampMs
 
 fn part(batch: &RecordBatch, record: &Record, position: u32, now: TimestampMs) -> ItemResult<Part> {
     let hidden = deliver_at(&record.headers).map(|value| hidden(value, now)).transpose();
-    let hidden = hidden.map_err(|reason| BrokerError::InvalidRecord(format!("record {position}: {reason}")))?.flatten();
+    let hidden = hidden
+        .map_err(|reason| {
+            BrokerError::InvalidRecord(format!("record {position}: header {DELIVER_AT_HEADER}: {reason}"))
+        })?
+        .flatten();
     let view = batch.view();
     let mut builder = BatchBuilder::new().compression(view.compression().map_err(|error| batch_error(&error))?);
     if view.producer_id() != ProducerId::NONE {
@@ -80,20 +85,16 @@ fn deliver_at(headers: &[RecordHeader]) -> Option<&[u8]> {
 fn hidden(value: &[u8], now: TimestampMs) -> Result<Option<Hidden>, String> {
     let time = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()).ok_or_else(|| {
         let found = String::from_utf8_lossy(value);
-        format!("header {DELIVER_AT_HEADER}: expected milliseconds since the epoch in decimal digits, found {found:?}")
+        format!("expected milliseconds since the epoch in decimal digits, found {found:?}")
     })?;
-    let max = limits::DELAY_MS_MAX;
-    if i64::saturating_sub(time, now.0) > max {
-        return Err(format!("header {DELIVER_AT_HEADER}: {time} is more than {max} ms away"));
-    }
-    Ok((time > now.0).then_some(Hidden { reason: HiddenReason::Delayed, time: TimestampMs(time) }))
+    delayed(TimestampMs(time), now)
 }
 
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
     use duolog_record::Compression;
-    use duolog_types::ProducerEpoch;
+    use duolog_types::{ProducerEpoch, limits};
 
     use super::*;
 
@@ -158,7 +159,8 @@ mod tests {
     fn what_is_no_time_is_refused_with_what_was_found() {
         let max = limits::DELAY_MS_MAX;
         assert_eq!(times(&batch(&[Some(&(1_000 + max).to_string())])), [Some(1_000 + max)]);
-        for (time, what) in [("soon", "found \"soon\""), ("", "found \"\""), (&(1_001 + max).to_string(), "ms away")] {
+        for (time, what) in [("soon", "found \"soon\""), ("", "found \"\""), (&(1_001 + max).to_string(), "ms at most")]
+        {
             match unpack(&batch(&[None, Some(time)]), &config("DELAY"), NOW) {
                 Err(BrokerError::InvalidRecord(reason)) => {
                     assert!(reason.starts_with("record 1: ") && reason.contains(what), "{reason}");

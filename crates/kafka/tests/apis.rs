@@ -4,8 +4,12 @@
 
 mod support;
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
+use duolog_broker::api::{NameFilter, NameSearch};
 use duolog_kafka::supported_apis;
+use duolog_types::Offset;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::create_topics_request::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig,
@@ -311,6 +315,16 @@ async fn list_offsets_and_leader_epochs() {
             let response = client.call(version, ListOffsetsRequest::default().with_topics(vec![topic])).await;
             let found = &response.topics[0].partitions[0];
             assert_eq!((found.error_code, found.offset), expected, "version {version}, timestamp {timestamp}");
+        }
+    }
+    for version in 6..=10 {
+        let search = NameSearch { from: Offset(41), name: NameFilter::of_name(b"order-7") }.encode();
+        for (field, expected) in [(search.clone(), 42), (search.slice(1..), 0)] {
+            let fields = BTreeMap::from([(NameSearch::FIELD, field)]);
+            let partition = ListOffsetsPartition::default().with_timestamp(-2).with_unknown_tagged_fields(fields);
+            let topic = ListOffsetsTopic::default().with_name(name("t")).with_partitions(vec![partition]);
+            let response = client.call(version, ListOffsetsRequest::default().with_topics(vec![topic])).await;
+            assert_eq!(response.topics[0].partitions[0].offset, expected, "version {version}");
         }
     }
     for version in 2..=4 {

@@ -15,6 +15,7 @@ mod builder;
 mod compression;
 pub mod entry;
 mod error;
+mod filter;
 pub mod group;
 mod header;
 mod lookup;
@@ -22,7 +23,7 @@ mod merge;
 pub mod patch;
 mod record;
 mod split;
-mod tags;
+
 mod validate;
 mod varint;
 
@@ -30,9 +31,10 @@ pub use batch::RecordBatch;
 pub use builder::{BatchBuilder, BuildError};
 pub use compression::Compression;
 pub use error::{BatchError, BatchErrorKind};
+pub use filter::{BatchFilter, KEYS_HEADER, MESSAGE_ID_HEADER, NameFilter, NameSearch, TAG_HEADER, TagFilter};
 pub use header::{BATCH_HEADER_BYTES, BATCH_PREFIX_BYTES, BatchView, TimestampKind};
 pub use lookup::{first_record_at_or_after, max_timestamp_record};
 pub use record::{Record, RecordHeader, RecordIter};
 pub use split::split_batches;
-pub use tags::{TAG_HEADER, TagFilter};
+
 pub use validate::{RecordsSummary, validate_records};

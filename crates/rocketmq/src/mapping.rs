@@ -9,15 +9,13 @@
 mod to_message;
 mod to_record;
 
-use duolog_broker::message_api::{DELIVER_AT_HEADER, FIFO_HEADER, STORE_TIME_HEADER, TAG_HEADER};
+use duolog_broker::message_api::{
+    DELIVER_AT_HEADER, FIFO_HEADER, KEYS_HEADER, MESSAGE_ID_HEADER, STORE_TIME_HEADER, TAG_HEADER,
+};
 
 pub(crate) use to_message::{Place, to_message};
 pub(crate) use to_record::{Stamp, to_batch};
 
-/// All keys of the message, with spaces between them.
-const KEYS_HEADER: &str = "KEYS";
-/// The id that the producer gave.
-const MESSAGE_ID_HEADER: &str = "UNIQ_KEY";
 /// The kind of message, when it is not NORMAL: the protocol's name.
 const KIND_HEADER: &str = "__TYPE";
 /// The host of the producer, as it says.

@@ -13,7 +13,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{Client, Cluster, Layout, duolog, show, wait_for};
+use common::{Client, Cluster, Layout, Produced, duolog, show, wait_for};
 
 const MODES: [&str; 4] = ["sync-sync", "sync-async", "async-sync", "async-async"];
 const FAST_MAX: Duration = Duration::from_millis(50);
@@ -121,9 +121,7 @@ fn measure(cluster: &Cluster) -> Vec<Duration> {
         let mut client = cluster.node(LEADER).client();
         let produced = client.produce_steadily(mode, 0..RECORDS, RECORD_INTERVAL);
         assert!(produced.iter().all(|produced| produced.error_code == 0), "{mode}: {produced:?}");
-        let mut times: Vec<Duration> = produced.iter().map(|produced| produced.took).collect();
-        times.sort_unstable();
-        times[times.len() / 2]
+        median(&produced)
     };
     let p50 = std::thread::scope(|scope| {
         let running = MODES.map(|mode| scope.spawn(move || of_mode(mode)));
@@ -131,6 +129,12 @@ fn measure(cluster: &Cluster) -> Vec<Duration> {
     });
     assert!(leads_everything(&mut cluster.node(LEADER).client()), "leadership moved during the measurement");
     p50
+}
+
+fn median(produced: &[Produced]) -> Duration {
+    let mut times: Vec<Duration> = produced.iter().map(|produced| produced.took).collect();
+    times.sort_unstable();
+    times[times.len() / 2]
 }
 
 /// The next batch after the change is answered where the new mode says.
@@ -144,10 +148,8 @@ fn a_topic_changes_its_mode_while_it_is_used(cluster: &Cluster) {
         let altered = duolog(&["topic", "alter", TOPIC, "--durability", durability, "--bootstrap", &address]);
         assert!(altered.status.success(), "{altered:?}");
         let values = RECORDS * (number + 1)..RECORDS * (number + 1) + 5;
-        let mut times: Vec<Duration> =
-            client.produce_steadily(TOPIC, values, RECORD_INTERVAL).iter().map(|produced| produced.took).collect();
-        times.sort_unstable();
-        assert!(expected.fits(times[times.len() / 2]), "{durability}: {times:?} are not {expected:?}");
+        let produced = client.produce_steadily(TOPIC, values, RECORD_INTERVAL);
+        assert!(expected.fits(median(&produced)), "{durability}: {produced:?} are not {expected:?}");
     }
     assert_eq!(client.fetch_all(TOPIC).len(), RECORDS + 15, "every change keeps what was there");
 }

@@ -73,7 +73,7 @@ pub fn forget_decisions(changes: &WriteSet) -> WriteSet {
 fn forgotten(table: TableId, key: &[u8], value: Option<&[u8]>) -> Option<Address> {
     let bytes = value.filter(|_| table == TableId::HiddenMessages)?;
     let (_, address) = keys::split_hidden(key).ok()?;
-    let state = codec::decode::<HiddenRow>(bytes).ok()?.state;
+    let state = HiddenRow::decode(bytes).ok()?.state;
     let is_half = matches!(state, HiddenState::Visible { reason: HiddenReason::Half, .. });
     (is_half && address.index.0.is_multiple_of(8)).then_some(address)
 }

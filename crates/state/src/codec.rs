@@ -57,6 +57,20 @@ pub fn decode<T: Versioned>(bytes: &[u8]) -> Result<T, StateError> {
     Ok(value)
 }
 
+/// Decodes a value of an earlier version that lacked the last fields: they become `missing`.
+///
+/// # Errors
+/// As [`decode`].
+pub(crate) fn decode_shorter<T: Versioned>(bytes: &[u8], missing: &impl Serialize) -> Result<T, StateError> {
+    let mut whole = bytes.to_vec();
+    if let Some(version) = whole.first_mut() {
+        *version = T::VERSION;
+    }
+    bincode::serde::encode_into_std_write(missing, &mut whole, bincode::config::standard())
+        .expect("plain structs always encode into memory");
+    decode(&whole)
+}
+
 fn undecodable<T: Versioned>(reason: &str) -> StateError {
     StateError::Undecodable { what: T::NAME, reason: reason.to_owned() }
 }
@@ -91,6 +105,19 @@ mod tests {
     #[test]
     fn values_round_trip() {
         assert_eq!(decode::<Sample>(&encode(&sample())).unwrap(), sample());
+    }
+
+    #[test]
+    fn fields_that_an_earlier_version_lacked_are_given() {
+        let mut earlier = encode(&sample());
+        earlier.truncate(earlier.len() - 6);
+        earlier[0] = 2;
+        let missing = vec!["x".to_owned()];
+        let found = decode_shorter::<Sample>(&earlier, &missing).unwrap();
+        assert_eq!(found, Sample { words: missing.clone(), ..sample() });
+        earlier.pop();
+        decode_shorter::<Sample>(&earlier, &missing).unwrap_err();
+        decode_shorter::<Sample>(&[], &missing).unwrap_err();
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use duolog_record::TagFilter;
 use duolog_record::group::{CommittedOffset, GroupMetadata};
+use duolog_record::{BatchFilter, NameFilter};
 use duolog_types::{
     Acl, BrokerGroupId, Durability, GroupConfig, LogIndex, NodeId, Offset, ProducerEpoch, Term, TimestampMs,
     TopicConfig, TopicId, User,
@@ -178,61 +178,21 @@ pub struct BatchRow {
     pub durability: Durability,
     /// Flags of the batch table, and [`BatchRow::REFERENCE`].
     pub flags: u8,
-    /// A [`duolog_record::TagFilter`] of its records.
-    pub tags: u64,
-}
-
-/// A batch in the consume queue as earlier builds wrote it: nothing is known of its tags. Version 1 of the row.
-#[derive(Serialize, Deserialize)]
-struct UntaggedBatchRow {
-    index: LogIndex,
-    slot: u32,
-    start: u32,
-    term: Term,
-    record_count: u32,
-    size_bytes: u32,
-    position_bytes: u64,
-    max_timestamp: TimestampMs,
-    running_max_timestamp: TimestampMs,
-    durability: Durability,
-    flags: u8,
-}
-
-impl From<UntaggedBatchRow> for BatchRow {
-    fn from(row: UntaggedBatchRow) -> Self {
-        Self {
-            index: row.index,
-            slot: row.slot,
-            start: row.start,
-            term: row.term,
-            record_count: row.record_count,
-            size_bytes: row.size_bytes,
-            position_bytes: row.position_bytes,
-            max_timestamp: row.max_timestamp,
-            running_max_timestamp: row.running_max_timestamp,
-            durability: row.durability,
-            flags: row.flags,
-            tags: TagFilter::ANY.0,
-        }
-    }
+    /// What its records may hold.
+    pub filter: BatchFilter,
 }
 
 impl BatchRow {
-    /// Reads a row of either version.
+    /// Reads a row of any version: nothing is known of tags in version 1, of ids and keys in 1 and 2.
     ///
     /// # Errors
     /// `UnknownVersion`, `Undecodable`.
     pub fn decode(row: &[u8]) -> Result<Self, StateError> {
-        if row.first() == Some(&UntaggedBatchRow::VERSION) {
-            return codec::decode::<UntaggedBatchRow>(row).map(Self::from);
+        match row.first() {
+            Some(1) => codec::decode_shorter(row, &BatchFilter::ANY),
+            Some(2) => codec::decode_shorter(row, &NameFilter::ANY),
+            _ => codec::decode(row),
         }
-        codec::decode(row)
-    }
-
-    /// Which tags its records may have.
-    #[must_use]
-    pub fn tag_filter(&self) -> TagFilter {
-        TagFilter(self.tags)
     }
 
     /// The flag of a hidden batch that became visible: index, slot, start and size are those of the payload, which carries
@@ -369,8 +329,7 @@ versioned!(
     NameRow = 1,
     TopicRow = 1,
     PartitionRow = 1,
-    BatchRow = 2,
-    UntaggedBatchRow = 1,
+    BatchRow = 3,
     TimeRow = 1,
     EpochRow = 1,
     ProducerRow = 1,

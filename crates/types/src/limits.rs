@@ -16,6 +16,8 @@ pub const PRODUCER_ID_BLOCK: i64 = 1_000;
 pub const COORDINATOR_SLOTS: u32 = 64;
 /// Begins the name of a consumer group's dead-letter topic, as RocketMQ has it; the group's name follows.
 pub const DEAD_LETTER_TOPIC_PREFIX: &str = "%DLQ%";
+/// The topic that tells what became of messages, by RocketMQ's name.
+pub const TRACE_TOPIC: &str = "RMQ_SYS_TRACE_TOPIC";
 /// Longest name of a topic (Kafka's limit).
 pub const TOPIC_NAME_BYTES_MAX: usize = 249;
 /// Longest delay of a message, in milliseconds (RocketMQ's `timerMaxDelaySec`): so long it keeps its entry in the log.

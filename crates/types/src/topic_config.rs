@@ -48,6 +48,13 @@ pub const TOPIC_CONFIG_KEYS: &[ConfigKey] = &[
         kind: Kind::OneOf(&["sync", "async"]),
     },
     ConfigKey {
+        name: "duolog.trace",
+        default: "false",
+        doc: "Whether each delivery, acknowledgement and dead letter of RocketMQ consumers is noted in the topic RMQ_SYS_TRACE_TOPIC.",
+        expected: "true or false",
+        kind: Kind::Boolean,
+    },
+    ConfigKey {
         name: "file.delete.delay.ms",
         default: "60000",
         doc: "Accepted for compatibility; segments are shared by all topics.",
@@ -356,6 +363,12 @@ impl TopicConfig {
             Some("MIXED") => MessageType::Mixed,
             _ => MessageType::Normal,
         }
+    }
+
+    /// Whether what becomes of its messages is noted.
+    #[must_use]
+    pub fn is_traced(&self) -> bool {
+        self.explicit.get("duolog.trace").is_some_and(|value| value == "true")
     }
 
     /// Milliseconds that a record's own timestamp may lie in the past and in the future of the leader's clock.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use duolog_coordinator::sequencer::{EndItem, HiddenEnd};
-use duolog_types::{LogIndex, Offset, TimestampMs};
+use duolog_types::{LogIndex, TimestampMs};
 use tokio::time::Instant;
 
 use crate::api::{ItemResult, TopicRef};
@@ -79,7 +79,7 @@ pub(super) fn submit_end(
         flush: config.flush_wish(),
         flush_records: config.flush_messages(),
     };
-    submit(runtime, item.into(), END_BYTES, Offset(0))
+    submit(runtime, item.into(), END_BYTES)
 }
 
 /// A message may be acknowledged before it is applied, and only what is applied can be ended.

@@ -17,9 +17,10 @@ mod send;
 mod times;
 mod transactions;
 
-use duolog_record::entry::NO_OFFSET;
+use duolog_record::entry::{Hidden, HiddenReason, NO_OFFSET};
 use duolog_record::{Record, RecordBatch};
 use duolog_state::rows::HiddenRow;
+use duolog_types::{TimestampMs, limits};
 
 use crate::api::ItemResult;
 use crate::message_api::HiddenHandle;
@@ -36,6 +37,18 @@ pub use transactions::{Transaction, TransactionState};
 
 /// A record may take so many bytes once it is decompressed.
 const RECORD_BYTES_MAX: usize = 64 << 20;
+
+/// What a delayed message waits for; nothing, when its time has come already.
+///
+/// # Errors
+/// The time is too far away: a sentence.
+pub(crate) fn delayed(time: TimestampMs, now: TimestampMs) -> Result<Option<Hidden>, String> {
+    let (max, found) = (limits::DELAY_MS_MAX, time.0.saturating_sub(now.0));
+    if found > max {
+        return Err(format!("a message can be delayed for {max} ms at most, found {found}"));
+    }
+    Ok((found > 0).then_some(Hidden { reason: HiddenReason::Delayed, time }))
+}
 
 /// The record of a hidden batch.
 fn record(runtime: &GroupRuntime, handle: HiddenHandle, row: &HiddenRow) -> ItemResult<Record> {

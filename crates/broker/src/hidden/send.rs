@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use duolog_record::RecordBatch;
 use duolog_record::entry::{Hidden, HiddenReason};
-use duolog_types::{Offset, ProducerId, TimestampMs, limits};
+use duolog_types::{ProducerId, TimestampMs};
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
+use super::delayed;
 use crate::api::ItemResult;
 use crate::broker::Broker;
 use crate::error::BrokerError;
@@ -29,25 +30,19 @@ async fn send_one(broker: &Broker, message: SendMessage, deadline: Instant) -> I
     let hidden = hidden(message.delivery, now())?;
     let batch = checked(broker, &place, &runtime, message.batch)?;
     check_single(&batch)?;
-    // Nobody is told where the log starts: a read of the state for each message would be for nothing.
-    let answer = hand_over(&place, &runtime, Part { batch, hidden }, Offset::default())?;
-    let Sequenced { produced, entry, hidden_slot } = wait(&runtime, answer, deadline).await?;
+    let answer = hand_over(&place, &runtime, Part { batch, hidden })?;
+    let Sequenced { base_offset, lease, entry, hidden_slot, .. } = wait(&runtime, answer, deadline).await?;
     let partition = place.partition;
     let handle = entry.zip(hidden_slot).map(|((term, index), slot)| HiddenHandle { partition, index, term, slot });
-    let offset = handle.is_none().then_some(produced.base_offset);
-    Ok(Sent { partition, offset, handle, lease: produced.lease })
+    let offset = handle.is_none().then_some(base_offset);
+    Ok(Sent { partition, offset, handle, lease })
 }
 
 /// What the message waits for; nothing, when its time has come already.
 fn hidden(delivery: Delivery, now: TimestampMs) -> ItemResult<Option<Hidden>> {
     match delivery {
         Delivery::Now => Ok(None),
-        Delivery::At(time) if time <= now => Ok(None),
-        Delivery::At(time) if time.0.saturating_sub(now.0) > limits::DELAY_MS_MAX => {
-            let max = limits::DELAY_MS_MAX;
-            Err(BrokerError::InvalidRequest(format!("a message cannot be delayed for longer than {max} ms")))
-        }
-        Delivery::At(time) => Ok(Some(Hidden { reason: HiddenReason::Delayed, time })),
+        Delivery::At(time) => delayed(time, now).map_err(BrokerError::InvalidRecord),
         Delivery::OnCommit { check_at } => Ok(Some(Hidden { reason: HiddenReason::Half, time: check_at })),
     }
 }
@@ -63,6 +58,8 @@ fn check_single(batch: &RecordBatch) -> ItemResult<()> {
 
 #[cfg(test)]
 mod tests {
+    use duolog_types::limits;
+
     use super::*;
 
     #[test]
@@ -74,7 +71,7 @@ mod tests {
         let at = |time| hidden(Delivery::At(TimestampMs(time)), now);
         assert_eq!(at(1_001), Ok(Some(Hidden { reason: HiddenReason::Delayed, time: TimestampMs(1_001) })));
         assert!(at(1_000 + max).is_ok());
-        assert!(matches!(at(1_001 + max), Err(BrokerError::InvalidRequest(_))));
+        assert!(matches!(at(1_001 + max), Err(BrokerError::InvalidRecord(_))));
         let check_at = TimestampMs(7);
         let half = Hidden { reason: HiddenReason::Half, time: check_at };
         assert_eq!(hidden(Delivery::OnCommit { check_at }, now), Ok(Some(half)));

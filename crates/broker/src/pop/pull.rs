@@ -52,8 +52,7 @@ fn check_range(
     offset: Offset,
     high_watermark: Offset,
 ) -> ItemResult<()> {
-    let row = reader::partition_row(&*runtime.tables(), partition).map_err(storage)?;
-    let log_start = row.map_or(Offset(0), |row| row.log_start);
+    let log_start = reader::log_start(&*runtime.tables(), partition).map_err(storage)?;
     if (log_start..=high_watermark).contains(&offset) {
         return Ok(());
     }

@@ -52,7 +52,7 @@ fn wanted_from(
     }
     let mut reached = offset;
     for batch in reader::scan_batches(&*runtime.tables(), partition, offset, ROWS).map_err(storage)? {
-        if batch.end_offset() > high_watermark || filter.may_want(batch.row.tag_filter()) {
+        if batch.end_offset() > high_watermark || filter.may_want(batch.row.filter.tags) {
             break;
         }
         reached = batch.end_offset();

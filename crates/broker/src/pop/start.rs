@@ -64,10 +64,7 @@ fn first(
 ) -> ItemResult<Offset> {
     let (_, config) = consumers::configured(&broker.catalog(), group);
     match config.start() {
-        ConsumptionStart::First => {
-            let row = reader::partition_row(&*runtime.tables(), partition).map_err(storage)?;
-            Ok(row.map_or(Offset(0), |row| row.log_start))
-        }
+        ConsumptionStart::First => reader::log_start(&*runtime.tables(), partition).map_err(storage),
         ConsumptionStart::Last => Ok(served.high_watermark),
         ConsumptionStart::At(time) => {
             let found = offsets::at_or_after(runtime, partition, served.high_watermark, time)?;

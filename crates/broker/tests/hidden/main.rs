@@ -4,6 +4,7 @@
 mod common;
 mod kafka_producers;
 mod node;
+mod search;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -201,7 +202,7 @@ fn what_is_no_single_message_is_refused() {
         let message = SendMessage { topic: TopicRef::Name(TOPIC.to_owned()), partition: 0, batch, delivery };
         node.runtime.block_on(node.broker.send_messages(vec![message], 30_000)).swap_remove(0)
     };
-    assert!(matches!(send(batch(b"v"), too_late), Err(BrokerError::InvalidRequest(_))));
+    assert!(matches!(send(batch(b"v"), too_late), Err(BrokerError::InvalidRecord(_))));
     let mut two = BatchBuilder::new();
     for _ in 0..2 {
         two.push(now(), None, Some(b"v")).unwrap();

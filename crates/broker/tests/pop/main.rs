@@ -5,6 +5,7 @@ mod common;
 mod consumer_groups;
 mod in_flight;
 mod node;
+mod traces;
 
 use std::time::{Duration, Instant};
 

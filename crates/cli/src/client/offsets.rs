@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use duolog_record::{NameFilter, NameSearch};
+use duolog_types::Offset;
 use futures_util::future::join_all;
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::{BrokerId, ListOffsetsRequest, TopicName};
@@ -32,6 +34,37 @@ impl Asked {
     }
 }
 
+/// What the leaders are asked.
+#[derive(Clone, Copy)]
+enum Question<'a> {
+    /// The same for each partition.
+    Of(Asked),
+    /// From where on something of a name may lie, by partition; the others are not asked.
+    MayHold(&'a BTreeMap<i32, i64>, NameFilter),
+}
+
+impl Question<'_> {
+    fn is_about(self, partition: i32) -> bool {
+        match self {
+            Self::Of(_) => true,
+            Self::MayHold(from, _) => from.contains_key(&partition),
+        }
+    }
+
+    fn of(self, partition: i32) -> ListOffsetsPartition {
+        let question = ListOffsetsPartition::default().with_partition_index(partition).with_current_leader_epoch(-1);
+        match self {
+            Self::Of(asked) => question.with_timestamp(asked.timestamp()),
+            Self::MayHold(from, name) => {
+                let from = Offset(from.get(&partition).copied().unwrap_or(0));
+                let fields = BTreeMap::from([(NameSearch::FIELD, NameSearch { from, name }.encode())]);
+                // A broker that does not know the field answers the first offset: nothing is passed over.
+                question.with_timestamp(Asked::Earliest.timestamp()).with_unknown_tagged_fields(fields)
+            }
+        }
+    }
+}
+
 /// An offset that was found; `None` when no record is that late.
 pub type FoundOffset = Option<i64>;
 
@@ -45,10 +78,18 @@ impl Client {
         topics: &[TopicInfo],
         asked: Asked,
     ) -> BTreeMap<Partition, Result<FoundOffset, ClientError>> {
+        self.ask_leaders(topics, Question::Of(asked)).await
+    }
+
+    async fn ask_leaders(
+        &self,
+        topics: &[TopicInfo],
+        question: Question<'_>,
+    ) -> BTreeMap<Partition, Result<FoundOffset, ClientError>> {
         let mut by_leader: BTreeMap<i32, Vec<Partition>> = BTreeMap::new();
         let mut found = BTreeMap::new();
         for topic in topics {
-            for partition in &topic.partitions {
+            for partition in topic.partitions.iter().filter(|known| question.is_about(known.partition)) {
                 let key = (topic.name.clone(), partition.partition);
                 match partition.leader {
                     Some(leader) => by_leader.entry(leader).or_default().push(key),
@@ -59,7 +100,8 @@ impl Client {
                 }
             }
         }
-        let calls = by_leader.into_iter().map(|(leader, partitions)| self.offsets_of_leader(leader, partitions, asked));
+        let calls =
+            by_leader.into_iter().map(|(leader, partitions)| self.offsets_of_leader(leader, partitions, question));
         found.extend(join_all(calls).await.into_iter().flatten());
         found
     }
@@ -69,10 +111,32 @@ impl Client {
     /// # Errors
     /// The topic is unknown, or a partition has no leader within the time-out.
     pub async fn offsets(&self, topic: &str, asked: Asked) -> Result<BTreeMap<i32, FoundOffset>, ClientError> {
+        self.ask(topic, Question::Of(asked)).await
+    }
+
+    /// Passes over what holds nothing of a name: the offset of each partition, or a later one at which something may lie. Leaders
+    /// look at some thousands of batches in one turn, so an answer may also say how far they came.
+    ///
+    /// # Errors
+    /// As [`Self::offsets`].
+    pub async fn may_hold(
+        &self,
+        topic: &str,
+        from: &BTreeMap<i32, i64>,
+        name: NameFilter,
+    ) -> Result<BTreeMap<i32, i64>, ClientError> {
+        let reached = self.ask(topic, Question::MayHold(from, name)).await?;
+        let later = |(partition, from): (&i32, &i64)| {
+            (*partition, reached.get(partition).copied().flatten().unwrap_or(0).max(*from))
+        };
+        Ok(from.iter().map(later).collect())
+    }
+
+    async fn ask(&self, topic: &str, question: Question<'_>) -> Result<BTreeMap<i32, FoundOffset>, ClientError> {
         let end = Instant::now() + self.timeout();
         loop {
             let info = self.topic(topic).await?;
-            let answers = self.try_offsets(std::slice::from_ref(&info), asked).await;
+            let answers = self.ask_leaders(std::slice::from_ref(&info), question).await;
             let all: Result<BTreeMap<i32, FoundOffset>, ClientError> =
                 answers.into_iter().map(|((_, partition), found)| Ok((partition, found?))).collect();
             match all {
@@ -88,16 +152,12 @@ impl Client {
         &self,
         leader: i32,
         partitions: Vec<Partition>,
-        asked: Asked,
+        question: Question<'_>,
     ) -> Vec<(Partition, Result<FoundOffset, ClientError>)> {
         let request = |_version| {
             let mut topics: BTreeMap<&str, Vec<ListOffsetsPartition>> = BTreeMap::new();
             for (topic, partition) in &partitions {
-                let wanted = ListOffsetsPartition::default()
-                    .with_partition_index(*partition)
-                    .with_current_leader_epoch(-1)
-                    .with_timestamp(asked.timestamp());
-                topics.entry(topic).or_default().push(wanted);
+                topics.entry(topic).or_default().push(question.of(*partition));
             }
             let topics = topics.into_iter().map(|(name, partitions)| {
                 ListOffsetsTopic::default().with_name(TopicName(text(name))).with_partitions(partitions)

@@ -1,7 +1,7 @@
 //! `duolog message`: query by id or key, trace, resend. Over the Kafka protocol, so messages of every kind of client are found.
 //!
-//! There is no index of ids and keys: a search reads the topic from a time on. An id of a RocketMQ client says when it was made, which
-//! makes its search short.
+//! The leaders know which batches may hold an id or key, so a search reads few of them. An id of a RocketMQ client says when it was made,
+//! which makes its search short.
 
 mod parts;
 mod search;
@@ -9,7 +9,9 @@ mod search;
 use anyhow::{Context, ensure};
 use clap::{Args, Subcommand};
 use duolog_record::{BatchBuilder, Record, RecordHeader};
-use duolog_types::{limits, partition_of_key, partition_of_message_group};
+use duolog_types::limits::{self, TRACE_TOPIC};
+use duolog_types::{partition_of_key, partition_of_message_group};
+use kafka_protocol::ResponseError;
 use serde::Serialize;
 use serde_json::json;
 
@@ -25,6 +27,8 @@ use search::{Found, Range, record_at, search};
 /// A message may be stored some time before and after its id was made: clocks differ, and delayed and half messages become visible
 /// later, with the timestamp of that.
 const BEFORE_ID_MS: i64 = 600_000;
+/// Events of one message that are shown, at most.
+const EVENTS_MAX: usize = 1_000;
 const ORIGIN_PREFIX: &str = "DLQ_ORIGIN_";
 const ORIGIN_TOPIC: &str = "DLQ_ORIGIN_TOPIC";
 
@@ -33,7 +37,7 @@ const ORIGIN_TOPIC: &str = "DLQ_ORIGIN_TOPIC";
 pub enum MessageCommand {
     /// Finds messages of a topic by id or key.
     Query(QueryCommand),
-    /// Shows one message: who sent it, where it lies, and which consumer groups are past it.
+    /// Shows one message: who sent it, where it lies, which consumer groups are past it, and who got and acknowledged it.
     Trace(TraceCommand),
     /// Sends a message once more, to its topic or another one; a dead letter goes back to where it came from.
     Resend(ResendCommand),
@@ -49,8 +53,8 @@ struct SearchArgs {
     /// A key of the message, its message group, or the key of a Kafka record.
     #[arg(long, conflicts_with = "id")]
     key: Option<String>,
-    /// Only what is stored from this time on: RFC 3339, or milliseconds since 1970. Default: ten minutes before the id was made, or an
-    /// hour ago when a key is looked for.
+    /// Only what is stored from this time on: RFC 3339, or milliseconds since 1970. Default: ten minutes before the id was made; all that
+    /// is kept when a key is looked for.
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
     /// Only what has a timestamp up to this time.
@@ -136,16 +140,11 @@ impl SearchArgs {
         };
         let default = match &wanted {
             Wanted::Id(id) => made_ms(id).map(|made| made - BEFORE_ID_MS),
-            Wanted::Key(_) => Some(now_ms() - 3_600_000),
+            Wanted::Key(_) => None,
         };
         let range = Range { since_ms: since.or(default), until_ms };
         search(client, &self.topic, wanted, range, limit).await
     }
-}
-
-fn now_ms() -> i64 {
-    let since = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 async fn query(command: QueryCommand) -> anyhow::Result<()> {
@@ -188,9 +187,10 @@ async fn trace(command: TraceCommand) -> anyhow::Result<()> {
     let message = message.with_context(|| format!("no such message in {searched}; --since searches further back"))?;
     let leader = client.leaders(&message.topic).await?.get(&message.partition).copied();
     let groups = groups(&client, &message).await?;
+    let events = events(&client, &message).await?;
     let mut out = Out::default();
     if command.output.output == OutputFormat::Json {
-        return out.json(&json!({ "message": message, "leader": leader, "groups": groups }));
+        return out.json(&json!({ "message": message, "leader": leader, "groups": groups, "events": events }));
     }
     let mut table = Table::new(&["WHAT", "VALUE"]);
     let mut line = |what: &str, value: String| table.row(vec![what.to_owned(), value]);
@@ -208,6 +208,9 @@ async fn trace(command: TraceCommand) -> anyhow::Result<()> {
     for (name, value) in &message.properties {
         line(&format!("property {name}"), format!("{value:?}"));
     }
+    for (what, value) in events.iter().map(Event::line) {
+        line(&what, value);
+    }
     for row in &groups {
         let how = if row.is_past { "has consumed it" } else { "has not settled everything up to it" };
         line(&format!("group {}", row.group), format!("{how}, is at offset {}", row.committed));
@@ -215,6 +218,55 @@ async fn trace(command: TraceCommand) -> anyhow::Result<()> {
     line("body", format!("{} bytes", message.body_bytes));
     out.table(&table)?;
     message.body.map_or(Ok(()), |body| out.line(&body))
+}
+
+/// What became of a message, as its leaders noted it.
+#[derive(Debug, Serialize)]
+struct Event {
+    time_ms: i64,
+    /// `delivered`, `acknowledged` or `dead-letter`.
+    event: String,
+    group: Option<String>,
+    client: Option<String>,
+    /// How many times the message was delivered then.
+    attempt: Option<String>,
+}
+
+impl Event {
+    fn of(mut noted: Message) -> Option<Self> {
+        let mut take = |name: &str| noted.properties.remove(name);
+        Some(Self {
+            time_ms: noted.timestamp_ms,
+            event: take("event")?,
+            group: take("group"),
+            client: take("client"),
+            attempt: take("attempt"),
+        })
+    }
+
+    fn line(&self) -> (String, String) {
+        let by = match &self.client {
+            Some(client) => format!("group {}, client {client}", or_dash(self.group.as_ref())),
+            None => format!("group {}", or_dash(self.group.as_ref())),
+        };
+        let attempt = self.attempt.as_ref().map(|attempt| format!(", attempt {attempt}")).unwrap_or_default();
+        (self.event.clone(), format!("{}, {by}{attempt}", format_ms(self.time_ms)))
+    }
+}
+
+/// What was noted about the message, by time; nothing, when its topic has no `duolog.trace`.
+async fn events(client: &Client, message: &Message) -> anyhow::Result<Vec<Event>> {
+    match client.topic(TRACE_TOPIC).await {
+        Ok(_) => {}
+        Err(error) if error.code() == Some(ResponseError::UnknownTopicOrPartition) => return Ok(Vec::new()),
+        Err(error) => return Err(error.into()),
+    }
+    let key = format!("{}/{}/{}", message.topic, message.partition, message.offset);
+    let range = Range { since_ms: Some(message.timestamp_ms - BEFORE_ID_MS), until_ms: None };
+    let found = search(client, TRACE_TOPIC, Wanted::Key(key), range, EVENTS_MAX).await?;
+    let mut events: Vec<Event> = found.messages.into_iter().filter_map(Event::of).collect();
+    events.sort_by_key(|event| event.time_ms);
+    Ok(events)
 }
 
 /// All groups that have committed something for the message's partition.

@@ -2,14 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use duolog_record::Record;
+use duolog_record::{KEYS_HEADER as KEYS, MESSAGE_ID_HEADER as MESSAGE_ID, NameFilter, Record, TAG_HEADER as TAG};
 use serde::Serialize;
 
 /// There when the key is a message group.
 pub(super) const FIFO: &str = "__FIFO";
-const MESSAGE_ID: &str = "UNIQ_KEY";
-const KEYS: &str = "KEYS";
-const TAG: &str = "TAGS";
 const BORN_HOST: &str = "__BORN_HOST";
 const BORN_TIME: &str = "__BORN_TIME";
 const STORE_HOST: &str = "__STORE_HOST";
@@ -88,6 +85,12 @@ pub(super) enum Wanted {
 }
 
 impl Wanted {
+    /// Where it may lie.
+    pub(super) fn filter(&self) -> NameFilter {
+        let (Self::Id(name) | Self::Key(name)) = self;
+        NameFilter::of_name(name.as_bytes())
+    }
+
     pub(super) fn is(&self, record: &Record) -> bool {
         match self {
             Self::Id(id) => header(record, MESSAGE_ID).as_ref() == Some(id),

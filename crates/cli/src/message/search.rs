@@ -1,4 +1,5 @@
-//! Searching a topic: all partitions from a time on, up to their ends of now.
+//! Searching a topic: all partitions from a time on, up to their ends of now. Leaders say where something of the id or key may lie; the
+//! rest is not read.
 
 use std::collections::BTreeMap;
 
@@ -73,12 +74,18 @@ pub(super) async fn search(
     let ends = of(client.offsets(topic, Asked::Latest).await?);
     let mut positions = of(client.offsets(topic, range.since_ms.map_or(Asked::Earliest, Asked::AtOrAfter)).await?);
     let is_before_end = |partition: &i32, next: i64| ends.get(partition).is_some_and(|end| next < *end);
-    positions.retain(|partition, next| is_before_end(partition, *next));
+    let name = wanted.filter();
     let mut found =
         Found { topic: topic.to_owned(), wanted, until_ms: range.until_ms, limit, messages: Vec::new(), searched: 0 };
-    let mut reader = Reader::new(client, topic, positions);
-    while !found.is_done() && reader.positions().iter().any(|(partition, next)| is_before_end(partition, *next)) {
+    while !found.is_done() {
+        positions = client.may_hold(topic, &positions, name).await?;
+        positions.retain(|partition, next| is_before_end(partition, *next));
+        if positions.is_empty() {
+            break;
+        }
+        let mut reader = Reader::new(client, topic, positions);
         reader.poll(&mut found).await?;
+        positions = reader.positions().clone();
     }
     Ok(found)
 }

@@ -1,6 +1,8 @@
 //! ListOffsets (2), versions 1–10. Both isolation levels are alike as long as there are no transactions.
+//!
+//! A tagged field of our own asks for what may hold a name: [`NameSearch`].
 
-use duolog_broker::api::{BrokerApi, FoundOffset, OffsetQuery, TopicRef};
+use duolog_broker::api::{BrokerApi, FoundOffset, NameSearch, OffsetQuery, TopicRef};
 use duolog_types::{Offset, TimestampMs};
 use futures_util::future::join_all;
 use kafka_protocol::ResponseError;
@@ -56,7 +58,10 @@ async fn partition<B: BrokerApi>(
     asked: ListOffsetsPartition,
 ) -> ListOffsetsPartitionResponse {
     let answer = ListOffsetsPartitionResponse::default().with_partition_index(asked.partition_index);
-    let found = match query(version, asked.timestamp) {
+    let search = asked.unknown_tagged_fields.get(&NameSearch::FIELD).and_then(|field| NameSearch::decode(field));
+    let found = match search
+        .map_or_else(|| query(version, asked.timestamp), |search| Asked::Query(OffsetQuery::MayHold(search)))
+    {
         Asked::Query(query) => {
             let epoch = epoch_check(asked.current_leader_epoch);
             context.broker.list_offset(topic, asked.partition_index, query, epoch).await

@@ -334,6 +334,7 @@ impl BrokerApi for FakeBroker {
                 OffsetQuery::Latest => (records.len() as i64, -1),
                 OffsetQuery::MaxTimestamp => (records.len() as i64 - 1, 99),
                 OffsetQuery::AtOrAfter(time) => (1, time.0),
+                OffsetQuery::MayHold(search) => (search.from.0 + 1, -1),
             };
             Ok(FoundOffset {
                 offset: Offset(offset),

@@ -3,7 +3,7 @@
 //! Puts per batch: one row of the consume queue. A leader epoch is put when it changes; a row of the time index when the
 //! running maximum timestamp grows, at most one per [`TIME_INDEX_BYTES_MIN`] of the partition; a producer once per run.
 
-use duolog_record::TagFilter;
+use duolog_record::BatchFilter;
 use duolog_record::entry::{Address, EntryView, Payload, Slot, SlotKind};
 use duolog_types::{LogIndex, Offset, ProducerEpoch, Term, TopicPartition, limits};
 
@@ -16,7 +16,7 @@ use crate::kinds::AppliedEntry;
 use crate::rows::{BatchRow, EpochRow, ProducerBatch, ProducerRow, Tail, TimeRow};
 use crate::run::{LogEnds, RunJudge, Verdict};
 use crate::tables::{Overlay, TableId};
-use crate::{StateError, keys, sequence};
+use crate::{StateError, keys, reader, sequence};
 
 /// Bytes of a partition between two rows of its time index, at least.
 const TIME_INDEX_BYTES_MIN: u64 = 64 << 10;
@@ -66,20 +66,24 @@ fn apply_slot(
     match slot.kind {
         SlotKind::Batch => {
             let flags = slot.flags & !BatchRow::REFERENCE;
-            let tags = TagFilter::of_batch(&view.batch(slot));
-            let place = Place { address: own, start: slot.start, size_bytes: slot.size_bytes(), flags, tags };
+            let filter = BatchFilter::of_batch(&view.batch(slot));
+            let place = Place { address: own, start: slot.start, size_bytes: slot.size_bytes(), flags, filter };
             place_records(context, (own, term), slot, &place)
         }
         SlotKind::Hidden(of) => {
-            hidden::store(context, (index, term), slot, number, of);
+            let filter = BatchFilter::of_batch(&view.batch(slot));
+            hidden::store(context, (own, term), slot, of, filter);
             record_producer(context, slot)
         }
         SlotKind::Reference(payload) => {
             let flags = slot.flags | BatchRow::REFERENCE;
             let Payload { address, start, size_bytes, .. } = payload;
-            let place = Place { address, start, size_bytes, flags, tags: TagFilter::ANY };
+            let before = reader::hidden(&context.tables, slot.partition, address)?;
+            let filter = before.map_or(BatchFilter::ANY, |row| row.filter);
+            let place = Place { address, start, size_bytes, flags, filter };
             place_records(context, (own, term), slot, &place)?;
-            hidden::make_visible(context, slot, payload)
+            hidden::make_visible(context, slot, payload, before);
+            Ok(())
         }
         SlotKind::Close(close) => hidden::close(context, slot.partition, close),
     }
@@ -91,7 +95,7 @@ struct Place {
     start: u32,
     size_bytes: u32,
     flags: u8,
-    tags: TagFilter,
+    filter: BatchFilter,
 }
 
 /// Gives the slot's records their offsets.
@@ -147,7 +151,7 @@ fn batch_row(tail: Tail, term: Term, slot: &Slot, place: &Place) -> BatchRow {
         running_max_timestamp: tail.max_timestamp.max(slot.max_timestamp),
         durability: slot.durability,
         flags: place.flags,
-        tags: place.tags.0,
+        filter: place.filter,
     }
 }
 

@@ -11,8 +11,9 @@
 //! A row keeps its entry in the log. The sequencer ends each hidden batch once; apply does not rely on it: a reference
 //! takes its offset in any case, and a close of what does not wait changes nothing.
 
+use duolog_record::BatchFilter;
 use duolog_record::entry::{Address, Close, Closing, Hidden, HiddenReason, Payload, Slot};
-use duolog_types::{LogIndex, Offset, Term, TimestampMs, TopicId, TopicPartition};
+use duolog_types::{Offset, Term, TimestampMs, TopicId, TopicPartition};
 
 use super::context::Context;
 use crate::command::{CheckBack, HiddenCommand, Response};
@@ -36,29 +37,28 @@ pub(super) fn apply(context: &mut Context<'_>, command: HiddenCommand) -> Result
 /// A hidden batch was stored.
 pub(super) fn store(
     context: &mut Context<'_>,
-    (index, term): (LogIndex, Term),
+    (address, term): (Address, Term),
     slot: &Slot,
-    number: u32,
     hidden: Hidden,
+    filter: BatchFilter,
 ) {
-    let (partition, address) = (slot.partition, Address { index, slot: number });
-    put(context, partition, address, &HiddenRow::new(term, slot.start, slot.size_bytes(), hidden));
+    let partition = slot.partition;
+    put(context, partition, address, &HiddenRow::new(slot, term, hidden, filter));
     context.emit(StateEvent::HiddenStored { partition, address, hidden });
 }
 
 /// A reference has put the payload into the consume queue.
-pub(super) fn make_visible(context: &mut Context<'_>, slot: &Slot, payload: Payload) -> Result<(), StateError> {
+pub(super) fn make_visible(context: &mut Context<'_>, slot: &Slot, payload: Payload, before: Option<HiddenRow>) {
     let (tp, address) = (slot.partition, payload.address);
-    let before = reader::hidden(&context.tables, tp, address)?;
     if let Some(row) = &before {
         delete_timer(context, address, row);
     }
     let reason = before.and_then(|row| row.state.waiting()).unwrap_or(HiddenReason::Half);
     let state = HiddenState::Visible { reason, offset: slot.base_offset };
     let Payload { term, start, size_bytes, .. } = payload;
-    put(context, tp, address, &HiddenRow { term, start, size_bytes, state });
+    let filter = before.map_or(BatchFilter::ANY, |row| row.filter);
+    put(context, tp, address, &HiddenRow { term, start, size_bytes, state, filter });
     context.put(TableId::References, keys::reference(tp, slot.base_offset), &ReferenceRow(address));
-    Ok(())
 }
 
 /// A hidden batch never becomes visible.

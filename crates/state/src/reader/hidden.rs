@@ -3,7 +3,7 @@
 use duolog_record::entry::Address;
 use duolog_types::{LogIndex, Offset, TimestampMs, TopicId, TopicPartition};
 
-use super::{for_each, get};
+use super::for_each;
 use crate::keys::TimerKind;
 use crate::rows::{HiddenRow, ReferenceRow, TimerRow};
 use crate::tables::{TableId, TableReader};
@@ -25,7 +25,7 @@ pub struct Timer {
 /// # Errors
 /// See [`super::applied`].
 pub fn hidden(tables: &dyn TableReader, tp: TopicPartition, address: Address) -> Result<Option<HiddenRow>, StateError> {
-    get(tables, TableId::HiddenMessages, &keys::hidden(tp, address))
+    tables.get(TableId::HiddenMessages, &keys::hidden(tp, address))?.map(|row| HiddenRow::decode(&row)).transpose()
 }
 
 /// All hidden batches of a topic that have a row, by partition and address.
@@ -40,7 +40,7 @@ pub fn hidden_of_topic(
     let end = keys::topic_end(topic);
     for_each(tables, TableId::HiddenMessages, topic.0.to_vec(), Some(&end), |key, value| {
         let (tp, address) = keys::split_hidden(key)?;
-        found.push((tp, address, codec::decode(value)?));
+        found.push((tp, address, HiddenRow::decode(value)?));
         Ok(())
     })?;
     Ok(found)

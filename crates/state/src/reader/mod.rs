@@ -20,7 +20,7 @@ pub use epochs::{CurrentEpoch, EpochEnd, epoch_end_offset, epoch_of, leader_epoc
 pub use groups::{committed_offset, committed_offsets, group, groups, groups_with_offsets, stored_group};
 pub use hidden::{Timer, first_hidden_index, hidden, hidden_of_topic, references_below, timers};
 pub use partitions::{
-    Batch, PartitionState, find_batch, find_batch_by_size, hosted_topic, hosted_topics, last_batch, log_end,
+    Batch, PartitionState, find_batch, find_batch_by_size, hosted_topic, hosted_topics, last_batch, log_end, log_start,
     partition_row, partition_size_bytes, partition_state, scan_batches, tail,
 };
 pub use pop::{PopState, pop_cursor, pop_groups, pop_state};

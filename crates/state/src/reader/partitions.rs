@@ -71,6 +71,14 @@ pub fn partition_row(tables: &dyn TableReader, tp: TopicPartition) -> Result<Opt
     get(tables, TableId::Topics, &keys::topic_partition(tp))
 }
 
+/// The first offset of a partition that is kept; 0 when it is not hosted here.
+///
+/// # Errors
+/// See [`super::applied`].
+pub fn log_start(tables: &dyn TableReader, tp: TopicPartition) -> Result<Offset, StateError> {
+    Ok(partition_row(tables, tp)?.map_or(Offset(0), |row| row.log_start))
+}
+
 /// A partition with its topic's configs; `None` when it is not hosted here.
 ///
 /// # Errors

@@ -1,10 +1,12 @@
 //! Values of the tables about hidden batches: half and delayed messages, before and after they became visible.
 
-use duolog_record::entry::{Address, Hidden, HiddenReason, Payload};
+use duolog_record::BatchFilter;
+use duolog_record::entry::{Address, Hidden, HiddenReason, Payload, Slot};
 use duolog_types::{Offset, Term, TimestampMs, TopicPartition};
 use serde::{Deserialize, Serialize};
 
-use crate::codec::versioned;
+use crate::StateError;
+use crate::codec::{self, versioned};
 use crate::keys::TimerKind;
 
 /// A hidden batch. As long as there is a row, its entry must stay in the log.
@@ -18,6 +20,8 @@ pub struct HiddenRow {
     pub size_bytes: u32,
     /// What has become of it.
     pub state: HiddenState,
+    /// What its records may hold.
+    pub filter: BatchFilter,
 }
 
 /// What has become of a hidden batch.
@@ -65,12 +69,23 @@ pub struct TimerRow(pub TopicPartition);
 impl HiddenRow {
     /// Of a batch that was just stored.
     #[must_use]
-    pub fn new(term: Term, start: u32, size_bytes: u32, hidden: Hidden) -> Self {
+    pub fn new(slot: &Slot, term: Term, hidden: Hidden, filter: BatchFilter) -> Self {
         let state = match hidden.reason {
             HiddenReason::Half => HiddenState::Half { check_at: hidden.time, checks: 0 },
             HiddenReason::Delayed => HiddenState::Delayed { deliver_at: hidden.time },
         };
-        Self { term, start, size_bytes, state }
+        Self { term, start: slot.start, size_bytes: slot.size_bytes(), state, filter }
+    }
+
+    /// Reads a row of either version: nothing is known of the records in version 1.
+    ///
+    /// # Errors
+    /// `UnknownVersion`, `Undecodable`.
+    pub fn decode(row: &[u8]) -> Result<Self, StateError> {
+        match row.first() {
+            Some(1) => codec::decode_shorter(row, &BatchFilter::ANY),
+            _ => codec::decode(row),
+        }
     }
 
     /// What a reference to it says.
@@ -103,4 +118,4 @@ impl HiddenState {
     }
 }
 
-versioned!(HiddenRow = 1, ReferenceRow = 1, TimerRow = 1);
+versioned!(HiddenRow = 2, ReferenceRow = 1, TimerRow = 1);

@@ -119,6 +119,7 @@ impl BrokerApi for FakeBroker {
         let end = stored.last().map_or(0, |(record, _)| record.offset.0 + 1);
         let offset = match query {
             OffsetQuery::Earliest => 0,
+            OffsetQuery::MayHold(search) => search.from.0,
             OffsetQuery::Latest | OffsetQuery::MaxTimestamp => end,
             OffsetQuery::AtOrAfter(time) => {
                 let found = stored.iter().find(|(record, _)| record.timestamp >= time);

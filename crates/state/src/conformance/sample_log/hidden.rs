@@ -1,10 +1,10 @@
 //! Hidden batches of the sample log: stored, ended once, asked about, forgotten.
 
 use bytes::Bytes;
-use duolog_record::BatchBuilder;
 use duolog_record::entry::{
     Address, BatchMeta, Close, Closing, EntryBuilder, EntryView, Hidden, HiddenReason, NO_OFFSET, Payload,
 };
+use duolog_record::{BatchBuilder, BatchFilter};
 use duolog_types::{Durability, LogIndex, Offset, Term, TimestampMs, TopicPartition};
 
 use super::{ModelPartition, SampleLog};
@@ -43,7 +43,7 @@ impl SampleLog {
         for (partition, number, hidden) in stored {
             let slot = view.slot(number).expect("it was pushed");
             let address = Address { index: LogIndex(self.next_index), slot: number };
-            let row = HiddenRow::new(self.barrier.term, slot.start, slot.size_bytes(), hidden);
+            let row = HiddenRow::new(&slot, self.barrier.term, hidden, BatchFilter::of_batch(&view.batch(&slot)));
             self.hidden.insert((partition, address), row);
         }
     }
