@@ -148,7 +148,16 @@ impl Clients {
 
     /// Whether a client is known to receive without an assignment of queues.
     pub(crate) fn is_simple_consumer(&self, id: &str) -> bool {
-        self.known.lock().get(id).is_some_and(|client| client.kind == ClientType::SimpleConsumer)
+        self.kind(id) == Some(ClientType::SimpleConsumer)
+    }
+
+    /// Whether a client is known to ask each node by itself, as its assignment says.
+    pub(crate) fn is_push_consumer(&self, id: &str) -> bool {
+        self.kind(id) == Some(ClientType::PushConsumer)
+    }
+
+    fn kind(&self, id: &str) -> Option<ClientType> {
+        self.known.lock().get(id).map(|client| client.kind)
     }
 
     /// The consumers of a group that subscribe to a topic and are connected, in order; the caller counts in any case.
@@ -279,6 +288,8 @@ mod tests {
         assert!(!clients.has_producer("t") && !clients.ask_producer("t", 0, &TelemetryCommand::default()));
         assert_eq!(clients.attempts_max("c"), Some(5));
         assert!(clients.is_simple_consumer("c") && !clients.is_simple_consumer("d"));
+        clients.heard("p", ClientType::PushConsumer).unwrap();
+        assert!(clients.is_push_consumer("p") && !clients.is_push_consumer("c"));
     }
 
     #[test]

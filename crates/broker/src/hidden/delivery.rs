@@ -9,11 +9,14 @@ use std::time::Duration;
 
 use duolog_coordinator::sequencer::HiddenEnd;
 use duolog_record::entry::Address;
+use duolog_state::StateError;
 use duolog_state::keys::TimerKind;
 use duolog_state::reader::{self, Timer};
+use duolog_state::tables::TableReader;
 use duolog_types::{Term, TimestampMs};
 use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::time::Instant;
 
 use super::ending::{locate, submit_end};
 use crate::api::ItemResult;
@@ -24,6 +27,10 @@ use crate::runtime::{GroupRuntime, Sequenced, storage};
 
 /// Messages that are submitted and whose references are not applied, at most.
 const SUBMITTED_MAX: usize = 1_024;
+/// Timers that are read at first; more when all of them are due.
+const PAGE: usize = 64;
+/// The least time between two looks of which the first one has submitted something: what becomes due meanwhile is one entry.
+const GATHERED: Duration = Duration::from_millis(10);
 /// A delivery that failed is tried again after this time.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 /// Longest sleep, so that a clock that was set is noticed.
@@ -37,6 +44,7 @@ pub(crate) async fn deliver(broker: Broker, runtime: Arc<GroupRuntime>) {
         runtime: runtime.clone(),
         term: None,
         submitted: BTreeSet::new(),
+        quiet_until: Instant::now(),
         ends: FuturesUnordered::new(),
     };
     loop {
@@ -57,6 +65,7 @@ struct Task {
     /// The term in which this node leads.
     term: Option<Term>,
     submitted: BTreeSet<Address>,
+    quiet_until: Instant,
     /// One per submitted message: ready when its reference is applied, or when it may be tried again.
     ends: FuturesUnordered<BoxFuture<'static, Address>>,
 }
@@ -83,9 +92,17 @@ impl Task {
         if self.term.is_none() {
             return Duration::ZERO;
         }
+        let begun = Instant::now();
+        if begun < self.quiet_until {
+            return self.quiet_until - begun;
+        }
         self.runtime.hidden().wake_up();
+        let before = self.submitted.len();
         match self.submit_due() {
             Ok(next) => {
+                if self.submitted.len() > before {
+                    self.quiet_until = begun + GATHERED;
+                }
                 self.runtime.hidden().fall_asleep(next);
                 let sleep_ms = next.0.saturating_sub(now().0).clamp(1, SLEEP_MAX_MS);
                 Duration::from_millis(sleep_ms.unsigned_abs())
@@ -100,7 +117,8 @@ impl Task {
     /// The time of the first message that is not due yet.
     fn submit_due(&mut self) -> ItemResult<TimestampMs> {
         let tables = self.runtime.tables();
-        let read = |from| reader::timers(&*tables, TimerKind::Delivery, from, SUBMITTED_MAX + 1);
+        // Those that are submitted come first.
+        let read = |from| due(&*tables, from, now(), self.submitted.len() + PAGE);
         let timers = self.runtime.hidden().deliveries.scan(read).map_err(storage)?;
         let now = now();
         for timer in timers {
@@ -142,6 +160,24 @@ impl Task {
             address
         }));
         Ok(())
+    }
+}
+
+/// The first timers, up to one that is not due yet, as far as there is room for them; `page` are read at first.
+fn due(
+    tables: &dyn TableReader,
+    from: TimestampMs,
+    now: TimestampMs,
+    mut page: usize,
+) -> Result<Vec<Timer>, StateError> {
+    loop {
+        let timers = reader::timers(tables, TimerKind::Delivery, from, page.min(SUBMITTED_MAX + 1))?;
+        let is_enough =
+            page > SUBMITTED_MAX || timers.len() < page || timers.last().is_some_and(|last| last.time > now);
+        if is_enough {
+            return Ok(timers);
+        }
+        page *= 2;
     }
 }
 

@@ -1,4 +1,7 @@
 //! The task that proposes changes of queues: what waits goes into one entry, in order.
+//!
+//! One entry is under way at a time. What comes meanwhile gathers for the next: an entry costs a flush on every replica, however little is
+//! in it.
 
 use std::sync::Arc;
 
@@ -7,9 +10,6 @@ use duolog_replication::{Proposal, outcome};
 use duolog_state::EntryKind;
 use duolog_state::command::Command;
 use duolog_types::FlushWish;
-use futures_util::StreamExt;
-use futures_util::future::BoxFuture;
-use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot};
 
 use super::queues::{Life, Submitted};
@@ -19,41 +19,29 @@ use crate::runtime::GroupRuntime;
 
 /// Changes in one entry, at most; a change has at most a few dozen messages.
 const UPDATES_MAX: usize = 1_024;
-/// Entries under way, at most.
-const UNDER_WAY_MAX: usize = 256;
 
 type Replies = Vec<oneshot::Sender<ItemResult<()>>>;
 
 /// Runs as long as the node does.
 pub(crate) async fn run(runtime: Arc<GroupRuntime>, mut submitted: mpsc::UnboundedReceiver<Submitted>) {
-    let mut under_way: FuturesUnordered<BoxFuture<'static, (Life, Replies, bool)>> = FuturesUnordered::new();
     let mut left_over = None;
-    loop {
-        tokio::select! {
-            biased;
-            Some((life, replies, is_applied)) = under_way.next(), if !under_way.is_empty() => {
-                end(&runtime, life, replies, is_applied);
-            }
-            first = next(&mut left_over, &mut submitted), if under_way.len() < UNDER_WAY_MAX => {
-                let Some(first) = first else { return };
-                let life = first.life;
-                let (updates, replies) = gather(first, &mut left_over, &mut submitted);
-                if !runtime.pop().is_alive(life) {
-                    end(&runtime, life, replies, false);
-                    continue;
-                }
-                let body = Command::Pop(updates).encode();
-                let proposal = Proposal { kind: EntryKind::Command, flush: FlushWish::Now, body };
-                match runtime.group().propose_as(life.term, proposal).await {
-                    Ok(_) if runtime.group().early().deliveries => end(&runtime, life, replies, true),
-                    Ok(receiver) => under_way.push(Box::pin(async move {
-                        (life, replies, matches!(receiver.await.map(outcome), Ok(Ok(_))))
-                    })),
-                    // At once: nothing that was decided after it may be proposed.
-                    Err(_) => end(&runtime, life, replies, false),
-                }
-            }
-        }
+    while let Some(first) = next(&mut left_over, &mut submitted).await {
+        let life = first.life;
+        let (updates, replies) = gather(first, &mut left_over, &mut submitted);
+        // What ends without having been applied ends its life: nothing that was decided after it may be proposed.
+        let is_applied = runtime.pop().is_alive(life) && propose(&runtime, life, updates).await;
+        end(&runtime, life, replies, is_applied);
+    }
+}
+
+/// Whether the changes are applied.
+async fn propose(runtime: &GroupRuntime, life: Life, updates: Vec<PopUpdate>) -> bool {
+    let body = Command::Pop(updates).encode();
+    let proposal = Proposal { kind: EntryKind::Command, flush: FlushWish::Now, body };
+    match runtime.group().propose_as(life.term, proposal).await {
+        Ok(_) if runtime.group().early().deliveries => true,
+        Ok(receiver) => matches!(receiver.await.map(outcome), Ok(Ok(_))),
+        Err(_) => false,
     }
 }
 

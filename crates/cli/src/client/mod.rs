@@ -37,6 +37,7 @@ pub use error::ClientError;
 pub use groups::{GroupMember, Joined, MemberState, OffsetToCommit};
 pub use metadata::TopicInfo;
 pub use offsets::Asked;
+pub(crate) use records::FETCH_PARTITION_BYTES_MAX;
 pub use records::{FetchFrom, FetchedPartition};
 
 const BACKOFF: Duration = Duration::from_millis(100);

@@ -19,7 +19,8 @@ const INIT_PRODUCER_ID: Api = api("InitProducerId", 0, 4);
 
 const ACKS_ALL: i16 = -1;
 const FETCH_BYTES_MAX: i32 = 16 << 20;
-const FETCH_PARTITION_BYTES_MAX: i32 = 2 << 20;
+/// Of a partition, for whoever reads on.
+pub(crate) const FETCH_PARTITION_BYTES_MAX: i32 = 2 << 20;
 
 /// A batch that was acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +36,8 @@ pub struct FetchFrom {
     pub partition: i32,
     /// The first offset that is wanted.
     pub offset: i64,
+    /// So many bytes at most, but one batch at least.
+    pub bytes_max: i32,
 }
 
 /// What a fetch gave for one partition.
@@ -116,7 +119,7 @@ impl Client {
                     .with_current_leader_epoch(-1)
                     .with_fetch_offset(from.offset)
                     .with_log_start_offset(-1)
-                    .with_partition_max_bytes(FETCH_PARTITION_BYTES_MAX)
+                    .with_partition_max_bytes(from.bytes_max)
             };
             let topic = FetchTopic::default()
                 .with_topic(TopicName(text(topic)))

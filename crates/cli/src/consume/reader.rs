@@ -7,7 +7,7 @@ use duolog_record::RecordBatch;
 use futures_util::future::join_all;
 use kafka_protocol::ResponseError;
 
-use crate::client::{Asked, Client, ClientError, FetchFrom, FetchedPartition};
+use crate::client::{Asked, Client, ClientError, FETCH_PARTITION_BYTES_MAX, FetchFrom, FetchedPartition};
 
 /// How long a leader waits for records. With several leaders a record that is there waits as long for the others.
 const WAIT: Duration = Duration::from_millis(250);
@@ -31,6 +31,8 @@ pub(crate) struct Reader<'a> {
     topic: &'a str,
     /// The next offset to hand over, by partition.
     positions: BTreeMap<i32, i64>,
+    /// Of a partition in one fetch.
+    bytes_max: i32,
     /// By partition; empty when they must be looked up.
     leaders: BTreeMap<i32, i32>,
     /// Since when nothing was read because of errors.
@@ -39,7 +41,14 @@ pub(crate) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     pub(crate) fn new(client: &'a Client, topic: &'a str, positions: BTreeMap<i32, i64>) -> Self {
-        Self { client, topic, positions, leaders: BTreeMap::new(), failing_since: None }
+        let bytes_max = FETCH_PARTITION_BYTES_MAX;
+        Self { client, topic, positions, bytes_max, leaders: BTreeMap::new(), failing_since: None }
+    }
+
+    /// Fetches so many bytes of a partition at most, for whoever wants little of what follows.
+    pub(crate) fn at_most(mut self, bytes_max: i32) -> Self {
+        self.bytes_max = bytes_max;
+        self
     }
 
     /// The next offset of each partition: everything before it was taken and flushed.
@@ -79,7 +88,8 @@ impl<'a> Reader<'a> {
         for (partition, offset) in &self.positions {
             match self.leaders.get(partition) {
                 Some(leader) => {
-                    by_leader.entry(*leader).or_default().push(FetchFrom { partition: *partition, offset: *offset });
+                    let from = FetchFrom { partition: *partition, offset: *offset, bytes_max: self.bytes_max };
+                    by_leader.entry(*leader).or_default().push(from);
                 }
                 None => {
                     let what = format!("partition {partition} of topic {:?}", self.topic);

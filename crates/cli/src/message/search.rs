@@ -6,8 +6,11 @@ use std::collections::BTreeMap;
 use duolog_record::{Record, RecordBatch};
 
 use super::parts::{Message, Wanted};
-use crate::client::{Asked, Client};
+use crate::client::{Asked, Client, FETCH_PARTITION_BYTES_MAX};
 use crate::consume::{RECORDS_BYTES_MAX, Reader, Sink};
+
+/// Read where something may lie, after others were passed over.
+const CANDIDATE_BYTES: i32 = 16 << 10;
 
 /// Where is searched.
 pub(super) struct Range {
@@ -78,12 +81,15 @@ pub(super) async fn search(
     let mut found =
         Found { topic: topic.to_owned(), wanted, until_ms: range.until_ms, limit, messages: Vec::new(), searched: 0 };
     while !found.is_done() {
-        positions = client.may_hold(topic, &positions, name).await?;
+        let before = positions;
+        positions = client.may_hold(topic, &before, name).await?;
+        // Where nothing is passed over nothing is known, and much is read.
+        let bytes_max = if positions == before { FETCH_PARTITION_BYTES_MAX } else { CANDIDATE_BYTES };
         positions.retain(|partition, next| is_before_end(partition, *next));
         if positions.is_empty() {
             break;
         }
-        let mut reader = Reader::new(client, topic, positions);
+        let mut reader = Reader::new(client, topic, positions).at_most(bytes_max);
         reader.poll(&mut found).await?;
         positions = reader.positions().clone();
     }

@@ -60,7 +60,10 @@ pub(crate) async fn handle<B: MessageApi>(
     request.message_queue = Some(queue);
     let until = caller.deadline(wait(&request));
     let receive = receive_of(&context, &caller, &request, &topic, partition, &config)?;
-    if partition.is_none() && !caller.is_forwarded {
+    // With priorities what lies elsewhere may come first.
+    let asks_each_node =
+        context.clients.is_push_consumer(&caller.client_id) && topic.config.message_type() != MessageType::Priority;
+    if partition.is_none() && !caller.is_forwarded && !asks_each_node {
         let found = look_everywhere(&context, &caller, &request, &receive, (&topic, named), &resource, is_fifo).await;
         if !found.is_empty() {
             return Ok(found);
