@@ -4,7 +4,7 @@ use duolog_record::entry::{Address, HiddenReason};
 use duolog_replication::testing::Early;
 use duolog_state::keys::{self, TimerKind};
 use duolog_state::rows::{HiddenRow, HiddenState};
-use duolog_state::{StateError, TableId, WriteSet, codec};
+use duolog_state::{StateError, TableId, WriteSet};
 use duolog_types::TimestampMs;
 
 /// A bug.
