@@ -34,13 +34,20 @@ pub(crate) async fn run(runtime: Arc<GroupRuntime>, mut submitted: mpsc::Unbound
     }
 }
 
-/// Whether the changes are applied.
+/// Whether the changes are applied. When the term ends before, nobody waits to learn what has become of them.
 async fn propose(runtime: &GroupRuntime, life: Life, updates: Vec<PopUpdate>) -> bool {
     let body = Command::Pop(updates).encode();
     let proposal = Proposal { kind: EntryKind::Command, flush: FlushWish::Now, body };
     match runtime.group().propose_as(life.term, proposal).await {
         Ok(_) if runtime.group().early().deliveries => true,
-        Ok(receiver) => matches!(receiver.await.map(outcome), Ok(Ok(_))),
+        Ok(receiver) => {
+            let mut serving = runtime.subscribe_serving();
+            tokio::select! {
+                biased;
+                applied = receiver => matches!(applied.map(outcome), Ok(Ok(_))),
+                _ = serving.wait_for(|serving| *serving != Some(life.term)) => false,
+            }
+        }
         Err(_) => false,
     }
 }

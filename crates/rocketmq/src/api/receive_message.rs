@@ -60,9 +60,12 @@ pub(crate) async fn handle<B: MessageApi>(
     request.message_queue = Some(queue);
     let until = caller.deadline(wait(&request));
     let receive = receive_of(&context, &caller, &request, &topic, partition, &config)?;
-    // With priorities what lies elsewhere may come first.
-    let asks_each_node =
-        context.clients.is_push_consumer(&caller.client_id) && topic.config.message_type() != MessageType::Priority;
+    // A consumer with an assignment names the node that it asks, and asks the others by itself. With priorities what lies elsewhere may
+    // come first all the same.
+    let is_leader = |node| topic.partitions.iter().any(|partition| partition.leader == Some(node));
+    let asks_each_node = named.is_some_and(is_leader)
+        && context.clients.is_push_consumer(&caller.client_id)
+        && topic.config.message_type() != MessageType::Priority;
     if partition.is_none() && !caller.is_forwarded && !asks_each_node {
         let found = look_everywhere(&context, &caller, &request, &receive, (&topic, named), &resource, is_fifo).await;
         if !found.is_empty() {

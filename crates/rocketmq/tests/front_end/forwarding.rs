@@ -96,6 +96,24 @@ async fn a_queue_whose_broker_leads_no_more_gives_what_its_leader_has() {
     assert!(nodes[1].broker.state.lock().received.iter().all(|(node, _)| *node == NodeId(1)));
 }
 
+/// As its assignment says, it asks the other nodes by itself. One that names none gets what lies anywhere.
+#[tokio::test]
+async fn what_a_push_consumer_asks_a_node_for_is_looked_for_there_alone() {
+    let (nodes, mut client) = cluster("t", "NORMAL", &[0, 1]).await;
+    let mut heartbeat = HeartbeatRequest { group: resource("g"), ..HeartbeatRequest::default() };
+    heartbeat.set_client_type(ClientType::PushConsumer);
+    client.heartbeat(heartbeat).await.unwrap();
+    assert_eq!(send(&mut client, vec![message("t", "01A", 1)]).await, [Code::Ok]);
+    let forwarded = nodes[0].metrics.forwarded();
+    assert_eq!(receive(&mut client, "t", -1, "node-0").await.0, Code::MessageNotFound);
+    assert_eq!(nodes[0].metrics.forwarded(), forwarded);
+    let (status, messages) = receive(&mut client, "t", -1, "").await;
+    assert_eq!((status, messages.len()), (Code::Ok, 1));
+    for node in nodes {
+        node.stop().await;
+    }
+}
+
 #[tokio::test]
 async fn a_fail_over_is_a_slow_call() {
     let (nodes, mut client) = cluster("t", "NORMAL", &[0]).await;
