@@ -5,10 +5,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use duolog_coordinator::sequencer::{Item, ProduceItem};
+use duolog_record::entry::{Hidden, HiddenReason};
 use duolog_record::{BatchError, BatchErrorKind, RecordBatch, split_batches};
 use duolog_replication::DiskState;
 use duolog_state::reader;
-use duolog_types::{Offset, TimestampMs, TimestampType, TopicConfig};
+use duolog_types::{FlushWish, Offset, TimestampMs, TimestampType, TopicConfig};
 use futures_util::future::join_all;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -20,6 +21,9 @@ use crate::error::BrokerError;
 use crate::runtime::{GroupRuntime, Sequenced, outcome_unknown, storage};
 use crate::sequencer_task::SequenceRequest;
 use crate::unpack::{Part, unpack};
+
+/// Half messages of topics with asynchronous flush gather for so long.
+const HALF_FLUSH_MS: u32 = 2;
 
 /// What the sequencer will say of an item.
 pub(crate) type Answer = oneshot::Receiver<ItemResult<Sequenced>>;
@@ -120,11 +124,19 @@ pub(crate) fn hand_over(place: &Located, runtime: &GroupRuntime, Part { batch, h
         batch,
         hidden,
         durability: config.durability(),
-        flush: config.flush_wish(),
+        flush: flush_wish(config, hidden),
         flush_records: config.flush_messages(),
         log_append_time: (config.timestamp_type() == TimestampType::LogAppendTime).then(now),
     };
     submit(runtime, item.into(), size_bytes)
+}
+
+/// A half message can be ended only once it is committed, and its producer is about to end it: its flush does not wait as long as the
+/// topic would let it.
+fn flush_wish(config: &TopicConfig, hidden: Option<Hidden>) -> FlushWish {
+    let is_half = hidden.is_some_and(|hidden| hidden.reason == HiddenReason::Half);
+    let longest = if is_half { FlushWish::WithinMs(HALF_FLUSH_MS) } else { FlushWish::WithinMs(u32::MAX) };
+    config.flush_wish().strictest(longest)
 }
 
 /// Hands an item to the sequencer.
@@ -236,6 +248,19 @@ mod tests {
         assert_eq!(only_batch(old.into(), &config(&[])), Err(BrokerError::UnsupportedFormat(1)));
         let small = config(&[("max.message.bytes", "10")]);
         assert!(matches!(only_batch(good, &small), Err(BrokerError::MessageTooLarge { limit: 10, .. })));
+    }
+
+    #[test]
+    fn a_half_message_is_flushed_soon_and_no_other() {
+        let hidden = |reason| Some(Hidden { reason, time: TimestampMs(1) });
+        let relaxed = config(&[("duolog.flush", "async"), ("flush.ms", "50")]);
+        assert_eq!(flush_wish(&relaxed, hidden(HiddenReason::Half)), FlushWish::WithinMs(HALF_FLUSH_MS));
+        for other in [None, hidden(HiddenReason::Delayed)] {
+            assert_eq!(flush_wish(&relaxed, other), FlushWish::WithinMs(50));
+        }
+        let sooner = config(&[("duolog.flush", "async"), ("flush.ms", "0")]);
+        assert_eq!(flush_wish(&sooner, hidden(HiddenReason::Half)), FlushWish::WithinMs(0));
+        assert_eq!(flush_wish(&config(&[]), hidden(HiddenReason::Half)), FlushWish::Now);
     }
 
     #[test]
