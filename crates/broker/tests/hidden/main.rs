@@ -186,6 +186,11 @@ fn what_is_too_old_is_given_up() {
         sent[0].as_ref().unwrap().handle.unwrap()
     };
     let (young, old) = (half(71), half(73));
+    let begun = Instant::now();
+    // What is acknowledged is applied a moment later.
+    while node.broker.transaction(old).unwrap().is_none() {
+        assert!(begun.elapsed() < PATIENCE, "it is not applied");
+    }
     let found: Vec<HiddenHandle> = node.orphans().iter().map(|orphan| orphan.handle).collect();
     assert_eq!(found, [young]);
     wait_invalid(|| node.end(old, Resolution::Commit));
