@@ -7,6 +7,7 @@ mod access;
 pub mod api;
 mod assignment;
 mod backend;
+mod beside;
 mod broker;
 mod catalog;
 mod config_edit;

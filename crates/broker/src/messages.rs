@@ -48,11 +48,11 @@ impl MessageApi for Broker {
     }
 
     async fn receive(&self, request: Receive) -> ItemResult<Vec<DeliveredMessage>> {
-        let (group, client_id) = (request.consumer.group.clone(), request.consumer.client_id.clone());
+        let Consumer { group, client_id, .. } = request.consumer.clone();
         let delivered = pop::receive(self, request).await?;
         for message in &delivered {
-            let fate = Fate::Delivered { client_id: client_id.clone(), attempt: message.attempt };
-            self.traces().note(self, &group, (message.partition, message.record.offset), fate);
+            let fate = || Fate::Delivered { client_id: client_id.clone(), attempt: message.attempt };
+            self.trace(&group, (message.partition, message.record.offset), fate);
         }
         Ok(delivered)
     }
@@ -64,8 +64,8 @@ impl MessageApi for Broker {
     async fn acknowledge(&self, consumer: Consumer, receipts: Vec<Receipt>) -> Vec<ItemResult<()>> {
         let results = pop::acknowledge(self, &self.group_of(&consumer), &receipts).await;
         for (receipt, _) in receipts.iter().zip(&results).filter(|(_, result)| result.is_ok()) {
-            let fate = Fate::Acknowledged { client_id: consumer.client_id.clone() };
-            self.traces().note(self, &consumer.group, (receipt.partition, receipt.offset), fate);
+            let fate = || Fate::Acknowledged { client_id: consumer.client_id.clone() };
+            self.trace(&consumer.group, (receipt.partition, receipt.offset), fate);
         }
         results
     }

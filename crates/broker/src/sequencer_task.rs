@@ -153,6 +153,8 @@ pub(crate) async fn run(runtime: Arc<GroupRuntime>, mut queues: SequencerQueues)
             request = queues.requests.recv(), if task.sequencer.has_room() => match request {
                 Some(request) => {
                     task.submit(request).await;
+                    // The runtime runs a task that was woken before all others: without this, each message would be an entry of its own.
+                    tokio::task::yield_now().await;
                     // Everything that waits goes into the same entries.
                     while task.sequencer.has_room() && let Ok(more) = queues.requests.try_recv() {
                         task.submit(more).await;

@@ -19,9 +19,9 @@ use duolog_types::{BrokerGroupId, Offset, TimestampMs, TopicPartition};
 use tokio::sync::mpsc;
 
 use crate::api::{BrokerApi, ItemResult, ProducePartition, TopicRef};
+use crate::beside::{TIMEOUT_MS, partition_beside};
 use crate::broker::Broker;
 use crate::error::BrokerError;
-use crate::pop::beside::{TIMEOUT_MS, partition_beside};
 use crate::produce::now;
 
 /// RocketMQ keeps three days, too. A trace that a power loss of a quorum takes is missed by nobody.
@@ -66,20 +66,24 @@ impl Traces {
         (Self { events, dropped: AtomicU64::new(0) }, queue)
     }
 
+    fn hand_in(&self, event: Event) {
+        if self.events.try_send(event).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Broker {
     /// Notes what became of a message, if its topic wants that.
-    pub(crate) fn note(
+    pub(crate) fn trace(
         &self,
-        broker: &Broker,
         group: &GroupId,
         (partition, offset): (TopicPartition, Offset),
-        fate: Fate,
+        fate: impl FnOnce() -> Fate,
     ) {
-        let is_wanted = broker.catalog().by_id(partition.topic).is_some_and(|topic| topic.row.config.is_traced());
+        let is_wanted = self.catalog().by_id(partition.topic).is_some_and(|topic| topic.row.config.is_traced());
         if is_wanted {
-            let event = Event { partition, offset, group: group.clone(), fate, at: now() };
-            if self.events.try_send(event).is_err() {
-                self.dropped.fetch_add(1, Ordering::Relaxed);
-            }
+            self.traces().hand_in(Event { partition, offset, group: group.clone(), fate: fate(), at: now() });
         }
     }
 }
@@ -127,15 +131,11 @@ fn batch(events: &[(String, Event)]) -> Result<Bytes, BuildError> {
             Fate::Acknowledged { client_id } => ("acknowledged", Some(client_id), None),
             Fate::DeadLetter => ("dead-letter", None, None),
         };
-        let mut headers = vec![header("event", name), header("group", &event.group.0)];
-        headers.extend(client_id.map(|client_id| header("client", client_id)));
-        headers.extend(attempt.map(|attempt| header("attempt", &attempt.to_string())));
+        let mut headers = vec![RecordHeader::text("event", name), RecordHeader::text("group", &*event.group.0)];
+        headers.extend(client_id.map(|client_id| RecordHeader::text("client", client_id)));
+        headers.extend(attempt.map(|attempt| RecordHeader::text("attempt", attempt.to_string())));
         let key = format!("{topic}/{}/{}", event.partition.partition, event.offset);
         builder.push_with_headers(event.at, Some(key.as_bytes()), None, &headers)?;
     }
     Ok(builder.build()?.into_bytes())
-}
-
-fn header(key: &'static str, value: &str) -> RecordHeader {
-    RecordHeader { key: Bytes::from_static(key.as_bytes()), value: Some(Bytes::copy_from_slice(value.as_bytes())) }
 }

@@ -92,7 +92,6 @@ fn hidden(value: &[u8], now: TimestampMs) -> Result<Option<Hidden>, String> {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
     use duolog_record::Compression;
     use duolog_types::{ProducerEpoch, limits};
 
@@ -104,16 +103,12 @@ mod tests {
         TopicConfig::new([("message.type", message_type)]).unwrap()
     }
 
-    fn header(key: &'static str, value: &str) -> RecordHeader {
-        RecordHeader { key: Bytes::from_static(key.as_bytes()), value: Some(Bytes::copy_from_slice(value.as_bytes())) }
-    }
-
     /// A record for each, with a time or without.
     fn batch(times: &[Option<&str>]) -> RecordBatch {
         let mut builder =
             BatchBuilder::new().compression(Compression::Gzip).producer(ProducerId(5), ProducerEpoch(1), i32::MAX);
         for (time, number) in times.iter().zip(0..) {
-            let headers: Vec<_> = time.iter().map(|time| header(DELIVER_AT_HEADER, time)).collect();
+            let headers: Vec<_> = time.iter().map(|time| RecordHeader::text(DELIVER_AT_HEADER, *time)).collect();
             let value = format!("value {number}");
             builder.push_with_headers(TimestampMs(number), Some(b"key"), Some(value.as_bytes()), &headers).unwrap();
         }

@@ -154,9 +154,6 @@ fn finish(shared: &Shared, flush: Flush) {
     }
     answer(flush.callbacks, &Ok(()));
     shared.flush_done.notify_all();
-    // The writer looks at the flush state under `front`: taking it here means that it sees the change or is waiting.
-    drop(shared.front.lock());
-    shared.work.notify_all();
     shared.wake();
     write_sidecars(shared, &flush.sealed);
 }

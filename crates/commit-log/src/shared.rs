@@ -38,7 +38,7 @@ pub(crate) struct Shared {
     pub(crate) options: LogOptions,
     pub(crate) observer: Arc<dyn LogObserver>,
     pub(crate) front: Mutex<Front>,
-    /// The writer waits here for commands, a finished flush or the end.
+    /// The writer waits here for commands or the end.
     pub(crate) work: Condvar,
     /// Appends wait here for the queue to shrink.
     pub(crate) room: Condvar,

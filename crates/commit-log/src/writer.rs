@@ -163,17 +163,22 @@ impl Writer {
             front.space = Space::Full;
             return Ok(Next::Allocate);
         }
-        if !self.mark_wanted() {
-            return Err(None);
+        let idle = Duration::from_millis(self.shared.options.idle_mark_after_ms);
+        let (is_clean, flushed) = {
+            let flush = self.shared.flush.lock();
+            (flush.is_clean(), flush.flushed.position)
+        };
+        let due = self.busy_at + idle;
+        if !is_clean {
+            // Nobody says when the flush is done: that would be a waking for each.
+            Err(Some(Instant::now() + idle))
+        } else if flushed <= self.told {
+            Err(None)
+        } else if due <= Instant::now() {
+            Ok(Next::Mark)
+        } else {
+            Err(Some(due))
         }
-        let due = self.busy_at + Duration::from_millis(self.shared.options.idle_mark_after_ms);
-        if due <= Instant::now() { Ok(Next::Mark) } else { Err(Some(due)) }
-    }
-
-    /// Whether everything is flushed and no record says so.
-    fn mark_wanted(&self) -> bool {
-        let flush = self.shared.flush.lock();
-        flush.is_clean() && flush.flushed.position > self.told
     }
 
     fn mark(&mut self) -> Result<(), LogError> {

@@ -178,11 +178,7 @@ mod tests {
     fn batch(compression: Compression, records: &[(Option<&str>, Headers<'_>)]) -> RecordBatch {
         let mut builder = BatchBuilder::new().compression(compression);
         for (key, headers) in records {
-            let header = |(name, value): &(&'static str, &str)| RecordHeader {
-                key: Bytes::from_static(name.as_bytes()),
-                value: Some(Bytes::from((*value).to_owned())),
-            };
-            let headers: Vec<RecordHeader> = headers.iter().map(header).collect();
+            let headers: Vec<_> = headers.iter().map(|(name, value)| RecordHeader::text(name, *value)).collect();
             builder.push_with_headers(TimestampMs(1), key.map(str::as_bytes), Some(b"value"), &headers).unwrap();
         }
         builder.build().unwrap()

@@ -25,6 +25,14 @@ pub struct RecordHeader {
     pub value: Option<Bytes>,
 }
 
+impl RecordHeader {
+    /// A header with a text.
+    #[must_use]
+    pub fn text(key: &'static str, value: impl Into<String>) -> Self {
+        Self { key: Bytes::from_static(key.as_bytes()), value: Some(Bytes::from(value.into())) }
+    }
+}
+
 /// A record; its bytes are slices of the (decompressed) batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {

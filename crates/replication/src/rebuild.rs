@@ -31,7 +31,8 @@ const ROUND_INTERVAL: Duration = Duration::from_secs(1);
 /// How often it is said that a node waits.
 const TELL_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Opens the state of a replica. A damaged one is copied from another node first.
+/// Opens the state of a replica. A damaged one is copied from another node first; where no node can help now, and the log still has its
+/// first entry, it is made anew from the log.
 ///
 /// # Errors
 /// Those of the state; damage where nothing can be done about it.
@@ -41,21 +42,8 @@ pub(crate) async fn open_state(dir: &Path, log: &CommitLog, options: &GroupOptio
         Err(damage) if damage.kind() == io::ErrorKind::InvalidData => damage,
         opened => return opened,
     };
-    let broker_group = options.id;
-    let nodes: Vec<_> = options.nodes.iter().filter(|(id, _)| *id != options.node_id).collect();
-    let scratch_dir = dir.join("snapshot");
-    let whole = if !nodes.is_empty() {
-        tracing::warn!(%broker_group, %damage, "the state of this replica is damaged: copies it from another node");
-        Rebuild { log, scratch_dir: &scratch_dir, options }.run(&nodes).await
-    } else if log.purged().is_none() {
-        tracing::warn!(%broker_group, %damage, "the state of this replica is damaged: makes it anew from the log");
-        let empty = scratch_dir.join("empty");
-        std::fs::create_dir_all(&empty)?;
-        empty
-    } else {
-        let reason = format!("{damage}. There is no other node to copy it from: restore a backup (duolog restore)");
-        return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
-    };
+    tracing::warn!(broker_group = %options.id, %damage, "the state of this replica is damaged");
+    let whole = Rebuild { log, scratch_dir: &dir.join("snapshot"), options }.run(&damage).await?;
     replace_damaged(dir, &whole)?;
     open()
 }
@@ -69,20 +57,33 @@ struct Rebuild<'a> {
 }
 
 impl Rebuild<'_> {
-    /// Waits for a node that has the state, and copies it; gives the directory with its files, which are on disk.
-    async fn run(&self, nodes: &[&(NodeId, Member)]) -> PathBuf {
+    /// Gives the directory with the files of a whole state, which are on disk. Without its log's beginning it waits for a node that has one.
+    async fn run(&self, damage: &io::Error) -> io::Result<PathBuf> {
         let broker_group = self.options.id;
+        let nodes: Vec<_> = self.options.nodes.iter().filter(|(id, _)| *id != self.options.node_id).collect();
         let mut told = Instant::now();
         loop {
             let mut last = String::new();
-            for (node, member) in nodes {
+            for (node, member) in &nodes {
                 match self.copy(*node, member).await {
                     Ok((dir, log_index)) => {
                         tracing::info!(%broker_group, from = %node, log_index, "copied the state");
-                        return dir;
+                        return Ok(dir);
                     }
                     Err(reason) => last = format!("node {node}: {reason}"),
                 }
+            }
+            // The others may wait for this node's vote.
+            if self.log.purged().is_none() {
+                tracing::info!(%broker_group, last, "no other node has the state now: makes it anew from the log");
+                let empty = self.scratch_dir.join("empty");
+                std::fs::create_dir_all(&empty)?;
+                return Ok(empty);
+            }
+            if nodes.is_empty() {
+                let reason =
+                    format!("{damage}. There is no other node to copy it from: restore a backup (duolog restore)");
+                return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
             }
             if told.elapsed() >= TELL_INTERVAL {
                 told = Instant::now();

@@ -183,7 +183,6 @@ fn orphan(broker: &Broker, due: &Due, record: Record) -> Option<Orphan> {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
     use duolog_record::RecordHeader;
     use duolog_types::Offset;
 
@@ -192,11 +191,7 @@ mod tests {
     #[test]
     fn the_age_counts_from_when_a_front_end_took_the_message() {
         let stored = |value: Option<&'static str>| {
-            let header = |value: &'static str| RecordHeader {
-                key: Bytes::from_static(STORE_TIME_HEADER.as_bytes()),
-                value: Some(Bytes::from_static(value.as_bytes())),
-            };
-            let headers = value.map(header).into_iter().collect();
+            let headers = value.map(|value| RecordHeader::text(STORE_TIME_HEADER, value)).into_iter().collect();
             stored_at(&Record { offset: Offset(-1), timestamp: TimestampMs(5), key: None, value: None, headers })
         };
         for (value, expected) in [(Some("70"), 70), (Some("soon"), 5), (None, 5)] {

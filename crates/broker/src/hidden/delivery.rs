@@ -117,10 +117,10 @@ impl Task {
     /// The time of the first message that is not due yet.
     fn submit_due(&mut self) -> ItemResult<TimestampMs> {
         let tables = self.runtime.tables();
-        // Those that are submitted come first.
-        let read = |from| due(&*tables, from, now(), self.submitted.len() + PAGE);
-        let timers = self.runtime.hidden().deliveries.scan(read).map_err(storage)?;
         let now = now();
+        // Those that are submitted come first.
+        let read = |from| due(&*tables, from, now, self.submitted.len() + PAGE);
+        let timers = self.runtime.hidden().deliveries.scan(read).map_err(storage)?;
         for timer in timers {
             if timer.time > now {
                 return Ok(timer.time);

@@ -6,10 +6,10 @@ use bytes::Bytes;
 use duolog_record::group::GroupId;
 use duolog_record::{BatchBuilder, BuildError, Record, RecordHeader};
 
-use super::beside::{self, partition_beside};
 use super::settle::{Led, led, settle};
 use super::{bad_receipt, place_of, records};
 use crate::api::{BrokerApi, ItemResult, ProducePartition, TopicRef};
+use crate::beside::{self, partition_beside};
 use crate::broker::Broker;
 use crate::consumers;
 use crate::error::BrokerError;
@@ -51,20 +51,16 @@ async fn bury(broker: &Broker, group: &GroupId, receipt: Receipt, record: Record
     let produce = ProducePartition { topic: TopicRef::Name(topic), partition, records };
     broker.produce(vec![produce], beside::TIMEOUT_MS).await.swap_remove(0)?;
     settle(broker, group, receipt.partition, &[receipt]).await?;
-    broker.traces().note(broker, &name, (receipt.partition, receipt.offset), Fate::DeadLetter);
+    broker.trace(&name, (receipt.partition, receipt.offset), || Fate::DeadLetter);
     Ok(())
 }
 
 /// The record with where it comes from.
 fn letter(topic: &str, receipt: Receipt, record: Record) -> ItemResult<Bytes> {
-    let header = |key: &'static str, value: String| RecordHeader {
-        key: Bytes::from_static(key.as_bytes()),
-        value: Some(Bytes::from(value)),
-    };
     let mut headers = record.headers;
-    headers.push(header("DLQ_ORIGIN_TOPIC", topic.to_owned()));
-    headers.push(header("DLQ_ORIGIN_PARTITION", receipt.partition.partition.to_string()));
-    headers.push(header("DLQ_ORIGIN_OFFSET", receipt.offset.to_string()));
+    headers.push(RecordHeader::text("DLQ_ORIGIN_TOPIC", topic));
+    headers.push(RecordHeader::text("DLQ_ORIGIN_PARTITION", receipt.partition.partition.to_string()));
+    headers.push(RecordHeader::text("DLQ_ORIGIN_OFFSET", receipt.offset.to_string()));
     let invalid = |error: BuildError| BrokerError::InvalidRecord(error.to_string());
     let mut builder = BatchBuilder::new();
     let (key, value) = (record.key.as_deref(), record.value.as_deref());

@@ -8,7 +8,6 @@
 //! A message is given to a consumer only when its delivery is committed: a leader that is lost takes no delivery with it, and
 //! one that only thought that it led delivers nothing.
 
-pub(crate) mod beside;
 mod dead_letters;
 mod filter;
 mod progress;

@@ -20,11 +20,7 @@ fn records(base_sequence: i32, records: &[(&str, Option<i64>)]) -> Bytes {
         base_sequence,
     );
     for (value, time) in records {
-        let header = |time: &i64| RecordHeader {
-            key: Bytes::from_static(DELIVER_AT_HEADER.as_bytes()),
-            value: Some(time.to_string().into()),
-        };
-        let headers: Vec<_> = time.iter().map(header).collect();
+        let headers: Vec<_> = time.iter().map(|time| RecordHeader::text(DELIVER_AT_HEADER, time.to_string())).collect();
         builder.push_with_headers(now(), Some(b"key"), Some(value.as_bytes()), &headers).unwrap();
     }
     builder.build().unwrap().into_bytes()

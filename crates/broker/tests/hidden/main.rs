@@ -9,7 +9,6 @@ mod search;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use duolog_broker::BrokerError;
 use duolog_broker::api::{BrokerApi, EpochCheck, OffsetQuery, TopicRef};
 use duolog_broker::message_api::{Delivery, HiddenHandle, MessageApi, Resolution, STORE_TIME_HEADER, SendMessage};
@@ -173,10 +172,7 @@ fn what_is_too_old_is_given_up() {
     let node = Node::start_with_topic(dir.path(), &[]);
     let hour = 3_600_000;
     let half = |age_hours: i64| {
-        let header = RecordHeader {
-            key: Bytes::from_static(STORE_TIME_HEADER.as_bytes()),
-            value: Some(after(-age_hours * hour).0.to_string().into()),
-        };
+        let header = RecordHeader::text(STORE_TIME_HEADER, after(-age_hours * hour).0.to_string());
         let mut batch = BatchBuilder::new();
         batch.push_with_headers(now(), None, Some(b"half"), &[header]).unwrap();
         let batch = batch.build().unwrap().into_bytes();

@@ -2,7 +2,6 @@
 
 use std::time::Instant;
 
-use bytes::Bytes;
 use duolog_broker::api::{BrokerApi, EpochCheck, NameFilter, NameSearch, OffsetQuery};
 use duolog_broker::message_api::{Delivery, KEYS_HEADER, MESSAGE_ID_HEADER, MessageApi, Resolution, SendMessage, Sent};
 use duolog_record::{BatchBuilder, RecordHeader};
@@ -11,10 +10,8 @@ use duolog_types::Offset;
 use crate::node::*;
 
 fn send(node: &Node, id: &str, keys: &str, delivery: Delivery) -> Sent {
-    let header =
-        |key: &'static str, value: &str| RecordHeader { key: key.into(), value: Some(Bytes::from(value.to_owned())) };
     let mut builder = BatchBuilder::new();
-    let headers = [header(MESSAGE_ID_HEADER, id), header(KEYS_HEADER, keys)];
+    let headers = [RecordHeader::text(MESSAGE_ID_HEADER, id), RecordHeader::text(KEYS_HEADER, keys)];
     builder.push_with_headers(now(), None, Some(id.as_bytes()), &headers).unwrap();
     let batch = builder.build().unwrap().into_bytes();
     let message = SendMessage { topic: topic(), partition: 0, batch, delivery };

@@ -88,11 +88,30 @@ fn a_log_that_is_longer_than_what_others_applied_stays() {
         nodes.kill(id);
     }
     damage(&nodes, 2);
-    // Alone it cannot go on, and the others have only what they keep of the state: it waits for them.
+    // Alone it cannot go on, and the others have only what they keep of the state.
     for id in [1, 3] {
         nodes.start_node(id);
     }
     nodes.start_node(2);
     nodes.until_everywhere("record 49");
     assert_whole(&nodes, &texts.iter().map(String::as_str).collect::<Vec<_>>());
+}
+
+/// Without the vote of this node nobody could say what is committed, so nobody would have a state to copy.
+#[test]
+fn with_nobody_to_copy_from_the_log_is_enough() {
+    let mut nodes = Nodes::start();
+    nodes.write("before");
+    nodes.until_everywhere("before");
+    for id in nodes.running() {
+        nodes.kill(id);
+    }
+    damage(&nodes, 2);
+    for id in [1, 2] {
+        nodes.start_node(id);
+    }
+    nodes.until_everywhere("before");
+    nodes.write("after");
+    nodes.until_everywhere("after");
+    assert_whole(&nodes, &["before", "after"]);
 }

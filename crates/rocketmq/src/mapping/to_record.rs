@@ -30,7 +30,7 @@ pub(crate) fn to_batch(message: &Message, kind: Kind, stamp: Stamp<'_>) -> Resul
     let key = system.message_group.as_ref().or(system.keys.first());
     let mut headers = headers_of(system, kind, stamp);
     if stamp.is_log_append_time {
-        headers.push(header(BORN_TIME_HEADER, born.0.to_string()));
+        headers.push(RecordHeader::text(BORN_TIME_HEADER, born.0.to_string()));
     }
     headers.extend(message.user_properties.iter().map(|(name, value)| RecordHeader {
         key: Bytes::copy_from_slice(name.as_bytes()),
@@ -43,9 +43,9 @@ pub(crate) fn to_batch(message: &Message, kind: Kind, stamp: Stamp<'_>) -> Resul
 }
 
 fn headers_of(system: &SystemProperties, kind: Kind, stamp: Stamp<'_>) -> Vec<RecordHeader> {
-    let mut headers = vec![header(MESSAGE_ID_HEADER, system.message_id.clone())];
+    let mut headers = vec![RecordHeader::text(MESSAGE_ID_HEADER, system.message_id.clone())];
     let mut put = |name: &'static str, value: Option<String>| {
-        headers.extend(value.filter(|value| !value.is_empty()).map(|value| header(name, value)));
+        headers.extend(value.filter(|value| !value.is_empty()).map(|value| RecordHeader::text(name, value)));
     };
     put(TAG_HEADER, system.tag.clone());
     put(KEYS_HEADER, Some(system.keys.join(" ")));
@@ -60,8 +60,4 @@ fn headers_of(system: &SystemProperties, kind: Kind, stamp: Stamp<'_>) -> Vec<Re
     let encoding = system.body_encoding();
     put(ENCODING_HEADER, (encoding == Encoding::Gzip).then(|| encoding.as_str_name().to_owned()));
     headers
-}
-
-fn header(name: &'static str, value: String) -> RecordHeader {
-    RecordHeader { key: Bytes::from_static(name.as_bytes()), value: Some(Bytes::from(value)) }
 }
