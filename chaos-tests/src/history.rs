@@ -120,6 +120,8 @@ pub enum Fault {
     Clock,
     /// It joins the cluster, or leaves it.
     Members,
+    /// A bit of its log is another one.
+    FlippedBit,
 }
 
 impl Fault {
@@ -138,6 +140,7 @@ impl Fault {
             Fault::PowerLoss => "power_loss",
             Fault::Clock => "clock",
             Fault::Members => "members",
+            Fault::FlippedBit => "flipped_bit",
         }
     }
 }
@@ -270,6 +273,12 @@ pub enum Event {
         time_ms: u64,
         node: u32,
         why: String,
+    },
+    /// A damaged entry of its log was found and not put back from another node.
+    NotRepaired {
+        time_ms: u64,
+        node: u32,
+        file: String,
     },
     NodePanicked {
         node: u32,

@@ -23,6 +23,10 @@ const STATE_HASH_LIMIT: Duration = Duration::from_secs(60);
 /// The metric that carries a partition's high watermark, labelled `topic` and `partition`.
 const HIGH_WATERMARK_METRIC: &str = "duolog_partition_high_watermark{";
 
+/// Entries of its log that a node has found damaged, and those that it has put back; labelled `broker_group`.
+const DAMAGED_METRIC: &str = "duolog_broker_group_damaged_entries_total";
+const REPAIRED_METRIC: &str = "duolog_broker_group_repaired_entries_total";
+
 /// The last known leader of each partition.
 #[derive(Default)]
 pub struct Leaders(Mutex<BTreeMap<Place, u32>>);
@@ -87,6 +91,23 @@ pub fn read_metrics(shared: &Shared, node: &Node) {
             shared.recorder.record(Event::HighWatermark { asked_ms, time_ms, source, place, offset });
         }
     }
+}
+
+/// What the scrubber of a node has done since the node's start.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Scrubbed {
+    pub damaged: u64,
+    pub repaired: u64,
+}
+
+/// Of all broker groups together; nothing where the node does not answer.
+pub fn scrubbed(node: &Node) -> Scrubbed {
+    let Ok(page) = http::get(node.ports.http, "/metrics", PAGE_LIMIT) else { return Scrubbed::default() };
+    let total = |metric: &str| {
+        let lines = page.body.lines().filter_map(|line| line.strip_prefix(metric)?.strip_prefix('{')?.split_once('}'));
+        lines.filter_map(|(_, value)| value.trim().parse::<u64>().ok()).sum()
+    };
+    Scrubbed { damaged: total(DAMAGED_METRIC), repaired: total(REPAIRED_METRIC) }
 }
 
 /// (topic, partition, high watermark) of each line of the metric.

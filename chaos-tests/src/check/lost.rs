@@ -43,7 +43,13 @@ fn reach(fault: Fault) -> Reach {
         Fault::Kill | Fault::Pause | Fault::PowerLoss => Reach::AtOnce,
         Fault::CutOff => Reach::Lease,
         Fault::Links | Fault::FailingDisk => Reach::WhileItLasts,
-        Fault::Stop | Fault::Transfer | Fault::FullDisk | Fault::SlowDisk | Fault::Clock | Fault::Members => Reach::Not,
+        Fault::Stop
+        | Fault::Transfer
+        | Fault::FullDisk
+        | Fault::SlowDisk
+        | Fault::Clock
+        | Fault::Members
+        | Fault::FlippedBit => Reach::Not,
     }
 }
 
@@ -195,7 +201,15 @@ mod tests {
 
     #[test]
     fn faults_that_take_nothing_excuse_nothing() {
-        for fault in [Fault::Stop, Fault::Transfer, Fault::FullDisk, Fault::SlowDisk, Fault::Clock, Fault::Members] {
+        for fault in [
+            Fault::Stop,
+            Fault::Transfer,
+            Fault::FullDisk,
+            Fault::SlowDisk,
+            Fault::Clock,
+            Fault::Members,
+            Fault::FlippedBit,
+        ] {
             let mut plant = Plant::clean();
             let lost = plant.lose_last_unseen(ASYNC);
             plant.fault_of_leader(lost.time_ms + 10, fault);

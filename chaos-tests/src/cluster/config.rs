@@ -14,6 +14,10 @@ const PORTS_PER_NODE: u16 = 6;
 /// Small, so that a short run fills several.
 const SEGMENT_SIZE_BYTES: u64 = 16 << 20;
 
+/// So that a flipped bit is found within seconds.
+const SCRUB_INTERVAL_MS: u64 = 1_000;
+const SCRUB_BYTES_PER_SECOND: u64 = 32 << 20;
+
 const BROKER_GROUPS: u32 = 4;
 
 /// The mark below which a node is read-only, where the run decides how full disks are.
@@ -96,6 +100,8 @@ struct Listen {
 #[derive(Serialize)]
 struct Log {
     segment_size_bytes: u64,
+    scrub_interval_ms: u64,
+    scrub_bytes_per_second: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     disk_free_bytes_min: Option<u64>,
 }
@@ -138,6 +144,8 @@ impl NodeConfig {
             listen: Listen { kafka: at(own.kafka), rocketmq: at(own.rocketmq), http: at(own.http), grpc: at(own.grpc) },
             log: Log {
                 segment_size_bytes: SEGMENT_SIZE_BYTES,
+                scrub_interval_ms: SCRUB_INTERVAL_MS,
+                scrub_bytes_per_second: SCRUB_BYTES_PER_SECOND,
                 disk_free_bytes_min: plan.disk_space.then_some(DISK_FREE_BYTES_MIN),
             },
             testing: Testing { disk_free_bytes_path: plan.disk_space.then(|| files.free_bytes.clone()) },

@@ -6,6 +6,7 @@
 mod config;
 mod guest;
 mod node;
+mod segments;
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
@@ -211,6 +212,19 @@ impl Cluster {
         let reason = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "cannot make the group {group} broadcasting: {reason}");
         Ok(())
+    }
+
+    /// As an operator does it. False: the command has failed.
+    pub fn drain(&self, node: u32, options: &[&str]) -> Result<bool> {
+        let mut command = Command::new(&self.binary);
+        command.args(["cluster", "drain", "--id", &node.to_string(), "--node", &self.grpc_addresses()]).args(options);
+        let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        Ok(status.context("cannot run duolog cluster drain")?.success())
+    }
+
+    /// Segments of the node's logs that are not written any more, with their bytes.
+    pub fn sealed_segments(&self, node: u32) -> Result<Vec<(PathBuf, u64)>> {
+        segments::sealed(&self.nodes[node as usize].files.data)
     }
 
     pub fn control(&self, node: u32) -> &Control {

@@ -10,6 +10,8 @@
 mod clean_stop;
 mod clock;
 mod disk;
+mod drain;
+mod flip;
 mod kill;
 mod members;
 mod network;
@@ -43,6 +45,8 @@ pub enum Kind {
     Restart,
     /// Leadership is asked back from the leaders by ElectLeaders, right after a node has given all of it away.
     Transfer,
+    /// A node is drained: it gives all leadership away, gets none for a while, and then leads again.
+    Drain,
     /// A node joins the cluster, or leaves it, while the other faults go on.
     Members,
     /// A node reaches no other, or none reaches any.
@@ -65,6 +69,8 @@ pub enum Kind {
     FailingDisk,
     /// A node's machine loses its power: of what was not flushed each page and each name is kept or lost by itself.
     Power,
+    /// A bit flips in a sealed segment of a node that runs.
+    FlippedBit,
     /// The wall clock of a node jumps, and jumps back.
     Clock,
 }
@@ -91,7 +97,11 @@ impl Kind {
     /// A single node has nobody to be cut off from, or to hand anything to.
     pub fn needs_peers(self) -> bool {
         // Alone, a node promises nothing beyond its own disk.
-        self.needs_network() || matches!(self, Kind::Transfer | Kind::Members | Kind::FailingDisk | Kind::Power)
+        self.needs_network()
+            || matches!(
+                self,
+                Kind::Transfer | Kind::Drain | Kind::Members | Kind::FailingDisk | Kind::FlippedBit | Kind::Power
+            )
     }
 
     pub fn needs_network(self) -> bool {
@@ -116,6 +126,7 @@ impl Kind {
             Kind::Pause => pause::pause(scene),
             Kind::Restart => clean_stop::rolling(scene),
             Kind::Transfer => transfer::transfer(scene),
+            Kind::Drain => drain::drain(scene),
             Kind::Members => members::change(scene),
             Kind::Partition => network::partition(scene),
             Kind::OneWay => network::one_way(scene),
@@ -126,6 +137,7 @@ impl Kind {
             Kind::FullDisk => disk::full(scene),
             Kind::SlowDisk => disk::slow(scene),
             Kind::FailingDisk => disk::failing(scene),
+            Kind::FlippedBit => flip::flip(scene),
             Kind::Power => kill::power(scene),
             Kind::Clock => clock::jump(scene),
         }

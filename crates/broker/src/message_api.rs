@@ -9,6 +9,7 @@
 use std::future::Future;
 
 use bytes::Bytes;
+pub use duolog_coordinator::pop::ConnectionId;
 use duolog_record::Record;
 use duolog_record::entry::Address;
 use duolog_record::group::GroupId;
@@ -149,6 +150,8 @@ pub struct Receive {
     pub invisible_ms: u64,
     /// Whether the messages stay invisible as long as the consumer lives.
     pub auto_renew: bool,
+    /// The consumer's connection over which the answer goes; `None` when it goes to another node first.
+    pub connection: Option<ConnectionId>,
     /// A retry with the same id gets the messages of the lost answer again (FIFO consumers send one).
     pub attempt_id: Option<String>,
     /// Deliveries of a message before it becomes a dead letter.
@@ -285,8 +288,9 @@ pub trait MessageApi: BrokerApi {
     /// `InvalidReceipt`.
     fn dead_letter(&self, consumer: Consumer, receipt: Receipt) -> impl Future<Output = ItemResult<()>> + Send;
 
-    /// A consumer is alive: what was delivered to it with `auto_renew`, by partitions that this node leads, stays invisible.
-    fn renew(&self, client_id: &str) -> impl Future<Output = ()> + Send;
+    /// A consumer has said over this connection that it is alive: what was delivered to it with `auto_renew`, by partitions that this node
+    /// leads, stays invisible, if the answer went over the same connection or one of its messages is settled. Any other answer may be lost.
+    fn renew(&self, client_id: &str, connection: ConnectionId) -> impl Future<Output = ()> + Send;
 
     /// Ends a transaction. Idempotent.
     ///

@@ -8,8 +8,8 @@ use crate::api::{ItemResult, TopicRef};
 use crate::broker::Broker;
 use crate::hidden;
 use crate::message_api::{
-    Consumer, DeliveredMessage, HiddenHandle, MessageApi, Orphan, Pull, Pulled, Question, Receipt, Receive, Resolution,
-    SendMessage, Sent, TopicHead,
+    ConnectionId, Consumer, DeliveredMessage, HiddenHandle, MessageApi, Orphan, Pull, Pulled, Question, Receipt,
+    Receive, Resolution, SendMessage, Sent, TopicHead,
 };
 use crate::pop;
 use crate::trace::Fate;
@@ -78,8 +78,8 @@ impl MessageApi for Broker {
         pop::dead_letter(self, &self.group_of(&consumer), receipt).await
     }
 
-    async fn renew(&self, client_id: &str) {
-        pop::renew(self, client_id).await;
+    async fn renew(&self, client_id: &str, connection: ConnectionId) {
+        pop::renew(self, client_id, connection).await;
     }
 
     async fn end_transaction(&self, handle: HiddenHandle, resolution: Resolution) -> ItemResult<()> {

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use duolog_coordinator::pop::{Offer, PopQueue, PopState, PopUpdate, Renewal};
+use duolog_coordinator::pop::{ConnectionId, Offer, PopQueue, PopState, PopUpdate, Renewal};
 use duolog_record::group::GroupId;
 use duolog_state::command::{Command, PartitionCommand};
 use duolog_state::reader;
@@ -17,6 +17,10 @@ use proptest::prelude::*;
 const TP: TopicPartition = TopicPartition { topic: TopicId([7; 16]), partition: 3 };
 const ATTEMPTS_MAX: u32 = 4;
 const BURIAL_MS: i64 = 50;
+
+fn connection_of(keeper: u8) -> ConnectionId {
+    ConnectionId(u64::from(keeper))
+}
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -152,9 +156,13 @@ impl World {
         }
         let (delivery, burial) = (self.id(), self.id());
         let due = self.now + invisible_ms;
-        let keeper = keeper.map(|keeper| keeper.to_string());
         let buried_at = self.now + BURIAL_MS;
-        let update = self.queue.deliver(taking, (delivery, TimestampMs(due), keeper), (burial, TimestampMs(buried_at)));
+        let kept_for = keeper.map(|keeper| keeper.to_string());
+        let update =
+            self.queue.deliver(taking, (delivery, TimestampMs(due), kept_for), (burial, TimestampMs(buried_at)));
+        if let Some(keeper) = keeper {
+            self.queue.answered_over(delivery, connection_of(keeper));
+        }
         if let Some(update) = update {
             self.propose(update);
         }
@@ -228,7 +236,7 @@ impl World {
             Step::Keep(keeper) => {
                 let (before, due) = (TimestampMs(self.now + 50), TimestampMs(self.now + 300));
                 let renewal = Renewal { now: TimestampMs(self.now), before, due, ms_max: i64::MAX };
-                let update = self.queue.keep(&keeper.to_string(), renewal);
+                let update = self.queue.keep(&keeper.to_string(), connection_of(keeper), renewal);
                 for (id, due) in &update.extended {
                     for message in self.queue.delivery(*id) {
                         self.due.insert(message.offset, due.0);
@@ -356,7 +364,35 @@ fn after_a_fail_over_only_what_the_consumer_surely_has_is_kept_for_it() {
     world.check();
 }
 
-/// An answer that was lost keeps its messages as long as the consumer lives, but not for ever.
+/// An answer that was lost must not keep its messages as long as the consumer lives.
+#[test]
+fn a_sign_of_life_prolongs_what_came_over_its_connection() {
+    let mut queue = PopQueue::load(group(), TP, Offset(0), PopState::default());
+    for (id, over) in [(7, Some(1)), (8, Some(2)), (9, None)] {
+        let mut taking = queue.take(TimestampMs(0), 2, 9);
+        for _ in 0..2 {
+            queue.offer(&mut taking, queue.cursor(), None, true);
+        }
+        let kept = (DeliveryId(id), TimestampMs(60), Some("c".to_owned()));
+        queue.deliver(taking, kept, (DeliveryId(100), TimestampMs(60))).unwrap();
+        if let Some(over) = over {
+            queue.answered_over(DeliveryId(id), ConnectionId(over));
+        }
+    }
+    let live = |queue: &mut PopQueue, connection: u64, now: i64| {
+        let (before, due) = (TimestampMs(now + 40), TimestampMs(now + 60));
+        let renewal = Renewal { now: TimestampMs(now), before, due, ms_max: i64::MAX };
+        let update = queue.keep("c", ConnectionId(connection), renewal);
+        update.extended.iter().map(|(id, _)| id.0).collect::<Vec<_>>()
+    };
+    assert_eq!(live(&mut queue, 1, 30), [7], "the others may be lost");
+    // It came once: whatever the consumer's connection is now.
+    assert_eq!(live(&mut queue, 3, 60), [7]);
+    queue.settle(&[(DeliveryId(9), Offset(4))]);
+    assert_eq!(live(&mut queue, 3, 90), [7, 9], "a message of it is settled, so it has come");
+}
+
+/// What a consumer has forgotten stays out as long as it lives, but not for ever.
 #[test]
 fn a_delivery_is_not_prolonged_without_end() {
     let mut queue = PopQueue::load(group(), TP, Offset(0), PopState::default());
@@ -364,9 +400,10 @@ fn a_delivery_is_not_prolonged_without_end() {
     queue.offer(&mut taking, Offset(0), None, true);
     let kept = (DeliveryId(7), TimestampMs(60), Some("c".to_owned()));
     queue.deliver(taking, kept, (DeliveryId(8), TimestampMs(60))).unwrap();
+    queue.answered_over(DeliveryId(7), ConnectionId(1));
     let mut live = |now: i64| {
         let (before, due) = (TimestampMs(now + 40), TimestampMs(now + 60));
-        let update = queue.keep("c", Renewal { now: TimestampMs(now), before, due, ms_max: 180 });
+        let update = queue.keep("c", ConnectionId(1), Renewal { now: TimestampMs(now), before, due, ms_max: 180 });
         update.extended.iter().map(|(_, due)| due.0).collect::<Vec<_>>()
     };
     assert_eq!((live(10), live(30), live(80)), (vec![], vec![90], vec![140]));

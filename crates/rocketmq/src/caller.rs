@@ -1,8 +1,8 @@
 //! Who makes a call, as its metadata says.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
+use duolog_broker::message_api::ConnectionId;
 use tokio::time::Instant;
 use tonic::metadata::{KeyAndValueRef, MetadataMap, MetadataValue};
 
@@ -31,6 +31,8 @@ pub(crate) struct Caller {
     pub(crate) host: String,
     /// Whether another node has sent the call here.
     pub(crate) is_forwarded: bool,
+    /// The connection that the call came over.
+    pub(crate) connection: Option<ConnectionId>,
     /// When the client gives up, if it said so.
     deadline: Option<Instant>,
     /// All that came with the call.
@@ -44,6 +46,7 @@ impl Caller {
             client_id: text(CLIENT_ID).unwrap_or_default().to_owned(),
             host: String::new(),
             is_forwarded: metadata.contains_key(FORWARDED),
+            connection: None,
             deadline: text(TIMEOUT).and_then(timeout).and_then(|timeout| Instant::now().checked_add(timeout)),
             metadata,
         }
@@ -52,9 +55,10 @@ impl Caller {
     /// Who makes this call, and what it asks for. `has_users` says that calls are signed.
     pub(crate) fn of_call<R>(request: tonic::Request<R>, has_users: bool) -> (Self, R) {
         let (metadata, extensions, asked) = request.into_parts();
-        let peer: Option<SocketAddr> = extensions.get::<Peer>().map(|peer| peer.0);
+        let peer = extensions.get::<Peer>();
         let mut caller = Self::of(metadata);
-        caller.host = peer.map(|peer| peer.ip().to_canonical().to_string()).unwrap_or_default();
+        caller.host = peer.map(|peer| peer.address.ip().to_canonical().to_string()).unwrap_or_default();
+        caller.connection = peer.map(|peer| peer.connection);
         if has_users && !caller.client_id.is_empty() {
             let signature = caller.authorization().and_then(|text| Signature::parse(text).ok());
             // A user's name has no slash.

@@ -5,9 +5,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use duolog_broker::message_api::ConnectionId;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -62,14 +64,22 @@ pub(crate) struct Connection {
     transport: Transport,
     /// What of the preface was not given again yet.
     preface: &'static [u8],
-    peer: SocketAddr,
+    peer: Peer,
     abort: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// Since the last flush: see [`Connection::poll_turn`].
+    has_given_way: bool,
     _open: OpenConnection,
 }
 
-/// Where a connection comes from; every call on it can ask.
+/// Where a connection comes from, and which one it is; every call on it can ask.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Peer(pub(crate) SocketAddr);
+pub(crate) struct Peer {
+    pub(crate) address: SocketAddr,
+    pub(crate) connection: ConnectionId,
+}
+
+/// Of the next connection.
+static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 
 /// Begins a connection; `abort` ends it at any time.
 pub(crate) async fn begin(
@@ -80,9 +90,10 @@ pub(crate) async fn begin(
     abort: CancellationToken,
 ) -> Result<Connection, HandshakeError> {
     tcp.set_nodelay(true)?;
-    let peer = tcp.peer_addr()?;
+    let peer = Peer { address: tcp.peer_addr()?, connection: ConnectionId(NEXT_ID.fetch_add(1, Ordering::Relaxed)) };
     let transport = timeout(limit, handshake(tcp, tls)).await.map_err(|_| HandshakeError::TooSlow(limit))??;
-    Ok(Connection { transport, preface: PREFACE, peer, abort: Box::pin(abort.cancelled_owned()), _open: open })
+    let abort = Box::pin(abort.cancelled_owned());
+    Ok(Connection { transport, preface: PREFACE, peer, abort, has_given_way: false, _open: open })
 }
 
 async fn handshake(mut tcp: TcpStream, tls: &TlsAcceptor) -> Result<Transport, HandshakeError> {
@@ -121,7 +132,7 @@ impl Connected for Connection {
     type ConnectInfo = Peer;
 
     fn connect_info(&self) -> Peer {
-        Peer(self.peer)
+        self.peer
     }
 }
 
@@ -131,6 +142,16 @@ impl Connection {
             Poll::Ready(()) => Err(io::ErrorKind::ConnectionAborted.into()),
             Poll::Pending => Ok(()),
         }
+    }
+
+    /// Before the first write after a flush all other tasks that are ready get a turn. The runtime runs a connection that an answer has
+    /// woken before everything else, so each answer would be written by itself, although many calls are answered at the same moment.
+    fn poll_turn(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if std::mem::replace(&mut self.has_given_way, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 
@@ -157,6 +178,7 @@ impl AsyncRead for Connection {
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.poll_abort(context)?;
+        ready!(self.poll_turn(context));
         match &mut self.transport {
             Transport::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
             Transport::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
@@ -164,6 +186,7 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.has_given_way = false;
         match &mut self.transport {
             Transport::Plain(stream) => Pin::new(stream).poll_flush(context),
             Transport::Tls(stream) => Pin::new(stream).poll_flush(context),
@@ -183,6 +206,7 @@ impl AsyncWrite for Connection {
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.poll_abort(context)?;
+        ready!(self.poll_turn(context));
         match &mut self.transport {
             Transport::Plain(stream) => Pin::new(stream).poll_write_vectored(context, pieces),
             Transport::Tls(stream) => Pin::new(stream).poll_write_vectored(context, pieces),

@@ -52,6 +52,7 @@ pub fn color_of_fault(fault: Fault) -> &'static str {
         Fault::PowerLoss => "#2d3436",
         Fault::Clock => "#0984e3",
         Fault::Members => "#27ae60",
+        Fault::FlippedBit => "#d63031",
     }
 }
 

@@ -163,6 +163,7 @@ async fn look_at(
         let messages = read_again(runtime, &queue, partition, served.high_watermark, again)?;
         if let Some((delivery, messages)) = messages {
             let update = queue.pop.answer_again(again, delivery, after(request.invisible_ms));
+            answered(&mut queue, delivery, request);
             queue.forget_answer(again);
             queue.remember(request.attempt_id.clone().unwrap_or_default(), delivery);
             let applied = runtime.pop().submit(&queue, update);
@@ -204,6 +205,7 @@ async fn look_at(
     if let Some(attempt_id) = request.attempt_id.clone().filter(|_| !taken.is_empty()) {
         queue.remember(attempt_id, delivery);
     }
+    answered(&mut queue, delivery, request);
     let applied = runtime.pop().submit(&queue, update);
     drop(queue);
     undelivered.extend(taken.iter().map(|taken| Receipt { partition, offset: taken.offset, delivery }));
@@ -220,6 +222,12 @@ async fn look_at(
         Some(DeliveredMessage { partition, record, attempt: taken.attempt, receipt })
     }));
     Ok(())
+}
+
+fn answered(queue: &mut Queue, delivery: DeliveryId, request: &Receive) {
+    if let Some(connection) = request.connection {
+        queue.pop.answered_over(delivery, connection);
+    }
 }
 
 type Found = HashMap<Offset, Record>;

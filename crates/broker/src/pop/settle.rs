@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use duolog_coordinator::pop::Renewal;
+use duolog_coordinator::pop::{ConnectionId, Renewal};
 use duolog_record::group::GroupId;
 use duolog_types::{DeliveryId, TimestampMs, TopicPartition};
 
@@ -88,7 +88,7 @@ pub(crate) async fn change_invisible(
 }
 
 /// See [`crate::message_api::MessageApi::renew`].
-pub(crate) async fn renew(broker: &Broker, client_id: &str) {
+pub(crate) async fn renew(broker: &Broker, client_id: &str, connection: ConnectionId) {
     let now = now();
     let at = |ms: i64| TimestampMs(now.0.saturating_add(ms));
     let ms_max = i64::try_from(broker.settings().renew_max_ms).unwrap_or(i64::MAX);
@@ -98,7 +98,7 @@ pub(crate) async fn renew(broker: &Broker, client_id: &str) {
         let mut under_way = Vec::new();
         for handle in runtime.pop().all(term) {
             let mut queue = handle.lock().await;
-            let update = queue.pop.keep(client_id, renewal);
+            let update = queue.pop.keep(client_id, connection, renewal);
             if !update.is_empty() {
                 under_way.push(runtime.pop().submit(&queue, update));
             }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use common::{Node, PATIENCE, copy_dir};
 use duolog_broker::BrokerError;
 use duolog_broker::api::{BrokerApi, Fetch, FetchPartition, GroupId, OffsetQuery, TopicRef};
-use duolog_broker::message_api::{Filter, MessageApi, Receive, TAG_HEADER};
+use duolog_broker::message_api::{ConnectionId, Filter, MessageApi, Receive, TAG_HEADER};
 use duolog_types::TimestampMs;
 use node::{HOUR_MS, consumer, request, topic, values};
 
@@ -128,10 +128,21 @@ fn a_consumer_that_lives_keeps_its_messages() {
     let node = Node::start(dir.path());
     node.create_topic("t", &[]);
     node.send("a", None, &[]);
-    let kept = node.receive_with(|request| (request.auto_renew, request.invisible_ms) = (true, 200)).unwrap();
-    node.runtime.block_on(node.broker.renew("c"));
+    let over = |connection: u64| {
+        move |request: &mut Receive| {
+            (request.auto_renew, request.invisible_ms) = (true, 200);
+            request.connection = Some(ConnectionId(connection));
+        }
+    };
+    let lost = node.receive_with(over(1)).unwrap();
+    node.runtime.block_on(node.broker.renew("c", ConnectionId(2)));
+    std::thread::sleep(Duration::from_millis(300));
+    let kept = node.receive_with(over(2)).unwrap();
+    assert_eq!((values(&kept), kept[0].attempt), (vec!["a"], 2), "nothing came over the first connection since");
+    node.runtime.block_on(node.broker.renew("c", ConnectionId(2)));
     std::thread::sleep(Duration::from_millis(300));
     assert!(node.receive(1, 1).is_empty());
+    assert!(is_bad_receipt(node.acknowledge(lost[0].receipt)));
     node.acknowledge(kept[0].receipt).unwrap();
     node.stop();
 }

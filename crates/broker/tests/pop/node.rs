@@ -34,6 +34,7 @@ pub fn request() -> Receive {
         filter: Filter::All,
         invisible_ms: HOUR_MS,
         auto_renew: false,
+        connection: None,
         attempt_id: None,
         attempts_max: 17,
         wait_ms_max: 0,

@@ -17,7 +17,7 @@ mod queue;
 mod take;
 
 pub use order::order_of;
-pub use queue::{PopQueue, Renewal};
+pub use queue::{ConnectionId, PopQueue, Renewal};
 pub use take::{Offer, Taken, Taking};
 
 pub use duolog_state::command::PopUpdate;

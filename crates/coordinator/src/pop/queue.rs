@@ -27,11 +27,24 @@ pub struct PopQueue {
     /// The first message of each delivery, by offset.
     lowest: BTreeSet<(Offset, DeliveryId)>,
     pub(super) orders: Orders,
-    /// Deliveries that a sign of life of their keeper prolongs, each with the time of the first one.
-    ///
-    /// Those of an earlier leader are not among them: their answer may have been lost with it, and as long as its consumer lives nobody
-    /// would ever get the messages. Once the consumer settles one of a delivery it has the others, too.
-    keepers: BTreeMap<String, BTreeMap<DeliveryId, Option<TimestampMs>>>,
+    /// Deliveries of consumers that prolong them by signs of life.
+    keepers: BTreeMap<String, BTreeMap<DeliveryId, Answer>>,
+}
+
+/// A connection of a consumer, by a number that no other one of this process has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConnectionId(pub u64);
+
+/// What is known of the answer with a delivery. Only what has surely come is prolonged: as long as its consumer lives nobody else would
+/// ever get the messages of one that was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    /// It may be lost with an earlier leader, or with the node that has sent the request on.
+    Unsure,
+    /// It went over this connection. Nothing behind it would come if it were lost.
+    Over(ConnectionId),
+    /// It has come; with the time of the first sign of life that prolonged it.
+    Came(Option<TimestampMs>),
 }
 
 /// How a sign of life prolongs deliveries.
@@ -64,7 +77,6 @@ impl PopQueue {
         for (id, row) in state.deliveries {
             queue.insert(id, row);
         }
-        queue.keepers.clear();
         queue
     }
 
@@ -164,7 +176,17 @@ impl PopQueue {
     /// The consumer has the messages of a delivery.
     fn keep_from_now_on(&mut self, id: DeliveryId) {
         if let Some(keeper) = self.deliveries.get(&id).and_then(|row| row.keeper.clone()) {
-            self.keepers.entry(keeper).or_default().entry(id).or_default();
+            let answer = self.keepers.entry(keeper).or_default().entry(id).or_insert(Answer::Unsure);
+            if !matches!(answer, Answer::Came(_)) {
+                *answer = Answer::Came(None);
+            }
+        }
+    }
+
+    /// The answer with a delivery goes over a connection of its consumer.
+    pub fn answered_over(&mut self, id: DeliveryId, connection: ConnectionId) {
+        if let Some(keeper) = self.deliveries.get(&id).and_then(|row| row.keeper.clone()) {
+            self.keepers.entry(keeper).or_default().insert(id, Answer::Over(connection));
         }
     }
 
@@ -197,15 +219,23 @@ impl PopQueue {
         update
     }
 
-    /// A consumer lives: its deliveries that would be due soon are due later. One that it has kept for very long is left alone: the consumer
-    /// may be alive and know nothing of it, if the answer was lost.
-    pub fn keep(&mut self, keeper: &str, renewal: Renewal) -> PopUpdate {
+    /// A consumer gives a sign of life over a connection: its deliveries that would be due soon, and have surely come, are due later. One that
+    /// it has kept for very long is left alone: it may have forgotten it.
+    pub fn keep(&mut self, keeper: &str, connection: ConnectionId, renewal: Renewal) -> PopUpdate {
         let Renewal { now, before, due, ms_max } = renewal;
         let mut update = PopUpdate::new(self.group.clone(), self.partition);
-        for (id, since) in self.keepers.get_mut(keeper).into_iter().flatten() {
+        for (id, answer) in self.keepers.get_mut(keeper).into_iter().flatten() {
             let row = self.deliveries.get_mut(id).expect("keepers name deliveries");
-            let kept_ms = now.0.saturating_sub(since.get_or_insert(now).0);
-            if row.due < before && kept_ms < ms_max {
+            if row.due >= before {
+                continue;
+            }
+            let since = match answer {
+                Answer::Came(since) => since.unwrap_or(now),
+                Answer::Over(over) if *over == connection => now,
+                Answer::Over(_) | Answer::Unsure => continue,
+            };
+            *answer = Answer::Came(Some(since));
+            if now.0.saturating_sub(since.0) < ms_max {
                 self.due.remove(&(row.due, *id));
                 row.due = due;
                 self.due.insert((due, *id));
@@ -226,7 +256,7 @@ impl PopQueue {
             self.orders.insert(message.order, message.offset);
         }
         if let Some(keeper) = &row.keeper {
-            self.keepers.entry(keeper.clone()).or_default().insert(id, None);
+            self.keepers.entry(keeper.clone()).or_default().insert(id, Answer::Unsure);
         }
         self.deliveries.insert(id, row);
     }

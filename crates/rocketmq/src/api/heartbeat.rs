@@ -13,6 +13,8 @@ pub(crate) async fn handle<B: MessageApi>(
     request: HeartbeatRequest,
 ) -> Result<HeartbeatResponse, Refusal> {
     context.clients.heard(&caller.client_id, request.client_type())?;
-    context.broker.renew(&caller.client_id).await;
+    if let Some(connection) = caller.connection {
+        context.broker.renew(&caller.client_id, connection).await;
+    }
     Ok(HeartbeatResponse::default())
 }

@@ -178,6 +178,7 @@ fn receive_of<B: MessageApi>(
         filter: filter_of(request.filter_expression.as_ref()),
         invisible_ms,
         auto_renew: request.auto_renew,
+        connection: caller.connection.filter(|_| !caller.is_forwarded),
         attempt_id: request.attempt_id.clone().filter(|id| !id.is_empty()),
         attempts_max: settings::attempts_max(config, context.clients.attempts_max(&caller.client_id)),
         wait_ms_max: 0,

@@ -295,10 +295,20 @@ async fn requests_for_messages_are_checked() {
 
 #[tokio::test]
 async fn heartbeats_renew_and_clients_are_named() {
-    let (node, mut client) = one(FakeBroker::new()).await;
+    let (node, mut client) = one(FakeBroker::new().with_topic("t", "NORMAL", &[0])).await;
     let beat = client.heartbeat(HeartbeatRequest::default()).await.unwrap().into_inner();
     assert_eq!(code(&beat.status), Code::Ok);
     assert_eq!(node.broker.state.lock().renewed, [(NodeId(0), "c@1".to_owned())]);
+    // A receive says over which connection its answer goes, so that the heartbeats on it prove that it came.
+    receive(&mut client, receive_request("t", -1, 1)).await;
+    let mut another = node.client("c@1").await;
+    receive(&mut another, receive_request("t", -1, 1)).await;
+    let state = node.broker.state.clone();
+    let over: Vec<_> = state.lock().received.iter().map(|(_, receive)| receive.connection).collect();
+    let renewed_over = state.lock().renewed_over.clone();
+    assert_eq!(over[0], Some(renewed_over[0]));
+    let last = over[over.len() - 1];
+    assert!(last.is_some() && last != over[0], "{over:?}");
     let gone = client.notify_client_termination(NotifyClientTerminationRequest::default()).await.unwrap();
     assert_eq!(code(&gone.into_inner().status), Code::Ok);
 

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use duolog_broker::BrokerError;
 use duolog_broker::api::{AckLease, ItemResult, TopicRef};
 use duolog_broker::message_api::{
-    Consumer, DeliveredMessage, Delivery, DeliveryId, Filter, HiddenHandle, MessageApi, Orphan, Pull, Pulled, Question,
-    Receipt, Receive, Resolution, SendMessage, Sent, TopicHead,
+    ConnectionId, Consumer, DeliveredMessage, Delivery, DeliveryId, Filter, HiddenHandle, MessageApi, Orphan, Pull,
+    Pulled, Question, Receipt, Receive, Resolution, SendMessage, Sent, TopicHead,
 };
 use duolog_types::{BrokerGroupId, NodeId, Offset, Term, TopicId, TopicPartition};
 use tokio::sync::{mpsc, oneshot};
@@ -130,8 +130,10 @@ impl MessageApi for FakeBroker {
         self.take(receipt).map(|_| ())
     }
 
-    async fn renew(&self, client_id: &str) {
-        self.state.lock().renewed.push((self.id, client_id.to_owned()));
+    async fn renew(&self, client_id: &str, connection: ConnectionId) {
+        let mut state = self.state.lock();
+        state.renewed.push((self.id, client_id.to_owned()));
+        state.renewed_over.push(connection);
     }
 
     async fn end_transaction(&self, handle: HiddenHandle, resolution: Resolution) -> ItemResult<()> {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use duolog_broker::BrokerError;
 use duolog_broker::api::{GroupId, PartitionView, TopicRef, TopicView};
-use duolog_broker::message_api::{HiddenHandle, Orphan, Question, Receipt, Receive, Resolution};
+use duolog_broker::message_api::{ConnectionId, HiddenHandle, Orphan, Question, Receipt, Receive, Resolution};
 use duolog_record::{Record, RecordBatch};
 use duolog_types::{
     Acl, BrokerGroupId, LeaderEpoch, LogIndex, NodeId, Offset, TopicConfig, TopicId, TopicPartition, User,
@@ -40,6 +40,8 @@ pub struct State {
     pub acknowledged: Vec<Receipt>,
     pub ended: Vec<(HiddenHandle, Resolution)>,
     pub renewed: Vec<(NodeId, String)>,
+    /// The connection of each of them.
+    pub renewed_over: Vec<ConnectionId>,
     pub received: Vec<(NodeId, Receive)>,
     /// Committed offsets by group, topic and partition.
     pub committed: BTreeMap<(GroupId, TopicId, i32), Offset>,

@@ -112,6 +112,7 @@ impl Member {
             filter: Filter::All,
             invisible_ms,
             auto_renew: false,
+            connection: None,
             attempt_id,
             attempts_max: if is_letters { LETTER_ATTEMPTS_MAX } else { ATTEMPTS_MAX },
             wait_ms_max: POLL_MS,
