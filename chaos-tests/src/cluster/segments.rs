@@ -14,7 +14,8 @@ pub fn sealed(data: &Path) -> Result<Vec<(PathBuf, u64)>> {
     let mut sealed = Vec::new();
     for group in fs::read_dir(&groups).with_context(|| format!("cannot list {}", groups.display()))? {
         let Ok(files) = fs::read_dir(group?.path().join("log")) else { continue };
-        let mut segments: Vec<PathBuf> = files.filter_map(|file| Some(file.ok()?.path())).filter(is_segment).collect();
+        let files = files.filter_map(|file| Some(file.ok()?.path()));
+        let mut segments: Vec<PathBuf> = files.filter(|path| is_segment(path)).collect();
         segments.sort_by_key(|path| sequence(path));
         segments.pop();
         // One that is deleted meanwhile is none.
@@ -24,7 +25,7 @@ pub fn sealed(data: &Path) -> Result<Vec<(PathBuf, u64)>> {
     Ok(sealed)
 }
 
-fn is_segment(path: &PathBuf) -> bool {
+fn is_segment(path: &Path) -> bool {
     path.extension().is_some_and(|name| name == "segment")
 }
 
