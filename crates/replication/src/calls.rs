@@ -4,16 +4,26 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use duolog_types::{BrokerGroupId, FlushWish, LogIndex, NodeId};
-use tonic::Request;
+use tonic::{Request, Status};
 
 use crate::cluster::Shared;
 use crate::group::{BrokerGroup, ProposeError};
-use crate::network;
+use crate::network::{self, Client};
 use crate::type_config::{CommandResponse, Member};
 use crate::wire::{self, proto};
 
 /// A node that takes longer to say what it is counts as silent.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(1_000);
+
+/// Asks a node what it is, and tells it who asks, if it is to know.
+///
+/// # Errors
+/// It does not answer.
+pub(crate) async fn probe(mut client: Client, announced: Option<proto::Member>) -> Result<proto::ProbeReply, Status> {
+    let mut request = Request::new(proto::ProbeRequest { announced });
+    request.set_timeout(PROBE_TIMEOUT);
+    Ok(client.probe(request).await?.into_inner())
+}
 
 impl Shared {
     /// Asks a member for the state of its replica.
@@ -39,12 +49,9 @@ impl Shared {
     /// It does not answer.
     pub(crate) async fn probe(&self, host: &str, grpc_port: u16) -> Result<proto::ProbeReply, String> {
         let announced = Some(wire::member_to_wire(self.node_id(), self.own_member()));
-        let mut client = network::connect(host, grpc_port, self.hooks.net.clone())?;
-        let mut request = Request::new(proto::ProbeRequest { announced });
-        request.set_timeout(PROBE_TIMEOUT);
-        let reply = client.probe(request).await;
-        let reply = reply.map_err(|status| format!("{host}:{grpc_port} does not answer: {}", status.message()))?;
-        Ok(reply.into_inner())
+        let client = network::connect(host, grpc_port, self.hooks.net.clone())?;
+        let reply = probe(client, announced).await;
+        reply.map_err(|status| format!("{host}:{grpc_port} does not answer: {}", status.message()))
     }
 
     pub(crate) async fn propose(

@@ -18,9 +18,11 @@ use duolog_commit_log::CommitLog;
 use duolog_types::{LogIndex, NodeId, Term};
 use tokio::time::Instant;
 
+use crate::calls;
 use crate::group::GroupOptions;
 use crate::log_store::truncate_durably;
 use crate::peer::Peer;
+use crate::retired;
 use crate::snapshot;
 use crate::state_machine::{StateCell, replace_damaged};
 use crate::type_config::{Member, term_of};
@@ -85,6 +87,11 @@ impl Rebuild<'_> {
                     format!("{damage}. There is no other node to copy it from: restore a backup (duolog restore)");
                 return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
             }
+            for (node, member) in &nodes {
+                if let Some(reason) = self.removal(*node, member).await {
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
+                }
+            }
             if told.elapsed() >= TELL_INTERVAL {
                 told = Instant::now();
                 tracing::warn!(
@@ -95,6 +102,13 @@ impl Rebuild<'_> {
             }
             tokio::time::sleep(ROUND_INTERVAL).await;
         }
+    }
+
+    /// Nobody helps a node that was removed: it must end.
+    async fn removal(&self, node: NodeId, member: &Member) -> Option<String> {
+        let client = self.options.hooks.connect(node, member).ok()?;
+        let reply = calls::probe(client, None).await.ok()?;
+        retired::removal(&self.options.identity.get(), &reply)
     }
 
     async fn copy(&self, node: NodeId, member: &Member) -> Result<(PathBuf, u64), String> {

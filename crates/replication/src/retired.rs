@@ -10,6 +10,7 @@ use duolog_types::{BrokerGroupId, NodeId};
 use tokio::time::MissedTickBehavior;
 
 use crate::cluster::Shared;
+use crate::identity::NodeFile;
 use crate::wire::proto;
 
 const ASK_INTERVAL: Duration = Duration::from_secs(2);
@@ -25,21 +26,29 @@ impl Shared {
     /// # Errors
     /// It has; what to do.
     pub(crate) fn check_not_retired(&self, peer: &proto::ProbeReply) -> Result<(), String> {
-        let own = self.identity.get();
-        let is_of_cluster = own.cluster_id.is_none_or(|id| id == peer.cluster_id);
-        let is_member = peer.members.iter().any(|member| member.node_id == own.node_id.0);
-        if !is_of_cluster || is_member || !peer.retired.contains(&own.node_id.0) {
-            return Ok(());
+        match removal(&self.identity.get(), peer) {
+            None => Ok(()),
+            Some(reason) => {
+                self.fail(reason.clone());
+                Err(reason)
+            }
         }
-        let reason = format!(
+    }
+}
+
+/// Why a node must end: a peer says that it has left. With what to do.
+pub(crate) fn removal(own: &NodeFile, peer: &proto::ProbeReply) -> Option<String> {
+    let is_of_cluster = own.cluster_id.as_ref().is_none_or(|id| *id == peer.cluster_id);
+    let is_member = peer.members.iter().any(|member| member.node_id == own.node_id.0);
+    let has_left = is_of_cluster && !is_member && peer.retired.contains(&own.node_id.0);
+    has_left.then(|| {
+        format!(
             "node {id} was removed from the cluster, as node {peer} says, and an id is never used again. To let this machine in as \
              another node: give it a new node_id and an empty data_dir, start it, and run: duolog cluster add-node --id NEW_ID",
             id = own.node_id,
             peer = peer.node_id,
-        );
-        self.fail(reason.clone());
-        Err(reason)
-    }
+        )
+    })
 }
 
 /// Asks one peer after the other, as long as the node runs.

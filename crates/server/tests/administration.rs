@@ -319,12 +319,14 @@ fn an_election_gives_a_partition_back_to_its_first_replica() {
     let metadata = MetadataRequest::default().with_topics(Some(vec![wanted])).with_allow_auto_topic_creation(false);
     let seen_by = |cluster: &Cluster, id: u64| {
         let found = cluster.node(id).client().call(12, &metadata).expect("an answer to Metadata");
-        let partition = &found.topics[0].partitions[0];
-        (partition.leader_id.0, partition.replica_nodes.first().map_or(-1, |node| node.0))
+        // A node that has not heard of the topic yet knows no partition of it.
+        let partition = found.topics[0].partitions.first();
+        let leader = partition.map_or(-2, |partition| partition.leader_id.0);
+        (leader, partition.and_then(|partition| partition.replica_nodes.first()).map_or(-1, |node| node.0))
     };
-    wait_for("the first replica leads", LIMIT, || {
-        let (leader, first) = seen_by(&cluster, 0);
-        leader == first
+    wait_for("every node says that the first replica leads", LIMIT, || {
+        let seen = [0, 1, 2].map(|id| seen_by(&cluster, id));
+        seen.iter().all(|(leader, first)| leader == first)
     });
     let (_, first) = seen_by(&cluster, 0);
     let first = u64::try_from(first).expect("a node");

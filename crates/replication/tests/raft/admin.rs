@@ -7,12 +7,8 @@ use duolog_replication::{Mark, Member, quorum_received_next};
 use duolog_types::{FlushWish, LogIndex};
 
 use crate::common::disk::Door;
-use crate::common::nodes::body;
+use crate::common::nodes::{ask, body};
 use crate::common::{GROUP, Nodes, Settings};
-
-fn ask(nodes: &Nodes, id: u64, request: &AdminRequest) -> AdminReply {
-    nodes.runtime.block_on(call(&nodes.address(id), request)).unwrap()
-}
 
 #[test]
 fn raft_must_14_an_emptied_node_is_refused_under_its_old_identity() {

@@ -1,8 +1,9 @@
 //! A state that is damaged, and a log that is whole: what was acknowledged stays, and the state comes from another node.
 
+use duolog_replication::admin::{AdminReply, AdminRequest};
 use duolog_types::{FlushWish, LogIndex};
 
-use crate::common::nodes::body;
+use crate::common::nodes::{ask, body};
 use crate::common::{GROUP, Nodes};
 
 /// Spoils the state of a node that does not run.
@@ -114,4 +115,28 @@ fn with_nobody_to_copy_from_the_log_is_enough() {
     nodes.write("after");
     nodes.until_everywhere("after");
     assert_whole(&nodes, &["before", "after"]);
+}
+
+/// Nobody helps it, and its log has no beginning: it must not wait for ever.
+#[test]
+fn a_node_that_was_removed_meanwhile_ends() {
+    let mut nodes = Nodes::start();
+    nodes.make_leader(1);
+    for number in 0..10 {
+        nodes.write(&format!("record {number}"));
+    }
+    nodes.until_everywhere("record 9");
+    let group = nodes.group(3);
+    nodes.until_true("purged", || {
+        nodes.runtime.block_on(group.release_log_below(LogIndex(8))).unwrap();
+        group.log().purged().is_some()
+    });
+    drop(group);
+    nodes.kill(3);
+    assert!(matches!(ask(&nodes, 2, &AdminRequest::Retire { node: 3 }), AdminReply::Done { .. }));
+    let reply = ask(&nodes, 1, &AdminRequest::ChangeVoters { broker_group: 0, add: None, remove: Some(3) });
+    assert!(matches!(reply, AdminReply::Done { .. }), "{reply:?}");
+    damage(&nodes, 3);
+    let refused = format!("{:?}", nodes.try_start(3).unwrap_err());
+    assert!(refused.contains("node 3 was removed from the cluster") && refused.contains("add-node"), "{refused}");
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use duolog_commit_log::{LogOptions, SimDisk};
+use duolog_replication::admin::{AdminReply, AdminRequest, call};
 use duolog_replication::testing::{self, Hooks};
 use duolog_replication::{
     BrokerGroup, Cluster, ClusterOptions, CommandResponse, Leadership, NodeAddress, Proposal, ProposeError, RaftTimes,
@@ -117,6 +118,11 @@ pub fn body(text: &str, bytes: usize) -> Bytes {
     // No zeros: what a power loss takes back reads as zeros.
     body.resize(bytes.max(body.len()), 0xee);
     body.into()
+}
+
+/// An operator's call.
+pub fn ask(nodes: &Nodes, id: u64, request: &AdminRequest) -> AdminReply {
+    nodes.runtime.block_on(call(&nodes.address(id), request)).unwrap()
 }
 
 impl Nodes {
