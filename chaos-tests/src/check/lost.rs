@@ -2,7 +2,8 @@
 //!
 //! A topic with synchronous replication loses nothing. With `async/*` the loss of a record is excused only when a fault that can end
 //! leadership ([`Reach`]) hit the leader that acknowledged it less than [`EXCUSE_MS`] after the acknowledgement, and never when a
-//! consumer saw the record. A clean stop, a transfer of leadership, a full or slow disk and a wrong clock excuse nothing.
+//! consumer saw the record. A leader that another fault had left alone, and that acknowledged nothing any more once its lease was over, could
+//! give the record to nobody until that fault hit it: then the time counts from its being alone. A clean stop, a transfer of leadership, a full or slow disk and a wrong clock excuse nothing.
 //!
 //! ```text
 //!            excused acknowledgements
@@ -84,17 +85,34 @@ pub fn check(view: &View, findings: &mut Findings) {
 fn excused(view: &View, ack: &Ack) -> bool {
     view.topic(ack.place).replication == Sync::Async
         && !view.was_seen(ack.place, ack.value)
-        && view.faults.iter().any(|fault| Some(fault.node) == ack.by && excuses(fault, ack.time_ms))
+        && view.faults.iter().filter(|fault| Some(fault.node) == ack.by).any(|fault| {
+            excuses(fault, ack.time_ms, fault.time_ms)
+                || alone_since(view, ack, fault).any(|since_ms| excuses(fault, ack.time_ms, since_ms))
+        })
 }
 
-fn excuses(fault: &FaultAt, acked_ms: u64) -> bool {
+/// Since when the node that answered was alone until a fault hit it, as far as faults of others can be the reason.
+fn alone_since<'a>(view: &'a View, ack: &'a Ack, fault: &'a FaultAt) -> impl Iterator<Item = u64> + 'a {
+    let others = view.faults.iter().filter(|other| other.node != fault.node);
+    let lasting = others.filter(|other| {
+        let ends_ms = other.end_ms.unwrap_or(u64::MAX);
+        !matches!(reach(other.fault), Reach::Not) && other.time_ms < fault.time_ms && ends_ms >= fault.time_ms
+    });
+    lasting.map(|other| other.time_ms).filter(|since_ms| {
+        let silent = since_ms + LEASE_MS + LATE_REPORT_MS..fault.time_ms;
+        !silent.is_empty() && !view.acks.iter().any(|later| later.by == ack.by && silent.contains(&later.time_ms))
+    })
+}
+
+/// Whether a record may be gone that the leader acknowledged at this time and could have passed on until `passed_ms`.
+fn excuses(fault: &FaultAt, acked_ms: u64, passed_ms: u64) -> bool {
     let last_ms = match reach(fault.fault) {
         Reach::Not => return false,
         Reach::AtOnce => fault.time_ms,
         Reach::Lease => fault.time_ms + LEASE_MS,
         Reach::WhileItLasts => fault.end_ms.unwrap_or(u64::MAX - LATE_REPORT_MS),
     };
-    last_ms + LATE_REPORT_MS >= acked_ms && fault.time_ms < acked_ms + EXCUSE_MS
+    last_ms + LATE_REPORT_MS >= acked_ms && passed_ms < acked_ms + EXCUSE_MS
 }
 
 fn last_fault_of_leader(view: &View, ack: &Ack) -> String {
@@ -164,6 +182,40 @@ mod tests {
             plant.fault_of_leader(lost.time_ms + delay_ms, Fault::Kill);
             finds(&plant, "lost");
         }
+    }
+
+    /// A follower goes first, for longer than the leader stays.
+    fn left_alone(others_delay_ms: u64, leaders_delay_ms: u64) -> Plant {
+        let mut plant = Plant::clean();
+        let lost = plant.lose_last_unseen(ASYNC);
+        plant.fault_of_follower(lost.time_ms + others_delay_ms, Fault::Kill);
+        plant.last_fault_ends(lost.time_ms + leaders_delay_ms + 1);
+        plant.fault_of_leader(lost.time_ms + leaders_delay_ms, Fault::Kill);
+        plant
+    }
+
+    #[test]
+    fn an_async_loss_by_a_leader_that_was_left_alone_until_it_went() {
+        passes(&left_alone(0, 5_000));
+        passes(&left_alone(1_999, 5_000));
+        finds(&left_alone(2_000, 5_000), "lost");
+        finds(&left_alone(1_999, 1_999 + super::LEASE_MS + super::LATE_REPORT_MS), "lost");
+    }
+
+    #[test]
+    fn an_async_loss_by_a_leader_that_had_another_follower() {
+        let mut plant = left_alone(100, 5_000);
+        plant.acknowledge_once_more(4_000);
+        finds(&plant, "lost");
+    }
+
+    #[test]
+    fn an_async_loss_after_the_other_node_was_back() {
+        let mut plant = Plant::clean();
+        let lost = plant.lose_last_unseen(ASYNC);
+        plant.fault_of_follower(lost.time_ms + 100, Fault::Kill);
+        plant.fault_of_leader(lost.time_ms + 5_000, Fault::Kill);
+        finds(&plant, "lost");
     }
 
     #[test]

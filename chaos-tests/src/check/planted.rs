@@ -119,6 +119,22 @@ impl Plant {
         self.fault(3, FOLLOWER, time_ms, fault);
     }
 
+    pub fn last_fault_ends(&mut self, at_ms: u64) {
+        let Some(Event::FaultEnded { time_ms, .. }) = self.history.events.last_mut() else {
+            panic!("no fault was planted")
+        };
+        *time_ms = at_ms;
+    }
+
+    /// The leader acknowledges something so long after all else.
+    pub fn acknowledge_once_more(&mut self, delay_ms: u64) {
+        let mut acks = self.history.events.iter().filter(|event| matches!(event, Event::Acked { .. }));
+        let mut last = acks.next_back().expect("the clean history has acknowledgements").clone();
+        let Event::Acked { time_ms, .. } = &mut last else { unreachable!("it was chosen for that") };
+        *time_ms += delay_ms;
+        self.history.events.push(last);
+    }
+
     pub fn keep_kills(&mut self, count: usize) {
         let mut left = count;
         self.history.events.retain(|event| match event {
