@@ -19,6 +19,7 @@ use openraft::async_runtime::watch::WatchReceiver;
 
 use crate::admin::AdminReply;
 use crate::balance;
+use crate::calls;
 use crate::cluster::Shared;
 use crate::group::{BrokerGroup, MemberView, ProposeError, raft_error};
 use crate::type_config::{Member, RaftLogId};
@@ -92,11 +93,42 @@ pub(crate) async fn add_learner(shared: &Shared, id: BrokerGroupId, node: NodeId
             AdminReply::Failed { reason }
         }
         Some(_) => effective.confirm(&group, format!("broker group {id}: node {node} is a member already")).await,
-        None => match group.raft.add_learner(node.0, member, false).await {
-            Ok(_) => done(format!("broker group {id}: node {node} copies what it lacks")),
-            Err(error) => refused(id, &format!("adding node {node}"), &raft_error(&error)),
-        },
+        None => {
+            if let Err(reason) = is_still(shared, node, &member).await {
+                return AdminReply::Failed { reason: format!("broker group {id}: {reason}: nothing was changed") };
+            }
+            match group.raft.add_learner(node.0, member, false).await {
+                Ok(_) => done(format!("broker group {id}: node {node} copies what it lacks")),
+                Err(error) => refused(id, &format!("adding node {node}"), &raft_error(&error)),
+            }
+        }
     }
+}
+
+/// Asks a node whether it is what it announced: once it is let in, it may never have another data directory.
+async fn is_still(shared: &Shared, node: NodeId, announced: &Member) -> Result<(), String> {
+    let silent =
+        |reason: &str| format!("node {node} does not answer at {announced} ({reason}); it must run to be let in");
+    let client = shared.hooks.connect(node, announced).map_err(|reason| silent(&reason))?;
+    let reply = calls::probe(client, None).await.map_err(|status| silent(status.message()))?;
+    if reply.node_id != node.0 {
+        return Err(format!("at {announced} is node {}, and not node {node}: check [[nodes]]", reply.node_id));
+    }
+    let own = shared.identity.get();
+    let is_of_other = !reply.cluster_id.is_empty() && Some(&reply.cluster_id) != own.cluster_id.as_ref();
+    if reply.cluster_name != own.cluster_name || is_of_other {
+        return Err(format!(
+            "node {node} belongs to another cluster ({:?}): check cluster_name and data_dir",
+            reply.cluster_name
+        ));
+    }
+    if reply.incarnation != announced.incarnation {
+        return Err(format!(
+            "node {node} has another data directory by now (incarnation {}, it had announced {}); run the command again",
+            reply.incarnation, announced.incarnation
+        ));
+    }
+    Ok(())
 }
 
 /// Makes a learner a voter, takes a member out, or both at once.

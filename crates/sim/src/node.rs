@@ -53,7 +53,7 @@ pub struct SimNode {
     standing: Mutex<Standing>,
     /// The nodes that its config lists.
     listed: Mutex<Vec<u32>>,
-    own: Storage,
+    own: Mutex<Storage>,
     storage: Mutex<Storage>,
     random: Mutex<Random>,
     boots: Mutex<u32>,
@@ -147,7 +147,7 @@ impl SimNode {
             standing: Mutex::new(if id < NODES { Standing::Present } else { Standing::Absent }),
             listed: Mutex::new((0..NODES).collect()),
             storage: Mutex::new(own.clone()),
-            own,
+            own: Mutex::new(own),
             random: Mutex::new(random),
             boots: Mutex::new(0),
             life: Mutex::new(None),
@@ -172,12 +172,13 @@ impl SimNode {
 
     /// A broker group's state is found damaged from now on, until another one is in its place.
     pub fn damage_state(&self, group: BrokerGroupId) {
-        self.own.store.damage(&self.own.dir.join("data/groups").join(group.to_string()).join("state"));
+        let own = self.own.lock();
+        own.store.damage(&own.dir.join("data/groups").join(group.to_string()).join("state"));
     }
 
     /// Faults of the disk end with each crash, the planted ones do not.
     pub fn spoil(&self) {
-        self.own.disk.set_sync_does_nothing(self.plant == Some(Plant::LyingDisk));
+        self.own.lock().disk.set_sync_does_nothing(self.plant == Some(Plant::LyingDisk));
     }
 
     fn hooks(&self) -> Hooks {
@@ -250,22 +251,37 @@ impl SimNode {
     }
 
     pub fn own_disk(&self) -> SimDisk {
-        self.own.disk.clone()
+        self.own.lock().disk.clone()
     }
 
     /// From the next start on it finds nothing of its own.
     pub fn use_empty_disk(&self) {
         let mut random = self.random.lock();
         let number = random.next();
-        *self.storage.lock() = Storage::new(self.own.dir.with_extension(number.to_string()), &mut random, self.plant);
+        *self.storage.lock() =
+            Storage::new(self.own.lock().dir.with_extension(number.to_string()), &mut random, self.plant);
         drop(random);
         self.expected.lock().foreign = true;
         self.boot();
     }
 
+    /// The disk that it has now is its own from now on.
+    pub fn keep_disk(&self) {
+        *self.own.lock() = self.storage();
+        self.expected.lock().foreign = false;
+    }
+
+    /// Whether it runs and has something of the cluster on its disk.
+    pub fn took_part(&self) -> bool {
+        let Some(Life { broker, .. }) = self.life.lock().clone() else { return false };
+        let replicas = (0..BROKER_GROUPS).filter_map(|group| broker.replica(BrokerGroupId(group)));
+        let mut logs = replicas.map(|replica| replica.log().clone());
+        logs.any(|log| log.vote().is_some() || log.last().is_some())
+    }
+
     /// From the next start on it finds what it had.
     pub fn use_own_disk(&self) {
-        *self.storage.lock() = self.own.clone();
+        *self.storage.lock() = self.own.lock().clone();
         self.expected.lock().foreign = false;
     }
 

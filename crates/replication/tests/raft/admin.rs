@@ -99,14 +99,42 @@ fn an_emptied_node_is_replaced_by_a_new_one() {
 }
 
 #[test]
+fn a_node_is_let_in_only_with_the_data_directory_that_it_has_now() {
+    let mut nodes = Nodes::start();
+    nodes.make_leader(1);
+    nodes.write("before");
+    nodes.start_node(4);
+    let before = announced(&nodes, 4);
+    // What it had announced is remembered, but it is another one now, and may be none.
+    nodes.stop(4);
+    nodes.empty(4);
+    let add = AdminRequest::AddLearner { broker_group: 0, node: 4, member: before.clone() };
+    let reply = ask(&nodes, 1, &add);
+    assert!(matches!(&reply, AdminReply::Failed { reason } if reason.contains("node 4 does not answer")), "{reply:?}");
+    nodes.start_node(4);
+    let reply = nodes.until("it answers", || {
+        let reply = ask(&nodes, 1, &add);
+        (!said(&reply).contains("does not answer")).then_some(reply)
+    });
+    assert!(matches!(&reply, AdminReply::Failed { reason } if reason.contains("another data directory")), "{reply:?}");
+    assert_eq!(nodes.group(1).members().len(), 3, "nothing was changed");
+    nodes.until_true("its new directory is known", || announced(&nodes, 4) != before);
+    assert!(said(&add_learner(&nodes, 1, 4)).contains("copies what it lacks"));
+    nodes.until_everywhere("before");
+}
+
+#[test]
 fn a_change_is_made_already_only_when_it_is_committed() {
     let mut nodes = Nodes::start();
     nodes.make_leader(1);
     nodes.write("before");
     nodes.start_node(4);
     let member = announced(&nodes, 4);
-    nodes.links.isolate(1);
-    // The leader knows the change, and nobody else does.
+    // The leader knows the change, and no other voter does.
+    for voter in [2, 3] {
+        nodes.links.cut(1, voter);
+        nodes.links.cut(voter, 1);
+    }
     let (address, first) = (nodes.address(1), AdminRequest::AddLearner { broker_group: 0, node: 4, member });
     let second = first.clone();
     let waiting = nodes.runtime.spawn(async move { call(&address, &first).await });

@@ -158,11 +158,17 @@ impl World {
     }
 
     pub(super) fn own_disk(&mut self, node: u32) {
-        if self.node(node).is_ready() {
-            self.broken.push(format!("node {node} took part with an empty disk, at {} ms", self.now_ms()));
-        }
+        let took_part = self.node(node).took_part();
         self.take_down(node, Crash::Kill);
-        self.node(node).use_own_disk();
+        if took_part && self.members.is_coming(node) {
+            self.tell(&format!("node {node} was let in with the empty disk and keeps it"));
+            self.node(node).keep_disk();
+        } else {
+            if took_part {
+                self.broken.push(format!("node {node} took part with an empty disk, at {} ms", self.now_ms()));
+            }
+            self.node(node).use_own_disk();
+        }
         self.start(node);
     }
 
