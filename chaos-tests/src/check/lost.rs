@@ -2,8 +2,9 @@
 //!
 //! A topic with synchronous replication loses nothing. With `async/*` the loss of a record is excused only when a fault that can end
 //! leadership ([`Reach`]) hit the leader that acknowledged it less than [`EXCUSE_MS`] after the acknowledgement, and never when a
-//! consumer saw the record. A leader that another fault had left alone, and that acknowledged nothing any more once its lease was over, could
-//! give the record to nobody until that fault hit it: then the time counts from its being alone. A clean stop, a transfer of leadership, a full or slow disk and a wrong clock excuse nothing.
+//! consumer saw the record. A leader that another fault had left alone, and that acknowledged nothing any more once its lease was over,
+//! could give the record to nobody until that fault hit it: then the time counts from its being alone. A clean stop, a transfer of
+//! leadership, a full or slow disk and a wrong clock excuse nothing.
 //!
 //! ```text
 //!            excused acknowledgements
@@ -85,23 +86,26 @@ pub fn check(view: &View, findings: &mut Findings) {
 fn excused(view: &View, ack: &Ack) -> bool {
     view.topic(ack.place).replication == Sync::Async
         && !view.was_seen(ack.place, ack.value)
-        && view.faults.iter().filter(|fault| Some(fault.node) == ack.by).any(|fault| {
-            excuses(fault, ack.time_ms, fault.time_ms)
-                || alone_since(view, ack, fault).any(|since_ms| excuses(fault, ack.time_ms, since_ms))
-        })
+        && view
+            .faults
+            .iter()
+            .filter(|fault| Some(fault.node) == ack.by)
+            .any(|fault| passed_on_until(view, ack, fault).any(|passed_ms| excuses(fault, ack.time_ms, passed_ms)))
 }
 
-/// Since when the node that answered was alone until a fault hit it, as far as faults of others can be the reason.
-fn alone_since<'a>(view: &'a View, ack: &'a Ack, fault: &'a FaultAt) -> impl Iterator<Item = u64> + 'a {
+/// Until when the node that answered could pass the record on, before a fault hit it: until then at the latest, or until it was left alone,
+/// as far as faults of others can be the reason.
+fn passed_on_until<'a>(view: &'a View, ack: &'a Ack, fault: &'a FaultAt) -> impl Iterator<Item = u64> + 'a {
     let others = view.faults.iter().filter(|other| other.node != fault.node);
     let lasting = others.filter(|other| {
         let ends_ms = other.end_ms.unwrap_or(u64::MAX);
         !matches!(reach(other.fault), Reach::Not) && other.time_ms < fault.time_ms && ends_ms >= fault.time_ms
     });
-    lasting.map(|other| other.time_ms).filter(|since_ms| {
+    let alone = lasting.map(|other| other.time_ms).filter(|since_ms| {
         let silent = since_ms + LEASE_MS + LATE_REPORT_MS..fault.time_ms;
         !silent.is_empty() && !view.acks.iter().any(|later| later.by == ack.by && silent.contains(&later.time_ms))
-    })
+    });
+    std::iter::once(fault.time_ms).chain(alone)
 }
 
 /// Whether a record may be gone that the leader acknowledged at this time and could have passed on until `passed_ms`.

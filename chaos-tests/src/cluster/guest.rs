@@ -7,11 +7,11 @@
 //! ```
 
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 
 use anyhow::{Context, Result};
 
-use super::Node;
+use super::{Node, cluster_command};
 
 pub struct Guest {
     pub(super) node: Node,
@@ -95,9 +95,7 @@ impl Guest {
             }
             _ => {}
         }
-        let mut command = Command::new(binary);
-        command.args(["cluster", verb, "--id", &self.node.id.to_string(), "--node", addresses]).stdin(Stdio::null());
-        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let mut command = cluster_command(binary, &[verb, "--id", &self.node.id.to_string()], addresses);
         let command = command.spawn().with_context(|| format!("cannot run duolog cluster {verb}"))?;
         self.command = Some(Running(command));
         Ok(if ended.is_some() { Step::Again } else { Step::Waits })

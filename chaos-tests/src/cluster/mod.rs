@@ -198,9 +198,8 @@ impl Cluster {
 
     /// Whether every replica answers and none is held by the power-loss guard, as `duolog cluster health` sees it.
     pub fn is_whole(&self) -> bool {
-        let mut command = Command::new(&self.binary);
-        command.args(["cluster", "health", "--node", &self.grpc_addresses()]).stdin(Stdio::null());
-        command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+        let mut command = cluster_command(&self.binary, &["health"], &self.grpc_addresses());
+        command.status().is_ok_and(|status| status.success())
     }
 
     /// Each consumer of the group gets every message, from the first one on.
@@ -216,10 +215,8 @@ impl Cluster {
 
     /// As an operator does it. False: the command has failed.
     pub fn drain(&self, node: u32, options: &[&str]) -> Result<bool> {
-        let mut command = Command::new(&self.binary);
-        command.args(["cluster", "drain", "--id", &node.to_string(), "--node", &self.grpc_addresses()]).args(options);
-        let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
-        Ok(status.context("cannot run duolog cluster drain")?.success())
+        let mut command = cluster_command(&self.binary, &["drain", "--id", &node.to_string()], &self.grpc_addresses());
+        Ok(command.args(options).status().context("cannot run duolog cluster drain")?.success())
     }
 
     /// Segments of the node's logs that are not written any more, with their bytes.
@@ -369,6 +366,14 @@ impl Cluster {
         }
         Ok(())
     }
+}
+
+/// A command of the operator that asks these nodes, and whose output nobody wants.
+fn cluster_command(binary: &Path, args: &[&str], addresses: &str) -> Command {
+    let mut command = Command::new(binary);
+    command.arg("cluster").args(args).args(["--node", addresses]);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
 }
 
 fn make_node(id: u32, known: &[(u32, Ports)], binary: &Path, dir: &Path, plan: Plan) -> Result<Node> {

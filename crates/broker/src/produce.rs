@@ -6,7 +6,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use duolog_coordinator::sequencer::{Item, ProduceItem};
 use duolog_record::entry::{Hidden, HiddenReason};
-use duolog_record::{BatchError, BatchErrorKind, RecordBatch, split_batches};
+use duolog_record::patch::set_max_timestamp;
+use duolog_record::{BatchError, BatchErrorKind, RecordBatch, split_batches, validate_records};
 use duolog_replication::DiskState;
 use duolog_state::reader;
 use duolog_types::{FlushWish, Offset, TimestampMs, TimestampType, TopicConfig};
@@ -20,7 +21,7 @@ use crate::catalog::Located;
 use crate::error::BrokerError;
 use crate::runtime::{GroupRuntime, Sequenced, outcome_unknown, storage};
 use crate::sequencer_task::SequenceRequest;
-use crate::unpack::{Part, unpack};
+use crate::unpack::{self, Part, unpack};
 
 /// Half messages of topics with asynchronous flush gather for so long.
 const HALF_FLUSH_MS: u32 = 2;
@@ -188,7 +189,21 @@ fn only_batch(records: Bytes, config: &TopicConfig) -> ItemResult<RecordBatch> {
     if batch.view().is_transactional() {
         return Err(BrokerError::Unsupported("transactions are not supported yet".to_owned()));
     }
-    Ok(batch)
+    with_max_timestamp(batch)
+}
+
+/// Some producers leave the greatest timestamp out of the header (Sarama did until 2025). Retention and look-ups by time go by it, so it is
+/// taken from the records then.
+fn with_max_timestamp(batch: RecordBatch) -> ItemResult<RecordBatch> {
+    if batch.view().max_timestamp().0 >= 0 {
+        return Ok(batch);
+    }
+    match validate_records(&batch, unpack::BYTES_MAX) {
+        Ok(summary) if summary.max_timestamp.0 >= 0 => Ok(set_max_timestamp(batch, summary.max_timestamp)),
+        Ok(_) => Ok(batch),
+        Err(error) if error.kind() == BatchErrorKind::TooLarge => Ok(batch),
+        Err(error) => Err(batch_error(&error)),
+    }
 }
 
 pub(crate) fn batch_error(error: &BatchError) -> BrokerError {
@@ -248,6 +263,16 @@ mod tests {
         assert_eq!(only_batch(old.into(), &config(&[])), Err(BrokerError::UnsupportedFormat(1)));
         let small = config(&[("max.message.bytes", "10")]);
         assert!(matches!(only_batch(good, &small), Err(BrokerError::MessageTooLarge { limit: 10, .. })));
+    }
+
+    #[test]
+    fn a_greatest_timestamp_that_the_header_does_not_tell_is_taken_from_the_records() {
+        let lying = set_max_timestamp(batch(77), TimestampMs(-1));
+        let mended = only_batch(lying.into_bytes(), &config(&[])).unwrap();
+        assert_eq!(mended.view().max_timestamp(), TimestampMs(77));
+        assert_eq!(only_batch(mended.clone().into_bytes(), &config(&[])).unwrap(), mended);
+        let none = only_batch(batch(-1).into_bytes(), &config(&[])).unwrap();
+        assert_eq!(none.view().max_timestamp(), TimestampMs(-1));
     }
 
     #[test]

@@ -14,8 +14,8 @@ use crate::hidden::delayed;
 use crate::message_api::DELIVER_AT_HEADER;
 use crate::produce::batch_error;
 
-/// A batch that may have delayed records takes so many bytes at most once it is decompressed …
-const BYTES_MAX: usize = 32 << 20;
+/// A batch whose records are looked at takes so many bytes at most once it is decompressed …
+pub(crate) const BYTES_MAX: usize = 32 << 20;
 /// … and has so many records, if one is delayed.
 const RECORDS_MAX: i32 = 10_000;
 

@@ -410,3 +410,23 @@ fn a_delivery_is_not_prolonged_without_end() {
     assert_eq!((live(130), live(189)), (vec![190], vec![249]));
     assert_eq!((live(240), live(300)), (vec![], vec![]), "180 ms after the first sign of life");
 }
+
+/// A message group that holds as much as it may, and a delivery of it that came to an end before the one with its first message: what waits
+/// must not hide the one that it waits for.
+#[test]
+fn the_first_of_a_message_group_comes_again_however_much_waits_behind_it() {
+    let mut queue = PopQueue::load(group(), TP, Offset(0), PopState::default());
+    let take = |queue: &mut PopQueue, count: usize, now: i64| {
+        let mut taking = queue.take(TimestampMs(now), count, 9);
+        while queue.offer(&mut taking, queue.cursor(), Some(1), true) == Offer::Done {}
+        let taken: Vec<i64> = taking.taken().map(|taken| taken.offset.0).collect();
+        let (id, due) = (DeliveryId(now as u128 + 10), TimestampMs(now + 100));
+        queue.deliver(taking, (id, due, None), (DeliveryId(1), due));
+        taken
+    };
+    assert_eq!(take(&mut queue, 6, 0), [0, 1, 2, 3, 4, 5]);
+    // Its consumer wants the first one later than the others.
+    queue.move_message((DeliveryId(10), Offset(0)), DeliveryId(2), TimestampMs(150)).unwrap();
+    assert_eq!(take(&mut queue, 4, 149), [0_i64; 0], "all of them wait for the first one");
+    assert_eq!(take(&mut queue, 4, 150), [0, 1, 2, 3]);
+}

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use duolog_commit_log::CommitLog;
 use duolog_types::{LogIndex, NodeId, Term};
+use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use crate::calls;
@@ -87,10 +88,9 @@ impl Rebuild<'_> {
                     format!("{damage}. There is no other node to copy it from: restore a backup (duolog restore)");
                 return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
             }
-            for (node, member) in &nodes {
-                if let Some(reason) = self.removal(*node, member).await {
-                    return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
-                }
+            let asked = nodes.iter().map(|(node, member)| self.removal(*node, member));
+            if let Some(reason) = join_all(asked).await.into_iter().flatten().next() {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
             }
             if told.elapsed() >= TELL_INTERVAL {
                 told = Instant::now();

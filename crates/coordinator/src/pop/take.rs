@@ -8,6 +8,8 @@ use super::queue::{HELD, PopQueue};
 
 /// Messages that wait behind others of their group, at most; then nothing new is offered until some are settled.
 const HELD_MAX: usize = 1_024;
+/// So many more that are due are looked at than are wanted, so that those come first that were sent first.
+const AHEAD: usize = 1_024;
 
 /// A delivery in the making: it begins with [`PopQueue::take`] and MUST end with [`PopQueue::deliver`]; in between the queue is asked
 /// for nothing else.
@@ -83,9 +85,14 @@ impl PopQueue {
         };
         let until = (TimestampMs(now.0 + 1), HELD);
         let mut again: Vec<(Offset, DeliveryId)> = Vec::new();
+        // What waits for an earlier message does not count: that one may be in a delivery that became due later.
+        let mut free = 0;
         for (_, id) in self.due.range(..until) {
-            again.extend(self.deliveries[id].messages.iter().map(|message| (message.offset, *id)));
-            if again.len() >= count_max + HELD_MAX {
+            for message in &self.deliveries[id].messages {
+                again.push((message.offset, *id));
+                free += usize::from(!self.orders.is_blocked(message.order, message.offset, |_| false));
+            }
+            if free >= count_max + AHEAD {
                 break;
             }
         }

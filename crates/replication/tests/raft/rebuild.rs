@@ -27,11 +27,27 @@ fn assert_whole(nodes: &Nodes, texts: &[&str]) {
     }
 }
 
+/// Three nodes that have applied these records.
+fn nodes_with<T: AsRef<str>>(texts: &[T]) -> Nodes {
+    let nodes = Nodes::start();
+    for text in texts {
+        nodes.write(text.as_ref());
+        nodes.until_everywhere(text.as_ref());
+    }
+    nodes
+}
+
+fn records(number: u32) -> Vec<String> {
+    (0..number).map(|number| format!("record {number}")).collect()
+}
+
+fn kill_all(nodes: &mut Nodes) {
+    nodes.running().into_iter().for_each(|id| nodes.kill(id));
+}
+
 #[test]
 fn a_damaged_state_is_copied_with_what_happened_meanwhile() {
-    let mut nodes = Nodes::start();
-    nodes.write("before");
-    nodes.until_everywhere("before");
+    let mut nodes = nodes_with(&["before"]);
     let old = nodes.others(nodes.leader())[0];
     nodes.kill(old);
     nodes.write("meanwhile");
@@ -56,9 +72,7 @@ fn a_damaged_state_is_copied_with_what_happened_meanwhile() {
 
 #[test]
 fn entries_that_never_counted_are_cut_off_first() {
-    let mut nodes = Nodes::start();
-    nodes.write("before");
-    nodes.until_everywhere("before");
+    let mut nodes = nodes_with(&["before"]);
     let old = nodes.leader();
     nodes.links.isolate(old);
     for number in 0..20 {
@@ -79,15 +93,9 @@ fn entries_that_never_counted_are_cut_off_first() {
 /// As after a `kill -9` of all: nobody has applied more than this node has in its log.
 #[test]
 fn a_log_that_is_longer_than_what_others_applied_stays() {
-    let mut nodes = Nodes::start();
-    let texts: Vec<String> = (0..50).map(|number| format!("record {number}")).collect();
-    texts.iter().for_each(|text| {
-        nodes.write(text);
-    });
-    nodes.until_everywhere("record 49");
-    for id in nodes.running() {
-        nodes.kill(id);
-    }
+    let texts = records(50);
+    let mut nodes = nodes_with(&texts);
+    kill_all(&mut nodes);
     damage(&nodes, 2);
     // Alone it cannot go on, and the others have only what they keep of the state.
     for id in [1, 3] {
@@ -101,12 +109,8 @@ fn a_log_that_is_longer_than_what_others_applied_stays() {
 /// Without the vote of this node nobody could say what is committed, so nobody would have a state to copy.
 #[test]
 fn with_nobody_to_copy_from_the_log_is_enough() {
-    let mut nodes = Nodes::start();
-    nodes.write("before");
-    nodes.until_everywhere("before");
-    for id in nodes.running() {
-        nodes.kill(id);
-    }
+    let mut nodes = nodes_with(&["before"]);
+    kill_all(&mut nodes);
     damage(&nodes, 2);
     for id in [1, 2] {
         nodes.start_node(id);
@@ -120,12 +124,8 @@ fn with_nobody_to_copy_from_the_log_is_enough() {
 /// Nobody helps it, and its log has no beginning: it must not wait for ever.
 #[test]
 fn a_node_that_was_removed_meanwhile_ends() {
-    let mut nodes = Nodes::start();
+    let mut nodes = nodes_with(&records(10));
     nodes.make_leader(1);
-    for number in 0..10 {
-        nodes.write(&format!("record {number}"));
-    }
-    nodes.until_everywhere("record 9");
     let group = nodes.group(3);
     nodes.until_true("purged", || {
         nodes.runtime.block_on(group.release_log_below(LogIndex(8))).unwrap();
