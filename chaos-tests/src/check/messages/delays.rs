@@ -1,4 +1,5 @@
-//! A delayed message is given to nobody before its time, unless a node's clock was wrong then, and is there in the end unless its recall may have happened.
+//! A delayed message is given to nobody before its time, unless a node's clock was wrong since it was sent (what was made visible stays so),
+//! and is there in the end unless its recall may have happened.
 
 use super::view::MessageView;
 use crate::check::Findings;
@@ -11,9 +12,10 @@ const ROUNDING_MS: u64 = 2;
 
 pub fn check(view: &MessageView, findings: &mut Findings) {
     for (time_ms, spot, value, by) in view.given() {
-        if let Some(Form::Delayed { due_ms }) = view.sends.get(&value).map(|sends| sends.form)
+        if let Some((Form::Delayed { due_ms }, sent_ms)) =
+            view.sends.get(&value).map(|sends| (sends.form, sends.first_ms()))
             && time_ms + ROUNDING_MS < due_ms
-            && !view.clock_may_be_wrong(time_ms)
+            && !view.clock_may_be_wrong_within(sent_ms.min(time_ms)..=time_ms)
         {
             let text = format!("{by} was given {value:?} at {time_ms} ms, {} ms too early", due_ms - time_ms);
             findings.at_spot(PROPERTY, view, spot, text);
@@ -64,6 +66,31 @@ mod tests {
             plant.fault_of_leader(due_ms - 50, Fault::Clock);
             passes(&plant);
         }
+    }
+
+    #[test]
+    fn a_message_that_a_wrong_clock_made_visible_stays_so() {
+        let early = |is_before: bool| {
+            let mut plant = Plant::clean();
+            let (of, value) = plant.first_final(DELAY);
+            let (sent_ms, due_ms) = plant.find_message(|event| match event {
+                MessageEvent::Sent { value: sent, time_ms, form: Form::Delayed { due_ms }, .. } if *sent == value => {
+                    Some((*time_ms, *due_ms))
+                }
+                _ => None,
+            });
+            plant.change_first(|event| match event {
+                MessageEvent::Delivered { spot, time_ms, .. } if *spot == of => {
+                    *time_ms = due_ms - 10;
+                    true
+                }
+                _ => false,
+            });
+            plant.fault_of_leader(if is_before { sent_ms } else { due_ms }, Fault::Clock);
+            plant
+        };
+        passes(&early(true));
+        finds(&early(false), "message_delays");
     }
 
     #[test]

@@ -96,6 +96,11 @@ pub struct Read {
 }
 
 impl Sends<'_> {
+    /// When the first attempt was answered.
+    pub fn first_ms(&self) -> u64 {
+        self.attempts.iter().map(|attempt| attempt.time_ms).min().unwrap_or(0)
+    }
+
     pub fn acked_ms(&self) -> Option<u64> {
         self.attempts.iter().find(|attempt| *attempt.outcome == Outcome::Ok).map(|attempt| attempt.time_ms)
     }
@@ -132,6 +137,12 @@ impl<'a> MessageView<'a> {
     /// Whether what was decided about then may go by a wrong wall clock: delays and invisible times do.
     pub fn clock_may_be_wrong(&self, time_ms: u64) -> bool {
         self.wrong_clocks.iter().any(|range| range.contains(&time_ms))
+    }
+
+    /// The same of a time that is not known exactly.
+    pub fn clock_may_be_wrong_within(&self, times_ms: std::ops::RangeInclusive<u64>) -> bool {
+        let overlaps = |range: &std::ops::Range<u64>| range.start <= *times_ms.end() && *times_ms.start() < range.end;
+        self.wrong_clocks.iter().any(overlaps)
     }
 
     pub fn new(history: &'a History) -> MessageView<'a> {

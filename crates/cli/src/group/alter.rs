@@ -21,10 +21,10 @@ pub struct AlterCommand {
     /// Id of the group; it need not exist yet.
     group: String,
     /// A config of the group to set, as KEY=VALUE; may be repeated.
-    #[arg(long = "config", value_name = "KEY=VALUE", num_args = 1..)]
+    #[arg(long = "config", value_name = "KEY=VALUE", num_args = 1)]
     configs: Vec<String>,
     /// A config of the group to set back to its default; may be repeated.
-    #[arg(long = "delete-config", value_name = "KEY", num_args = 1..)]
+    #[arg(long = "delete-config", value_name = "KEY", num_args = 1)]
     delete_configs: Vec<String>,
 }
 

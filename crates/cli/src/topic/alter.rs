@@ -25,10 +25,10 @@ pub struct AlterCommand {
     #[arg(long, value_enum, value_name = "REPLICATION/FLUSH")]
     durability: Option<Mode>,
     /// A topic config to set, as KEY=VALUE; may be repeated.
-    #[arg(long = "config", value_name = "KEY=VALUE", num_args = 1..)]
+    #[arg(long = "config", value_name = "KEY=VALUE", num_args = 1)]
     configs: Vec<String>,
     /// A topic config to set back to its default; may be repeated.
-    #[arg(long = "delete-config", value_name = "KEY", num_args = 1..)]
+    #[arg(long = "delete-config", value_name = "KEY", num_args = 1)]
     delete_configs: Vec<String>,
     /// The new number of partitions; never fewer than now.
     #[arg(long)]

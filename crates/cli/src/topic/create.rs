@@ -27,7 +27,7 @@ pub struct CreateCommand {
     #[arg(long, value_enum, value_name = "REPLICATION/FLUSH")]
     durability: Option<Mode>,
     /// A topic config as KEY=VALUE; may be repeated. docs/config.md lists all keys.
-    #[arg(long = "config", value_name = "KEY=VALUE", num_args = 1..)]
+    #[arg(long = "config", value_name = "KEY=VALUE", num_args = 1)]
     configs: Vec<String>,
     /// Do not complain when the topic is there already.
     #[arg(long)]
