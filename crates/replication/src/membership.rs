@@ -93,15 +93,13 @@ pub(crate) async fn add_learner(shared: &Shared, id: BrokerGroupId, node: NodeId
             AdminReply::Failed { reason }
         }
         Some(_) => effective.confirm(&group, format!("broker group {id}: node {node} is a member already")).await,
-        None => {
-            if let Err(reason) = is_still(shared, node, &member).await {
-                return AdminReply::Failed { reason: format!("broker group {id}: {reason}: nothing was changed") };
-            }
-            match group.raft.add_learner(node.0, member, false).await {
+        None => match is_still(shared, node, &member).await {
+            Ok(()) => match group.raft.add_learner(node.0, member, false).await {
                 Ok(_) => done(format!("broker group {id}: node {node} copies what it lacks")),
                 Err(error) => refused(id, &format!("adding node {node}"), &raft_error(&error)),
-            }
-        }
+            },
+            Err(reason) => AdminReply::Failed { reason: format!("broker group {id}: {reason}: nothing was changed") },
+        },
     }
 }
 

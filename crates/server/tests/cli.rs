@@ -97,11 +97,11 @@ fn topics_are_created_listed_described_altered_and_deleted() {
         "create",
         "--bootstrap",
         &commands.bootstrap,
+        "--config",
+        "duolog.flush=async",
         "old",
         "--partitions",
         "1",
-        "--config",
-        "duolog.flush=async",
         "--if-not-exists",
     ]);
     assert!(output.status.success(), "{output:?}");

@@ -271,12 +271,12 @@ impl SimNode {
         self.expected.lock().foreign = false;
     }
 
-    /// Whether it runs and has something of the cluster on its disk.
-    pub fn took_part(&self) -> bool {
-        let Some(Life { broker, .. }) = self.life.lock().clone() else { return false };
+    /// Whether it has something of the cluster on the disk that it runs with; `None` when it does not run.
+    pub fn has_taken_part(&self) -> Option<bool> {
+        let Life { broker, .. } = self.life.lock().clone()?;
         let replicas = (0..BROKER_GROUPS).filter_map(|group| broker.replica(BrokerGroupId(group)));
         let mut logs = replicas.map(|replica| replica.log().clone());
-        logs.any(|log| log.vote().is_some() || log.last().is_some())
+        Some(logs.any(|log| log.vote().is_some() || log.last().is_some()))
     }
 
     /// From the next start on it finds what it had.

@@ -40,28 +40,34 @@ mod tests {
     use crate::history::Fault;
     use crate::history::messages::{Form, MessageEvent};
 
+    /// The first delayed message comes 10 ms too early; when it was sent, and when it is due.
+    fn come_early(plant: &mut Plant, by_kafka: bool) -> (u64, u64) {
+        let (of, value) = plant.first_final(DELAY);
+        let (sent_ms, due_ms) = plant.find_message(|event| match event {
+            MessageEvent::Sent { value: sent, time_ms, form: Form::Delayed { due_ms }, .. } if *sent == value => {
+                Some((*time_ms, *due_ms))
+            }
+            _ => None,
+        });
+        plant.change_first(|event| match event {
+            MessageEvent::Read { spot, time_ms, .. } if by_kafka && *spot == of => {
+                *time_ms = due_ms - 10;
+                true
+            }
+            MessageEvent::Delivered { spot, time_ms, .. } if !by_kafka && *spot == of => {
+                *time_ms = due_ms - 10;
+                true
+            }
+            _ => false,
+        });
+        (sent_ms, due_ms)
+    }
+
     #[test]
     fn a_message_before_its_time() {
         for by_kafka in [true, false] {
             let mut plant = Plant::clean();
-            let (of, value) = plant.first_final(DELAY);
-            let due_ms = plant.find_message(|event| match event {
-                MessageEvent::Sent { value: sent, form: Form::Delayed { due_ms }, .. } if *sent == value => {
-                    Some(*due_ms)
-                }
-                _ => None,
-            });
-            plant.change_first(|event| match event {
-                MessageEvent::Read { spot, time_ms, .. } if by_kafka && *spot == of => {
-                    *time_ms = due_ms - 10;
-                    true
-                }
-                MessageEvent::Delivered { spot, time_ms, .. } if !by_kafka && *spot == of => {
-                    *time_ms = due_ms - 10;
-                    true
-                }
-                _ => false,
-            });
+            let (_, due_ms) = come_early(&mut plant, by_kafka);
             finds(&plant, "message_delays");
             plant.fault_of_leader(due_ms - 50, Fault::Clock);
             passes(&plant);
@@ -70,27 +76,14 @@ mod tests {
 
     #[test]
     fn a_message_that_a_wrong_clock_made_visible_stays_so() {
-        let early = |is_before: bool| {
+        let clock_wrong_from = |choose: fn((u64, u64)) -> u64| {
             let mut plant = Plant::clean();
-            let (of, value) = plant.first_final(DELAY);
-            let (sent_ms, due_ms) = plant.find_message(|event| match event {
-                MessageEvent::Sent { value: sent, time_ms, form: Form::Delayed { due_ms }, .. } if *sent == value => {
-                    Some((*time_ms, *due_ms))
-                }
-                _ => None,
-            });
-            plant.change_first(|event| match event {
-                MessageEvent::Delivered { spot, time_ms, .. } if *spot == of => {
-                    *time_ms = due_ms - 10;
-                    true
-                }
-                _ => false,
-            });
-            plant.fault_of_leader(if is_before { sent_ms } else { due_ms }, Fault::Clock);
+            let begin_ms = choose(come_early(&mut plant, false));
+            plant.fault_of_leader(begin_ms, Fault::Clock);
             plant
         };
-        passes(&early(true));
-        finds(&early(false), "message_delays");
+        passes(&clock_wrong_from(|(sent_ms, _)| sent_ms));
+        finds(&clock_wrong_from(|(_, due_ms)| due_ms), "message_delays");
     }
 
     #[test]

@@ -136,7 +136,7 @@ fn wrong_clocks(history: &History) -> Vec<std::ops::Range<u64>> {
 impl<'a> MessageView<'a> {
     /// Whether what was decided about then may go by a wrong wall clock: delays and invisible times do.
     pub fn clock_may_be_wrong(&self, time_ms: u64) -> bool {
-        self.wrong_clocks.iter().any(|range| range.contains(&time_ms))
+        self.clock_may_be_wrong_within(time_ms..=time_ms)
     }
 
     /// The same of a time that is not known exactly.

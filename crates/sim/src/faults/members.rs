@@ -62,12 +62,6 @@ impl Members {
         matches!(change, Some(Change::Leave { old } | Change::Replace { old, .. }) if old == node)
     }
 
-    /// Whether the change that is under way lets a node in.
-    pub fn is_coming(&self, node: u32) -> bool {
-        let change = self.change.as_ref().map(|running| running.change);
-        matches!(change, Some(Change::Join { new } | Change::Replace { new, .. }) if new == node)
-    }
-
     pub fn is_changing(&self) -> bool {
         self.change.is_some()
     }

@@ -31,7 +31,7 @@ pub enum Ending {
     /// A process goes on.
     Resume(u32),
     /// A node that was given an empty disk is given its own again.
-    OwnDisk(u32),
+    OwnDisk { node: u32, is_waiting: bool },
     /// What was held arrives.
     Held(Vec<(u32, u32)>),
     /// Nothing is lost any more.
@@ -86,7 +86,7 @@ impl World {
             match ending {
                 Ending::Start(node) => self.start(node),
                 Ending::Resume(node) => self.resume(node),
-                Ending::OwnDisk(node) => self.own_disk(node),
+                Ending::OwnDisk { node, is_waiting } => self.own_disk(node, is_waiting),
                 Ending::Held(directions) => self.release(&directions),
                 Ending::Lossy(directions) => self.repair(directions),
                 Ending::Stale(directions) => self.trust(&directions),

@@ -148,23 +148,25 @@ impl World {
         }
         self.tell(&format!("node {node} gets an empty disk"));
         self.count("fault: empty disk");
+        let is_waiting = self.node(node).has_taken_part() == Some(false);
         self.record_begin(node, Fault::Kill);
         self.take_down(node, Crash::Kill);
         self.node(node).use_empty_disk();
         // It counts as down: it must not take part.
         self.power_on(node);
         let time = self.random.ms(500..4_000);
-        self.end_after(time, Ending::OwnDisk(node));
+        self.end_after(time, Ending::OwnDisk { node, is_waiting });
     }
 
-    pub(super) fn own_disk(&mut self, node: u32) {
-        let took_part = self.node(node).took_part();
+    /// `is_waiting`: it had not been let in yet, so that it may have been with the empty disk.
+    pub(super) fn own_disk(&mut self, node: u32, is_waiting: bool) {
+        let has_taken_part = self.node(node).has_taken_part() == Some(true);
         self.take_down(node, Crash::Kill);
-        if took_part && self.members.is_coming(node) {
+        if has_taken_part && is_waiting {
             self.tell(&format!("node {node} was let in with the empty disk and keeps it"));
             self.node(node).keep_disk();
         } else {
-            if took_part {
+            if has_taken_part {
                 self.broken.push(format!("node {node} took part with an empty disk, at {} ms", self.now_ms()));
             }
             self.node(node).use_own_disk();
