@@ -18,6 +18,8 @@ impl Exit {
     pub const FAILURE: u8 = 1;
     /// Of a command line that is not understood: `EX_USAGE` of sysexits.h, apart from what `cluster health` says.
     pub const USAGE: u8 = 64;
+    /// Of a node whose config is wrong: `EX_CONFIG` of sysexits.h. Starting it again does not help.
+    pub const CONFIG: u8 = 78;
 }
 
 impl From<Exit> for ExitCode {

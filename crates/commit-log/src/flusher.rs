@@ -26,8 +26,7 @@ struct Flush {
 pub(crate) fn run(shared: &Shared) {
     while let Some(flush) = next(shared) {
         if let Err(error) = sync(shared, &flush) {
-            answer(flush.callbacks, &Err(error.clone()));
-            shared.fail(&error);
+            fail(shared, flush, error);
             return;
         }
         finish(shared, flush);
@@ -56,11 +55,14 @@ pub(crate) fn step(shared: &Shared) -> Result<Synced, Step> {
 pub(crate) fn finish_step(shared: &Shared, Synced(flush, result): Synced) {
     match result {
         Ok(()) => finish(shared, flush),
-        Err(error) => {
-            answer(flush.callbacks, &Err(error.clone()));
-            shared.fail(&error);
-        }
+        Err(error) => fail(shared, flush, error),
     }
+}
+
+/// The log is dead before anybody hears of it: whoever does may ask why.
+fn fail(shared: &Shared, flush: Flush, error: LogError) {
+    shared.fail(&error);
+    answer(flush.callbacks, &Err(error));
 }
 
 /// Waits until a flush is due and takes it. `None` when the log ends.

@@ -1,5 +1,7 @@
 //! The commit log's handle: appending, the vote, truncation and the purge mark. Reading is in `read.rs`.
 
+use std::io;
+use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 use std::sync::mpsc;
 use std::sync::{Arc, OnceLock};
@@ -109,9 +111,10 @@ impl CommitLog {
             return Ok((Self { handle: Arc::new(handle) }, recovered));
         }
         let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
+            let shared = handle.shared.clone();
             thread::Builder::new()
                 .name(name.to_owned())
-                .spawn(run)
+                .spawn(move || run_or_fail(&shared, run))
                 .map_err(|e| LogError::io("start a thread for", dir, e))
         };
         let flusher = spawn("log-flusher", Box::new(move || flusher::run(&shared)))?;
@@ -305,6 +308,25 @@ impl CommitLog {
         self.shared().flush.lock().flushed_last
     }
 
+    /// Whether the entry that the log has at `index` now is on disk. A truncation counts as soon as it is given to the log: what comes
+    /// behind it was not flushed together with what it replaces.
+    #[must_use]
+    pub fn is_flushed(&self, index: LogIndex) -> bool {
+        let front = self.shared().front.lock();
+        let is_replaced = front.truncations.iter().any(|from| index >= *from);
+        !is_replaced && self.shared().flush.lock().flushed_last.is_some_and(|(_, flushed)| index <= flushed)
+    }
+
+    /// What killed the log; `None` while it lives, and when it was closed. Whoever is answered an error of a failed write or flush finds it
+    /// here.
+    #[must_use]
+    pub fn failure(&self) -> Option<LogError> {
+        match &self.shared().front.lock().phase {
+            Phase::Open | Phase::Closing | Phase::Stopped(LogError::Closed) => None,
+            Phase::Stopped(error) => Some(error.clone()),
+        }
+    }
+
     /// Flushes, gives back the space that was allocated ahead, and ends the threads. Other handles of this log are
     /// answered [`LogError::Closed`] from then on. Must not be called from a callback or the observer.
     ///
@@ -350,6 +372,13 @@ impl CommitLog {
             }
             None => receiver.recv().unwrap_or(Err(LogError::Closed)),
         }
+    }
+}
+
+/// A thread that panics takes the log with it: nothing would be written or flushed any more, and nobody would say so.
+fn run_or_fail(shared: &Shared, run: Box<dyn FnOnce() + Send>) {
+    if panic::catch_unwind(AssertUnwindSafe(run)).is_err() {
+        shared.fail(&LogError::io("go on with", &shared.dir, io::Error::other("a thread of the log panicked")));
     }
 }
 

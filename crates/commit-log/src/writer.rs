@@ -355,15 +355,17 @@ impl Writer {
             }
         }
         let cuts = staged.changes.iter().filter(|change| matches!(change, TableChange::Cut(_))).count();
-        if staged.ticket > 0 || cuts > 0 {
-            let mut front = self.shared.front.lock();
-            front.truncations.drain(..cuts);
-            if staged.ticket > 0 {
-                front.tail.written(staged.ticket);
-            }
-        }
         let refused = {
+            // Both at once: between the two a truncation would be forgotten before what it cut stops counting as flushed, or what was
+            // flushed behind it would still count as cut, and who was told of the flush would not be told again.
+            let mut front = (staged.ticket > 0 || cuts > 0).then(|| self.shared.front.lock());
             let mut flush = self.shared.flush.lock();
+            if let Some(front) = &mut front {
+                front.truncations.drain(..cuts);
+                if staged.ticket > 0 {
+                    front.tail.written(staged.ticket);
+                }
+            }
             flush.written = self.written();
             flush.written_last = self.last;
             flush.unflushed_bytes += staged.flush_bytes;

@@ -4,6 +4,7 @@ mod common;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -114,25 +115,105 @@ fn written_does_not_wait_for_a_flush_under_way() {
 }
 
 #[test]
-fn a_failed_flush_or_write_kills_the_log() {
-    struct Watch(mpsc::Sender<String>);
-    impl LogObserver for Watch {
-        fn written(&self, _: Term, _: LogIndex) {}
-        fn flushed(&self, _: Term, _: LogIndex) {}
-        fn failed(&self, error: &LogError) {
-            self.0.send(error.to_string()).unwrap();
+fn what_replaces_a_flushed_entry_is_not_flushed_with_it() {
+    let (sender, receiver) = mpsc::channel();
+    let driver = LogDriver::Steps(Arc::new(move |steps| sender.send(steps).unwrap()));
+    let (log, _) = open_with(&SimDisk::new(), LogOptions { driver, ..quiet() }).unwrap();
+    let steps = receiver.recv().unwrap();
+    let append = |indexes: std::ops::Range<u64>, term| {
+        log.append(indexes.map(|index| entry(index, term, "x", FlushWish::Now)).collect(), None).unwrap();
+    };
+    // So many entries from the first on are flushed.
+    let flushed = || (0..20).take_while(|index| log.is_flushed(LogIndex(*index))).count();
+    append(0..5, 1);
+    append(5..10, 3);
+    assert_eq!(steps.write(), Step::Done);
+    assert_eq!(flushed(), 0);
+    assert_eq!(steps.begin_flush(), Step::Done);
+    steps.end_flush();
+    assert_eq!(flushed(), 10);
+    // Of a lower term, as they may be: a candidate with more entries of it may win against a longer term's few.
+    log.truncate_after(Some(LogIndex(4))).unwrap();
+    append(5..8, 2);
+    assert_eq!(flushed(), 5, "queued");
+    assert_eq!(steps.write(), Step::Done);
+    assert_eq!(flushed(), 5, "written");
+    assert_eq!(steps.begin_flush(), Step::Done);
+    // While that flush is under way.
+    log.truncate_after(Some(LogIndex(6))).unwrap();
+    append(7..9, 4);
+    assert_eq!(steps.write(), Step::Done);
+    steps.end_flush();
+    assert_eq!(flushed(), 7);
+    assert_eq!(steps.begin_flush(), Step::Done);
+    steps.end_flush();
+    assert_eq!(flushed(), 9);
+}
+
+/// Hears why the log died.
+struct Failures(mpsc::Sender<String>);
+
+impl LogObserver for Failures {
+    fn written(&self, _: Term, _: LogIndex) {}
+    fn flushed(&self, _: Term, _: LogIndex) {}
+    fn failed(&self, error: &LogError) {
+        self.0.send(error.to_string()).unwrap();
+    }
+}
+
+#[test]
+fn a_panic_of_a_thread_kills_the_log() {
+    /// Panics once it is armed, of the writer or of the flusher.
+    struct Panics {
+        of_writer: bool,
+        is_armed: AtomicBool,
+    }
+    impl Panics {
+        fn at(&self, is_writer: bool) {
+            assert!(self.of_writer != is_writer || !self.is_armed.load(Ordering::SeqCst), "as the test wants it");
         }
     }
+    impl DiskHook for Panics {
+        fn before_write(&self) {
+            self.at(true);
+        }
+        fn flush(&self, file: &dyn DiskFile) -> std::io::Result<()> {
+            self.at(false);
+            file.sync_data()
+        }
+    }
+    for of_writer in [true, false] {
+        let hook = Arc::new(Panics { of_writer, is_armed: AtomicBool::new(false) });
+        let disk = HookedDisk::new(Arc::new(SimDisk::new().process()), hook.clone());
+        let (sender, receiver) = mpsc::channel();
+        let (log, _) = CommitLog::open(Arc::new(disk), Path::new(DIR), quiet(), Arc::new(Failures(sender))).unwrap();
+        append_and_wait(&log, 0..3, 1);
+        hook.is_armed.store(true, Ordering::SeqCst);
+        log.append(vec![entry(3, 1, "x", FlushWish::Now)], None).unwrap();
+        let failure = receiver.recv_timeout(Duration::from_secs(30)).expect("somebody notices");
+        assert!(failure.contains("panicked"), "{failure}");
+        assert!(log.append(vec![entry(4, 1, "x", FlushWish::Now)], None).is_err());
+        assert!(log.close().is_err());
+    }
+}
+
+#[test]
+fn a_failed_flush_or_write_kills_the_log() {
     for break_disk in [(|disk: &SimDisk| disk.fail_sync(0)) as fn(&SimDisk), |disk| disk.fail_write(0)] {
         let disk = SimDisk::new();
         let (sender, receiver) = mpsc::channel();
         let (log, _) =
-            CommitLog::open(Arc::new(disk.process()), Path::new(DIR), quiet(), Arc::new(Watch(sender))).unwrap();
+            CommitLog::open(Arc::new(disk.process()), Path::new(DIR), quiet(), Arc::new(Failures(sender))).unwrap();
         append_and_wait(&log, 0..3, 1);
         break_disk(&disk);
+        assert!(log.failure().is_none());
         let (done, waited) = mpsc::channel();
-        log.append(vec![entry(3, 1, "x", FlushWish::Now)], Some(Box::new(move |r| done.send(r).unwrap()))).unwrap();
-        assert!(matches!(waited.recv().unwrap(), Err(LogError::Io { .. })));
+        let asked = log.clone();
+        let on_flushed = move |result: Result<(), LogError>| done.send((result, asked.failure())).unwrap();
+        log.append(vec![entry(3, 1, "x", FlushWish::Now)], Some(Box::new(on_flushed))).unwrap();
+        let (result, failure) = waited.recv().unwrap();
+        assert!(matches!(result, Err(LogError::Io { .. })));
+        assert!(matches!(failure, Some(LogError::Io { .. })), "dead before anybody hears of it");
         assert!(receiver.recv().unwrap().contains("simulated"));
         let syncs = disk.syncs();
         assert!(log.append(vec![entry(4, 1, "x", FlushWish::Now)], None).is_err());

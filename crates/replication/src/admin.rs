@@ -15,9 +15,10 @@ use tonic::Request;
 
 use crate::balance;
 use crate::cluster::{Cluster, Shared};
+use crate::disk_space::DiskState;
 use crate::group::{BrokerGroup, MemberView};
 use crate::type_config::Member;
-use crate::wire::proto;
+use crate::wire::{self, proto};
 use crate::{backup, guarding, membership, network};
 
 /// Longest wait for the catalog.
@@ -148,6 +149,9 @@ pub struct ReplicaStatus {
     /// Whether the node gives its leaderships away.
     #[serde(default)]
     pub drained: bool,
+    /// What its disk still allows.
+    #[serde(default)]
+    pub disk: DiskState,
     /// Its last log index, if it answered.
     pub last_index: Option<u64>,
     /// Its last flushed log index.
@@ -272,6 +276,7 @@ async fn replica_status(shared: &Shared, group: &BrokerGroup, view: &MemberView)
         reachable: status.is_some(),
         guarded: status.as_ref().is_some_and(|status| status.guarded),
         drained: status.as_ref().is_some_and(|status| status.drained),
+        disk: status.as_ref().map_or(DiskState::Writable, |status| wire::disk_from_wire(status.disk())),
         last_index: status.as_ref().and_then(|status| status.last).map(|id| id.index),
         flushed_index: status.as_ref().and_then(|status| status.flushed).map(|id| id.index),
         applied_next: status.as_ref().map_or(0, |status| status.applied_next),

@@ -2,19 +2,32 @@
 //!
 //! Explicit: the lowest listed node initializes every group, and only when *every* listed node answers "empty directory,
 //! same cluster name". A node with an empty directory never initializes a cluster while a configured peer has data.
+//!
+//! The groups begin one after the other. The first may lead before the last has begun, so who is stopped in between finds a cluster that
+//! is there. What was begun is therefore written down before, and gone on with by the same data directory.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use duolog_types::{BrokerGroupId, NodeId};
 use tonic::Request;
 
 use crate::cluster::{NodeAddress, Shared};
-use crate::network;
+use crate::group::BrokerGroup;
+use crate::type_config::Member;
 use crate::wire::proto;
+use crate::{files, network};
 
 const PROBE_INTERVAL: Duration = Duration::from_millis(200);
 const PROBE_TIMEOUT: Duration = Duration::from_millis(1_000);
+/// In the data directory: with which members this node has begun to initialize the cluster. Goes when every group has begun.
+const BEGUN_FILE: &str = "initializing.json";
+
+/// The members that a cluster begins with, by node id.
+type Founders = BTreeMap<u64, Member>;
 
 /// Runs until this node takes part in a cluster.
 pub(crate) async fn run(shared: Arc<Shared>) {
@@ -22,9 +35,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     let mut told = String::new();
     loop {
         tick.tick().await;
-        let missing =
-            shared.groups().filter(|group| group.log().vote().is_none() && group.log().last().is_none()).count();
-        if missing == 0 {
+        if !shared.groups().any(|group| is_empty(group)) {
             return;
         }
         let outcome = step(&shared).await;
@@ -35,6 +46,11 @@ pub(crate) async fn run(shared: Arc<Shared>) {
             told = waiting;
         }
     }
+}
+
+/// Whether a group has not begun, as far as this node knows.
+fn is_empty(group: &BrokerGroup) -> bool {
+    group.log().vote().is_none() && group.log().last().is_none()
 }
 
 async fn probe(shared: &Shared, node: &NodeAddress) -> Result<proto::ProbeReply, String> {
@@ -54,6 +70,10 @@ async fn probe(shared: &Shared, node: &NodeAddress) -> Result<proto::ProbeReply,
 
 /// One look around. `Err` says what is waited for.
 async fn step(shared: &Arc<Shared>) -> Result<(), String> {
+    if let Some(founders) = unfinished(shared)? {
+        tracing::info!("goes on initializing the cluster: some broker groups have not begun");
+        return begin_groups(shared, &founders).await;
+    }
     let mut replies = BTreeMap::new();
     let mut unreachable = None;
     for node in &shared.options.nodes {
@@ -121,28 +141,54 @@ fn join(shared: &Arc<Shared>, peer: &proto::ProbeReply) -> Result<(), String> {
     }
 }
 
-async fn initialize(
-    shared: &Arc<Shared>,
-    replies: &BTreeMap<duolog_types::NodeId, proto::ProbeReply>,
-) -> Result<(), String> {
+async fn initialize(shared: &Arc<Shared>, replies: &BTreeMap<NodeId, proto::ProbeReply>) -> Result<(), String> {
     let known = replies.values().map(|reply| reply.cluster_id.clone()).find(|id| !id.is_empty());
     let cluster_id = known.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
     shared.identity.adopt(&cluster_id)?;
-    let mut members = BTreeMap::new();
+    let mut founders = Founders::new();
     for node in &shared.options.nodes {
         if node.id != shared.node_id() {
             adopt(shared, node, &cluster_id).await?;
         }
         let incarnation = replies.get(&node.id).map(|reply| reply.incarnation.clone()).unwrap_or_default();
-        members.insert(node.id.0, node.member(incarnation));
+        founders.insert(node.id.0, node.member(incarnation));
     }
-    for group in shared.groups() {
-        if group.log().vote().is_none() && group.log().last().is_none() {
-            group.raft.initialize(members.clone()).await.map_err(|error| error.to_string())?;
+    files::write_json(&begun_file(shared), &founders).map_err(|error| error.to_string())?;
+    begin_groups(shared, &founders).await?;
+    tracing::info!(%cluster_id, nodes = founders.len(), "initialized the cluster");
+    Ok(())
+}
+
+fn begun_file(shared: &Shared) -> PathBuf {
+    shared.options.data_dir.join(BEGUN_FILE)
+}
+
+/// With whom this node has begun to initialize the cluster, if it has not come to the end of it. What it wrote down counts only if the system
+/// group, which is the first, has begun so and is as it was.
+fn unfinished(shared: &Shared) -> Result<Option<Founders>, String> {
+    let Some(system) = shared.group(BrokerGroupId::SYSTEM) else { return Ok(None) };
+    let members: Founders = system.members().into_iter().map(|view| (view.node_id.0, view.member)).collect();
+    if members.is_empty() {
+        return Ok(None);
+    }
+    let begun: Option<Founders> = files::read_json(&begun_file(shared)).map_err(|error| error.to_string())?;
+    Ok(begun.filter(|founders| *founders == members))
+}
+
+/// Begins every group that has not begun.
+async fn begin_groups(shared: &Shared, founders: &Founders) -> Result<(), String> {
+    for (begun, group) in shared.groups().enumerate() {
+        if shared.hooks.groups_begun_max == Some(begun) {
+            std::future::pending::<()>().await;
+        }
+        if is_empty(group) {
+            group.raft.initialize(founders.clone()).await.map_err(|error| error.to_string())?;
         }
     }
-    tracing::info!(%cluster_id, nodes = members.len(), "initialized the cluster");
-    Ok(())
+    match std::fs::remove_file(begun_file(shared)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.to_string()),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 async fn adopt(shared: &Shared, node: &NodeAddress, cluster_id: &str) -> Result<(), String> {

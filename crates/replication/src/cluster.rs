@@ -306,6 +306,12 @@ impl Cluster {
         &self.shared.guard
     }
 
+    /// Whether the node gives its leaderships away.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        self.shared.drain.is_on()
+    }
+
     /// Every broker group of this node, by id.
     pub fn groups(&self) -> impl Iterator<Item = &Arc<BrokerGroup>> {
         self.shared.groups.values()
@@ -455,6 +461,10 @@ async fn watch_failure(shared: Arc<Shared>, group: Arc<BrokerGroup>) {
 /// A Raft core that has stopped by itself (a full disk, damaged state) leaves a replica that does nothing: the node ends.
 async fn watch_core(shared: Arc<Shared>, group: Arc<BrokerGroup>) {
     if let Some(reason) = group.core_failure().await {
+        // It may hear of a failed write or flush first, and the process ends with the first reason.
+        if group.log().failure().is_some() {
+            shared.guard.mark_io_error();
+        }
         shared.fail(format!("the Raft core of broker group {} has stopped: {reason}", group.id()));
     }
 }
@@ -553,6 +563,7 @@ impl Shared {
             readable_next: applied_next,
             boot: self.guard.boot(),
             drained: self.drain.is_on(),
+            disk: wire::disk_to_wire(self.disk_space().state).into(),
         }
     }
 

@@ -6,26 +6,29 @@
 //!                         │  writing   │  produce here  │  more entries either
 //! ```
 //!
-//! Reads, offset commits, retention and deletions go on: they are small, or make room. A follower that refuses entries falls
-//! behind and catches up later; the others go on as long as they are a quorum.
+//! Reads, offset commits, retention and deletions go on: they are small, or make room. A follower that refuses entries and
+//! snapshots falls behind and catches up later; the others go on as long as they are a quorum.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use duolog_commit_log::{Disk, DiskUsage};
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// What a node's disk still allows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum DiskState {
     /// Everything.
+    #[default]
     Writable,
     /// No new records by produce requests that this node leads.
     ReadOnly,
-    /// No entries of other leaders either.
+    /// No entries and snapshots of other leaders either.
     Exhausted,
 }
 

@@ -177,17 +177,17 @@ impl BrokerGroup {
         observer.recovered(log.last().map(|(term, index)| Mark { term: term.0, index: index.0 }));
         let marks = Arc::new(ReceivedMarks::new());
         let lease = Arc::new(Lease::new(options.node_id.0));
+        let scrub = Arc::new(Scrub::new(options.scrub));
         let network = Arc::new(GroupNetwork {
             group: options.id.0,
             identity: options.identity.clone(),
             marks: marks.clone(),
             lease: lease.clone(),
             snapshots: cell.clone(),
+            scrub: scrub.clone(),
             hooks: options.hooks.clone(),
         });
-        let (scrub, peers) =
-            (Arc::new(Scrub::new(options.scrub)), Peers { configured: options.nodes, raft: OnceLock::new() });
-        let peers = Arc::new(peers);
+        let peers = Arc::new(Peers { configured: options.nodes, raft: OnceLock::new() });
         let scrubber = Scrubber {
             group: options.id,
             node_id: options.node_id,
@@ -329,7 +329,10 @@ impl BrokerGroup {
                     other => Some(other.to_string()),
                 };
             }
-            metrics.changed().await.ok()?;
+            if metrics.changed().await.is_err() {
+                // A core that ends says why; one that panicked cannot.
+                return Some("it panicked".to_owned());
+            }
         }
     }
 

@@ -116,8 +116,10 @@ impl Guard {
         if file.exposed {
             return Ok(());
         }
-        file.exposed = true;
-        files::write_json(&self.path, &*file)
+        let next = GuardFile { exposed: true, ..file.clone() };
+        files::write_json(&self.path, &next)?;
+        *file = next;
+        Ok(())
     }
 
     /// The node has flushed all that a leader of the group had: it may vote again.
@@ -253,6 +255,25 @@ mod tests {
         GROUPS.iter().for_each(|group| second.release(*group).unwrap());
         drop(second);
         assert!(machine.start("a").guarded().is_empty(), "it is told once");
+    }
+
+    #[test]
+    fn a_node_is_not_exposed_before_that_is_written() {
+        let machine = Machine::new();
+        let first = machine.start("a");
+        let path = machine.dir.path().join("guard.json");
+        let before = std::fs::read(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        for attempt in 0..2 {
+            assert!(first.expose().is_err(), "attempt {attempt}");
+            assert!(!first.is_exposed(), "attempt {attempt}");
+        }
+        std::fs::remove_dir(&path).unwrap();
+        std::fs::write(&path, before).unwrap();
+        first.expose().unwrap();
+        drop(first);
+        assert_eq!(machine.start("b").guarded(), GROUPS);
     }
 
     #[test]

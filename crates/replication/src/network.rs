@@ -31,6 +31,7 @@ use crate::identity::Identity;
 use crate::lease::Lease;
 use crate::marks::ReceivedMarks;
 use crate::net::Net;
+use crate::scrub::Scrub;
 use crate::snapshot::{self, SnapshotHandle, SnapshotSource};
 use crate::testing::Hooks;
 use crate::type_config::{Member, RaftLogId, RaftVote, TypeConfig, term_of};
@@ -78,6 +79,7 @@ pub(crate) struct GroupNetwork {
     pub(crate) marks: Arc<ReceivedMarks>,
     pub(crate) lease: Arc<Lease>,
     pub(crate) snapshots: Arc<dyn SnapshotSource>,
+    pub(crate) scrub: Arc<Scrub>,
     pub(crate) hooks: Hooks,
 }
 
@@ -354,6 +356,7 @@ impl RaftNetworkV2<TypeConfig> for Peer {
             target: NodeId(self.target),
             target_incarnation: self.member.incarnation.clone(),
             source: self.shared.snapshots.clone(),
+            scrub: self.shared.scrub.clone(),
         })
         .map_err(|error| StreamingError::Unreachable(Unreachable::from_string(error)));
         tokio::select! {

@@ -10,7 +10,7 @@
 //! may be cut off. Where the terms are equal, everything before is equal, too.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,8 +25,9 @@ use crate::log_store::truncate_durably;
 use crate::peer::Peer;
 use crate::retired;
 use crate::snapshot;
-use crate::state_machine::{StateCell, replace_damaged};
+use crate::state_machine::{Received, StateCell};
 use crate::type_config::{Member, term_of};
+use crate::watermarks::Mark;
 use crate::wire::proto;
 
 /// Between two rounds in which nobody could help.
@@ -40,15 +41,13 @@ const TELL_INTERVAL: Duration = Duration::from_secs(10);
 /// # Errors
 /// Those of the state; damage where nothing can be done about it.
 pub(crate) async fn open_state(dir: &Path, log: &CommitLog, options: &GroupOptions) -> io::Result<Arc<StateCell>> {
-    let open = || StateCell::open(options.id, dir, log.clone(), options.factory.clone());
-    let damage = match open() {
+    let damage = match StateCell::open(options.id, dir, log.clone(), options.factory.clone()) {
         Err(damage) if damage.kind() == io::ErrorKind::InvalidData => damage,
         opened => return opened,
     };
     tracing::warn!(broker_group = %options.id, %damage, "the state of this replica is damaged");
     let whole = Rebuild { log, scratch_dir: &dir.join("snapshot"), options }.run(&damage).await?;
-    replace_damaged(dir, &whole)?;
-    open()
+    StateCell::replace_damaged(options.id, dir, log.clone(), options.factory.clone(), &whole)
 }
 
 /// A replica whose state is damaged.
@@ -60,8 +59,8 @@ struct Rebuild<'a> {
 }
 
 impl Rebuild<'_> {
-    /// Gives the directory with the files of a whole state, which are on disk. Without its log's beginning it waits for a node that has one.
-    async fn run(&self, damage: &io::Error) -> io::Result<PathBuf> {
+    /// Gives a whole state, whose files are on disk. Without its log's beginning it waits for a node that has one.
+    async fn run(&self, damage: &io::Error) -> io::Result<Received> {
         let broker_group = self.options.id;
         let nodes: Vec<_> = self.options.nodes.iter().filter(|(id, _)| *id != self.options.node_id).collect();
         let mut told = Instant::now();
@@ -69,9 +68,10 @@ impl Rebuild<'_> {
             let mut last = String::new();
             for (node, member) in &nodes {
                 match self.copy(*node, member).await {
-                    Ok((dir, log_index)) => {
+                    Ok(received) => {
+                        let log_index = received.last.map(|mark| mark.index);
                         tracing::info!(%broker_group, from = %node, log_index, "copied the state");
-                        return Ok(dir);
+                        return Ok(received);
                     }
                     Err(reason) => last = format!("node {node}: {reason}"),
                 }
@@ -81,7 +81,7 @@ impl Rebuild<'_> {
                 tracing::info!(%broker_group, last, "no other node has the state now: makes it anew from the log");
                 let empty = self.scratch_dir.join("empty");
                 std::fs::create_dir_all(&empty)?;
-                return Ok(empty);
+                return Ok(Received { dir: empty, last: None });
             }
             if nodes.is_empty() {
                 let reason =
@@ -111,23 +111,36 @@ impl Rebuild<'_> {
         retired::removal(&self.options.identity.get(), &reply)
     }
 
-    async fn copy(&self, node: NodeId, member: &Member) -> Result<(PathBuf, u64), String> {
+    async fn copy(&self, node: NodeId, member: &Member) -> Result<Received, String> {
         let GroupOptions { hooks, identity, .. } = self.options;
         let mut peer = Peer::new(hooks, identity, self.options.id, (node, member))?;
         self.cut_off(&mut peer).await?;
+        if let Some(before_copy) = &hooks.before_copy {
+            before_copy();
+        }
         let next = self.log.last().map_or(0, |(_, index)| index.0 + 1);
         let request = peer.request(proto::FetchStateRequest { group: self.options.id.0, entries_from: next });
         let mut stream = peer.client.fetch_state(request).await.map_err(said)?.into_inner();
         let header = snapshot::receive_header(&mut stream).await.map_err(said)?;
         let arrived = snapshot::receive(header, stream, self.scratch_dir, self.log).await.map_err(said)?;
         let last = arrived.meta.last_log_id.ok_or("a state without a position")?;
-        // The peer has gone on meanwhile; what it applied then may differ from a tail that is still here.
-        let is_shared = last.index >= next || self.term_of(last.index)? == Some(Term(term_of(&last)));
-        if !is_shared {
+        let last = Mark { term: term_of(&last), index: last.index };
+        let is_shared = self.is_shared(&mut peer, last).await;
+        if is_shared != Ok(true) {
             std::fs::remove_dir_all(&arrived.dir).map_err(|error| error.to_string())?;
-            return Err("it went on meanwhile".to_owned());
+            return Err(is_shared.err().unwrap_or_else(|| "it went on meanwhile".to_owned()));
         }
-        Ok((arrived.dir, last.index))
+        Ok(Received { dir: arrived.dir, last: Some(last) })
+    }
+
+    /// Whether this log is the peer's up to where the shorter ends, of this log and the peer's state. The peer may have gone on since
+    /// they were compared: what it applied then may differ from a tail that is still here, be that shorter or longer.
+    async fn is_shared(&self, peer: &mut Peer<'_>, state: Mark) -> Result<bool, String> {
+        match self.log.last() {
+            None => Ok(true),
+            Some((term, own_last)) if own_last.0 < state.index => Ok(term_at(peer, own_last.0).await? == term),
+            Some(_) => Ok(self.term_of(state.index)? == Some(Term(state.term))),
+        }
     }
 
     /// Cuts off a tail that differs from what the peer has applied.

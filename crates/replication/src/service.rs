@@ -128,7 +128,7 @@ async fn follow(
                 Ok(Some(request)) => {
                     let bytes: usize = request.entries.iter().map(|entry| entry.body.len()).sum();
                     pending_bytes += bytes;
-                    match has_room(&shared, &request).and_then(|()| accept(&group, request, bytes)) {
+                    match room_for(&shared, &request).and_then(|()| accept(&group, request, bytes)) {
                         Ok(answer) => {
                             pending.push_back(answer);
                             continue;
@@ -170,12 +170,16 @@ async fn next_request(
     }
 }
 
-/// Entries are refused before the disk is full: the leader tries again, and the others go on.
-fn has_room(shared: &Shared, request: &proto::AppendRequest) -> Result<(), Status> {
-    if !request.entries.is_empty() && shared.disk_space().state == DiskState::Exhausted {
-        return Err(Status::resource_exhausted("the disk of this node is full"));
+/// Entries and snapshots are refused before the disk is full: the leader tries again, and the others go on.
+fn has_room(shared: &Shared) -> Result<(), Status> {
+    match shared.disk_space().state {
+        DiskState::Exhausted => Err(Status::resource_exhausted("the disk of this node is full")),
+        DiskState::ReadOnly | DiskState::Writable => Ok(()),
     }
-    Ok(())
+}
+
+fn room_for(shared: &Shared, request: &proto::AppendRequest) -> Result<(), Status> {
+    if request.entries.is_empty() { Ok(()) } else { has_room(shared) }
 }
 
 /// Hands a request to Raft at once, so that the order is kept; its answer comes after the flush.
@@ -301,6 +305,9 @@ impl proto::cluster_server::Cluster for ClusterService {
         let header = snapshot::receive_header(&mut stream).await?;
         let group = self.group(header.group)?;
         let scratch = self.0.group_dir(group.id()).join("snapshot");
+        let shared = self.0.clone();
+        // Looked at with every chunk: the disk may fill up while a large state comes.
+        let stream = stream.map(move |chunk| has_room(&shared).and(chunk));
         let arrived = snapshot::receive(header, stream, &scratch, group.log()).await?;
         let snapshot = Snapshot { meta: arrived.meta, snapshot: SnapshotHandle::Received(arrived.dir.clone()) };
         let installed = group.raft.install_full_snapshot(arrived.vote, snapshot).await;
@@ -320,10 +327,10 @@ impl proto::cluster_server::Cluster for ClusterService {
         let proto::FetchStateRequest { group, entries_from } = request.into_inner();
         let group = self.group(group)?;
         let vote = current_vote(&group);
-        let chunks = snapshot::serve(group.cell.clone(), group.id().0, vote, entries_from)
+        let chunks = snapshot::serve(group.cell.clone(), group.scrub.clone(), group.id().0, vote, entries_from)
             .await
             .map_err(|error| Status::unavailable(error.to_string()))?;
-        Ok(Response::new(Box::pin(ReceiverStream::new(chunks).map(Ok))))
+        Ok(Response::new(Box::pin(ReceiverStream::new(chunks))))
     }
 
     async fn replica_status(

@@ -2,16 +2,21 @@
 //!
 //! Entries go into an archive segment of the receiver's log: they are committed, so they may be read by consumers at once,
 //! and Raft never looks at them. Files, archive and directories are on disk before openraft is told to install.
+//!
+//! A sender that cannot go on ends the stream as one does that is ready. So the last chunk says that it is the last, and what comes without
+//! it is thrown away.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use duolog_commit_log::CommitLog;
+use duolog_commit_log::{ArchiveWriter, CommitLog, LogEntry, LogError};
 use duolog_types::{LogIndex, NodeId};
+use futures_util::{Stream, TryStreamExt};
 use openraft::SnapshotMeta;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -20,6 +25,7 @@ use tonic::{Request, Status, Streaming};
 use crate::blocking::blocking;
 use crate::files;
 use crate::identity::Identity;
+use crate::scrub::Scrub;
 use crate::type_config::{CommittedLeaderId, Member, RaftVote};
 use crate::watermarks::Mark;
 use crate::wire::{self, proto};
@@ -63,6 +69,7 @@ pub(crate) struct Transfer {
     pub(crate) target: NodeId,
     pub(crate) target_incarnation: String,
     pub(crate) source: Arc<dyn SnapshotSource>,
+    pub(crate) scrub: Arc<Scrub>,
 }
 
 /// A directory that goes with its owner.
@@ -88,14 +95,23 @@ pub(crate) async fn send(mut transfer: Transfer) -> Result<RaftVote, String> {
     tracing::info!(broker_group = transfer.group, to = %transfer.target, log_index = point.last.index, "sending a snapshot");
 
     let (sender, receiver) = mpsc::channel(4);
-    let mut request = Request::new(ReceiverStream::new(receiver));
+    // A request carries no error: where it breaks off, it just ends.
+    let chunks = tokio_stream::StreamExt::map_while(ReceiverStream::new(receiver), Result::ok);
+    let mut request = Request::new(chunks);
     transfer.identity.sign(&mut request, transfer.target, &transfer.target_incarnation);
-    let (last, header) = (point.last, header(transfer.group, &transfer.vote, point));
-    let feed = feed(sender, header, scratch.0.clone(), transfer.source.log(), status.readable_next, last.index);
-    let (reply, fed) = tokio::join!(transfer.client.install_snapshot(request), feed);
-    let reply = reply.map_err(|status| status.message().to_owned())?.into_inner();
-    fed.map_err(|error| error.to_string())?;
-    wire::vote_from_wire(reply.vote.as_ref()).map_err(|status| status.message().to_owned())
+    let entries =
+        Entries { log: transfer.source.log(), scrub: transfer.scrub, range: status.readable_next..=point.last.index };
+    let header = header(transfer.group, &transfer.vote, point);
+    let feed = feed(sender, header, scratch.0.clone(), entries);
+    match tokio::join!(transfer.client.install_snapshot(request), feed) {
+        (Ok(reply), Ok(())) => {
+            wire::vote_from_wire(reply.into_inner().vote.as_ref()).map_err(|status| status.message().to_owned())
+        }
+        // The receiver ended it, and says why.
+        (Err(status), Ok(())) => Err(status.message().to_owned()),
+        (Err(status), Err(error)) if error.kind() == io::ErrorKind::BrokenPipe => Err(status.message().to_owned()),
+        (_, Err(error)) => Err(error.to_string()),
+    }
 }
 
 /// Writes a checkpoint into a directory that goes when nobody needs it any more.
@@ -112,20 +128,23 @@ async fn materialize(source: Arc<dyn SnapshotSource>) -> io::Result<(Scratch, Sn
     Ok((scratch, point))
 }
 
-/// The state of this replica for one whose own is damaged, with the entries from `entries_from` on.
+/// The state of this replica for one whose own is damaged, with the entries from `entries_from` on. Broken off, it ends with an error.
 pub(crate) async fn serve(
     source: Arc<dyn SnapshotSource>,
+    scrub: Arc<Scrub>,
     group: u32,
     vote: RaftVote,
     entries_from: u64,
-) -> io::Result<mpsc::Receiver<proto::SnapshotChunk>> {
+) -> io::Result<mpsc::Receiver<Result<proto::SnapshotChunk, Status>>> {
     let (scratch, point) = materialize(source.clone()).await?;
     let (sender, receiver) = mpsc::channel(4);
-    let (last, header) = (point.last, header(group, &vote, point));
+    let entries = Entries { log: source.log(), scrub, range: entries_from..=point.last.index };
+    let header = header(group, &vote, point);
     tokio::spawn(async move {
-        let fed = feed(sender, header, scratch.0.clone(), source.log(), entries_from, last.index).await;
-        if let Err(error) = fed {
+        if let Err(error) = feed(sender.clone(), header, scratch.0.clone(), entries).await {
             tracing::warn!(broker_group = group, %error, "a state was not sent to its end");
+            // The receiver may have ended it.
+            let _ = sender.send(Err(Status::unavailable(error.to_string()))).await;
         }
     });
     Ok(receiver)
@@ -136,23 +155,35 @@ fn header(group: u32, vote: &RaftVote, SnapshotPoint { last, membership }: Snaps
     proto::SnapshotHeader { group, vote: Some(wire::vote_to_wire(vote)), last, membership }
 }
 
-type Chunks = mpsc::Sender<proto::SnapshotChunk>;
+type Chunks = mpsc::Sender<Result<proto::SnapshotChunk, Status>>;
 
 async fn put(sender: &Chunks, kind: proto::snapshot_chunk::Kind) -> io::Result<()> {
     sender
-        .send(proto::SnapshotChunk { kind: Some(kind) })
+        .send(Ok(proto::SnapshotChunk { kind: Some(kind) }))
         .await
-        .map_err(|_| io::Error::other("the receiver ended the snapshot"))
+        .map_err(|_| io::Error::new(io::ErrorKind::BrokenPipe, "the receiver ended the snapshot"))
 }
 
-async fn feed(
-    sender: Chunks,
-    header: proto::SnapshotHeader,
-    dir: PathBuf,
+/// Committed entries that go with a state.
+struct Entries {
     log: CommitLog,
-    readable_next: u64,
-    last_index: u64,
-) -> io::Result<()> {
+    scrub: Arc<Scrub>,
+    range: RangeInclusive<u64>,
+}
+
+impl Entries {
+    /// An entry; `None` where retention has deleted it. Waits for the repair of one that is damaged.
+    async fn read(&self, index: LogIndex) -> io::Result<Option<LogEntry>> {
+        let read = match self.log.read_any(index) {
+            Err(LogError::Corrupt { .. }) if self.scrub.repaired(index).await => self.log.read_any(index),
+            read => read,
+        };
+        read.map_err(io::Error::other)
+    }
+}
+
+/// Sends everything, the end included. [`io::ErrorKind::BrokenPipe`] means that the receiver ended it.
+async fn feed(sender: Chunks, header: proto::SnapshotHeader, dir: PathBuf, entries: Entries) -> io::Result<()> {
     use proto::snapshot_chunk::Kind;
     put(&sender, Kind::Header(header)).await?;
     let mut pace = tokio::time::interval(CHUNK_INTERVAL);
@@ -173,9 +204,9 @@ async fn feed(
         }
     }
     let mut bytes = 0;
-    for index in readable_next..=last_index {
+    for index in entries.range.clone() {
         // What retention has deleted here is not wanted there.
-        let Some(entry) = log.read_any(LogIndex(index)).map_err(io::Error::other)? else { continue };
+        let Some(entry) = entries.read(LogIndex(index)).await? else { continue };
         bytes += entry.body.len();
         put(&sender, Kind::Entry(wire::log_entry_to_wire(entry))).await?;
         if bytes >= CHUNK_BYTES {
@@ -183,7 +214,7 @@ async fn feed(
             pace.tick().await;
         }
     }
-    Ok(())
+    put(&sender, Kind::End(proto::SnapshotEnd {})).await
 }
 
 fn read_full(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
@@ -215,9 +246,12 @@ pub(crate) async fn receive_header(
 }
 
 /// Receives files and entries and makes them durable.
+///
+/// # Errors
+/// Nothing is kept of a stream that ends before its end is said, nor of one whose entries do not reach up to where its state stands.
 pub(crate) async fn receive(
     header: proto::SnapshotHeader,
-    mut stream: Streaming<proto::SnapshotChunk>,
+    mut stream: impl Stream<Item = Result<proto::SnapshotChunk, Status>> + Unpin,
     scratch_dir: &Path,
     log: &CommitLog,
 ) -> Result<Arrived, Status> {
@@ -226,30 +260,28 @@ pub(crate) async fn receive(
     let dir = scratch_dir.join(format!("incoming-{}", uuid::Uuid::new_v4()));
     std::fs::create_dir_all(&dir).map_err(internal)?;
     let scratch = Scratch(dir);
+    let last = header.last.ok_or_else(|| Status::invalid_argument("a snapshot names its last log id"))?;
     let mut open: Option<(String, File)> = None;
-    let mut archive = None;
-    while let Some(chunk) = stream.message().await? {
+    let mut archive = Archive { log, writer: None, last: None };
+    loop {
+        let Some(chunk) = stream.try_next().await? else {
+            return Err(Status::data_loss("the snapshot broke off before its end"));
+        };
         match chunk.kind {
             Some(Kind::File(chunk)) => write_chunk(&scratch.0, &mut open, &chunk).map_err(internal)?,
             Some(Kind::Entry(entry)) => {
-                let entry = wire::log_entry_from_wire(entry)?;
-                let writer = match &mut archive {
-                    Some(writer) => writer,
-                    None => archive.insert(log.archive_writer(entry.index)),
-                };
-                writer.append(&entry).map_err(|error| internal(io::Error::other(error)))?;
+                archive.append(wire::log_entry_from_wire(entry)?).map_err(|error| internal(io::Error::other(error)))?;
             }
+            Some(Kind::End(_)) => break,
             Some(Kind::Header(_)) | None => return Err(Status::invalid_argument("a snapshot has one header")),
         }
-    }
-    if let Some(writer) = archive {
-        writer.finish().map_err(|error| internal(io::Error::other(error)))?;
     }
     if let Some((name, _)) = open {
         return Err(Status::data_loss(format!("the snapshot ended within file {name}")));
     }
+    archive.check_reaches(Mark { term: last.term, index: last.index })?;
+    archive.finish().map_err(|error| internal(io::Error::other(error)))?;
     files::sync_dir(&scratch.0).map_err(internal)?;
-    let last = header.last.ok_or_else(|| Status::invalid_argument("a snapshot names its last log id"))?;
     let last_membership = wire::stored_membership_from_bytes(&header.membership).map_err(Status::invalid_argument)?;
     let arrived = Arrived {
         vote: wire::vote_from_wire(header.vote.as_ref())?,
@@ -259,6 +291,36 @@ pub(crate) async fn receive(
     // The directory belongs to the installation from here on.
     std::mem::forget(scratch);
     Ok(arrived)
+}
+
+/// The entries of a snapshot on their way into an archive of the log; there is none without an entry.
+struct Archive<'a> {
+    log: &'a CommitLog,
+    writer: Option<ArchiveWriter>,
+    last: Option<Mark>,
+}
+
+impl Archive<'_> {
+    fn append(&mut self, entry: LogEntry) -> Result<(), LogError> {
+        let writer = self.writer.get_or_insert_with(|| self.log.archive_writer(entry.index));
+        writer.append(&entry)?;
+        self.last = Some(Mark { term: entry.term.0, index: entry.index.0 });
+        Ok(())
+    }
+
+    /// Retention may have deleted all entries at the sender, or those at the beginning, never those at the end alone.
+    fn check_reaches(&self, end: Mark) -> Result<(), Status> {
+        match self.last {
+            Some(last) if last != end => {
+                Err(Status::data_loss(format!("the state stands at {end:?}, the entries end with {last:?}")))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn finish(self) -> Result<(), LogError> {
+        self.writer.map_or(Ok(()), ArchiveWriter::finish)
+    }
 }
 
 fn write_chunk(dir: &Path, open: &mut Option<(String, File)>, chunk: &proto::FileChunk) -> io::Result<()> {
@@ -288,4 +350,85 @@ pub(crate) fn clean_scratch(scratch_dir: &Path) -> io::Result<()> {
         Ok(()) | Err(_) => {}
     }
     std::fs::create_dir_all(scratch_dir)
+}
+
+#[cfg(test)]
+mod tests {
+    use duolog_commit_log::{LogOptions, SimDisk};
+    use duolog_types::{FlushWish, Term};
+
+    use super::*;
+    use crate::log_store::ProgressObserver;
+    use crate::type_config::StoredMembership;
+    use crate::wire::proto::snapshot_chunk::Kind;
+
+    /// Where the state of the test's snapshot stands.
+    const LAST: Mark = Mark { term: 3, index: 7 };
+
+    fn file(last: bool) -> Kind {
+        Kind::File(proto::FileChunk { name: "state.json".to_owned(), data: Bytes::from_static(b"{}"), last })
+    }
+
+    fn entry(term: u64, index: u64) -> Kind {
+        Kind::Entry(wire::log_entry_to_wire(LogEntry {
+            index: LogIndex(index),
+            term: Term(term),
+            kind: 1,
+            flush: FlushWish::Now,
+            body: Bytes::from_static(b"record"),
+        }))
+    }
+
+    fn end() -> Kind {
+        Kind::End(proto::SnapshotEnd {})
+    }
+
+    /// Receives these chunks; gives the receiver's log, too, and how many files are left in its scratch directory.
+    async fn received(chunks: Vec<Kind>) -> (Result<(), Status>, CommitLog, usize) {
+        let dir = tempfile::tempdir().unwrap();
+        let (observer, _) = ProgressObserver::new();
+        let disk = Arc::new(SimDisk::new());
+        let (log, _) = CommitLog::open(disk, Path::new("/log"), LogOptions::default(), observer).unwrap();
+        let header = proto::SnapshotHeader {
+            group: 0,
+            vote: Some(proto::Vote { term: 3, node_id: 1, committed: true }),
+            last: Some(proto::LogId { term: LAST.term, index: LAST.index }),
+            membership: wire::stored_membership_to_bytes(&StoredMembership::default()),
+        };
+        let chunks = chunks.into_iter().map(|kind| Ok(proto::SnapshotChunk { kind: Some(kind) }));
+        let arrived = receive(header, futures_util::stream::iter(chunks), dir.path(), &log).await;
+        let left = std::fs::read_dir(dir.path()).unwrap().count();
+        (arrived.map(drop), log, left)
+    }
+
+    #[tokio::test]
+    async fn only_a_whole_snapshot_is_received() {
+        let whole = [file(true), entry(2, 5), entry(3, 6), entry(3, 7), end()];
+        let (arrived, log, left) = received(whole.to_vec()).await;
+        arrived.unwrap();
+        assert_eq!(left, 1);
+        for index in 5..=7 {
+            assert!(log.read_any(LogIndex(index)).unwrap().is_some(), "{index}");
+        }
+        // Retention has deleted all entries at the sender.
+        received(vec![file(true), end()]).await.0.unwrap();
+        for (chunks, reason) in [
+            (whole[..4].to_vec(), "broke off"),
+            (whole[..2].to_vec(), "broke off"),
+            (vec![file(true)], "broke off"),
+            (vec![], "broke off"),
+            (vec![file(false), end()], "within file"),
+            (vec![file(true), entry(2, 5), entry(3, 6), end()], "entries end with"),
+            (vec![file(true), entry(3, 6), entry(2, 7), end()], "entries end with"),
+            (vec![file(true), entry(3, 5), entry(3, 7), end()], "expected an entry with log index 6"),
+        ] {
+            let case = format!("{chunks:?}");
+            let (arrived, log, left) = received(chunks).await;
+            let refused = arrived.unwrap_err();
+            assert!(refused.message().contains(reason), "{case}: {refused:?}");
+            assert_eq!(left, 0, "{case}");
+            let read = (5..=7).find_map(|index| log.read_any(LogIndex(index)).unwrap());
+            assert_eq!(read.map(|entry| entry.index), None, "{case}");
+        }
+    }
 }

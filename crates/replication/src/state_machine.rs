@@ -93,8 +93,38 @@ impl StateCell {
     ) -> io::Result<Arc<Self>> {
         let current = current_dir(&dir.join("state"))?;
         let state = factory.open(group, &current)?;
+        Ok(Self::with(state, group, dir, log, factory))
+    }
+
+    /// Puts a state that was copied into the place of a damaged one, and opens it.
+    ///
+    /// # Errors
+    /// As of [`StateFactory::open`]; [`io::ErrorKind::InvalidData`] when the state does not stand where it was said to: then the damaged one
+    /// stays.
+    pub(crate) fn replace_damaged(
+        group: BrokerGroupId,
+        dir: &Path,
+        log: CommitLog,
+        factory: Arc<dyn StateFactory>,
+        received: &Received,
+    ) -> io::Result<Arc<Self>> {
+        let state_dir = dir.join("state");
+        let (old, new) = move_beside(&state_dir, &received.dir)?;
+        let state = open_received(&*factory, group, &new, received.last)?;
+        write_current(&state_dir, &new)?;
+        std::fs::remove_dir_all(&old)?;
+        Ok(Self::with(state, group, dir, log, factory))
+    }
+
+    fn with(
+        state: Box<dyn ReplicatedState>,
+        group: BrokerGroupId,
+        dir: &Path,
+        log: CommitLog,
+        factory: Arc<dyn StateFactory>,
+    ) -> Arc<Self> {
         let applied = state.applied();
-        Ok(Arc::new(Self {
+        Arc::new(Self {
             group,
             dir: dir.to_owned(),
             log,
@@ -102,7 +132,7 @@ impl StateCell {
             inner: Mutex::new(Inner { state, snapshot: None }),
             applied: watch::channel(applied).0,
             installed_snapshots: std::sync::atomic::AtomicU64::new(0),
-        }))
+        })
     }
 
     /// Watches the last applied entry.
@@ -151,11 +181,11 @@ impl StateCell {
         truncate_durably(&self.log, keep).await
     }
 
-    fn switch_to(&self, received: &Path) -> io::Result<()> {
+    fn switch_to(&self, received: &Received) -> io::Result<()> {
         let state_dir = self.dir.join("state");
-        let (old, new) = move_beside(&state_dir, received)?;
+        let (old, new) = move_beside(&state_dir, &received.dir)?;
         let mut inner = self.inner.lock();
-        let state = self.factory.open(self.group, &new)?;
+        let state = open_received(&*self.factory, self.group, &new, received.last)?;
         write_current(&state_dir, &new)?;
         self.applied.send_replace(state.applied());
         inner.state = state;
@@ -164,12 +194,27 @@ impl StateCell {
     }
 }
 
-/// Puts a state that was copied into the place of a damaged one.
-pub(crate) fn replace_damaged(dir: &Path, received: &Path) -> io::Result<()> {
-    let state_dir = dir.join("state");
-    let (old, new) = move_beside(&state_dir, received)?;
-    write_current(&state_dir, &new)?;
-    std::fs::remove_dir_all(&old)
+/// A state that came from another replica.
+pub(crate) struct Received {
+    pub(crate) dir: PathBuf,
+    /// The last entry that it has applied, as its sender said; `None` for an empty state.
+    pub(crate) last: Option<Mark>,
+}
+
+/// Opens a received state. Before `CURRENT` names it, it is the last chance to see that it is not what the log goes on from.
+fn open_received(
+    factory: &dyn StateFactory,
+    group: BrokerGroupId,
+    dir: &Path,
+    said: Option<Mark>,
+) -> io::Result<Box<dyn ReplicatedState>> {
+    let state = factory.open(group, dir)?;
+    let applied = state.applied();
+    if applied != said {
+        let reason = format!("the received state in {} stands at {applied:?}, expected {said:?}", dir.display());
+        return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
+    }
+    Ok(state)
 }
 
 /// Moves a received state beside the current one; gives the directories of both.
@@ -245,10 +290,12 @@ impl StateMachine {
         Self { cell, progress, early }
     }
 
-    async fn wait_flushed(&mut self, index: u64) -> io::Result<()> {
+    /// Asks the log whenever it was flushed: what it told last may be of entries that were truncated since.
+    async fn wait_flushed(&mut self, index: LogIndex) -> io::Result<()> {
+        let log = &self.cell.log;
         self.progress
             .flushed
-            .wait_for(|mark| mark.is_some_and(|mark| mark.index >= index))
+            .wait_for(|_| log.is_flushed(index))
             .await
             .map(|_| ())
             .map_err(|_| io::Error::other("the log was closed"))
@@ -258,7 +305,7 @@ impl StateMachine {
         let Some((last, _)) = run.last() else { return Ok(()) };
         let last = Mark { term: term_of(&last.log_id), index: last.log_id.index };
         if !self.early.apply {
-            self.wait_flushed(last.index).await?;
+            self.wait_flushed(LogIndex(last.index)).await?;
         }
         let entries: Vec<AppliedEntry> = run.iter().map(|(entry, _)| applied_entry(entry)).collect();
         let responses = self.cell.inner.lock().state.apply(&entries)?;
@@ -330,7 +377,8 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         };
         let last = meta.last_log_id.as_ref().ok_or_else(|| io::Error::other("a snapshot without a log id"))?;
         self.cell.discard_unapplied(last).await?;
-        self.cell.switch_to(&dir)?;
+        let last_applied = Some(Mark { term: term_of(last), index: last.index });
+        self.cell.switch_to(&Received { dir, last: last_applied })?;
         self.cell.installed_snapshots.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         tracing::info!(broker_group = %self.cell.group, log_index = last.index, "installed a snapshot");
         self.cell.inner.lock().snapshot = Some(meta.clone());
@@ -362,5 +410,79 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
         };
         inner.snapshot = Some(meta.clone());
         Ok(Snapshot { meta, snapshot: SnapshotHandle::Own })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use duolog_commit_log::{LogOptions, SimDisk};
+
+    use super::*;
+    use crate::log_store::ProgressObserver;
+
+    const GROUP: BrokerGroupId = BrokerGroupId(0);
+
+    /// A state that stands where the file `applied` in its directory says: term and index.
+    struct Standing(Option<Mark>);
+
+    impl ReplicatedState for Standing {
+        fn applied(&self) -> Option<Mark> {
+            self.0
+        }
+        fn membership(&self) -> Option<(Mark, Vec<u8>)> {
+            None
+        }
+        fn retired_nodes(&self) -> Vec<NodeId> {
+            Vec::new()
+        }
+        fn apply(&mut self, _: &[AppliedEntry]) -> io::Result<Vec<CommandResponse>> {
+            Err(io::Error::other("nothing is applied in this test"))
+        }
+        fn make_durable(&mut self) -> io::Result<Option<Mark>> {
+            Ok(self.0)
+        }
+        fn checkpoint(&mut self, _: &Path) -> io::Result<()> {
+            Err(io::Error::other("nothing is sent in this test"))
+        }
+    }
+
+    struct Opener;
+
+    impl StateFactory for Opener {
+        fn open(&self, _: BrokerGroupId, dir: &Path) -> io::Result<Box<dyn ReplicatedState>> {
+            let applied: Option<(u64, u64)> = files::read_json(&dir.join("applied"))?;
+            Ok(Box::new(Standing(applied.map(|(term, index)| Mark { term, index }))))
+        }
+    }
+
+    fn received(dir: &Path, (term, index): (u64, u64), last: Option<Mark>) -> Received {
+        let received = dir.join("received");
+        std::fs::create_dir(&received).unwrap();
+        files::write_json(&received.join("applied"), &(term, index)).unwrap();
+        Received { dir: received, last }
+    }
+
+    #[test]
+    fn a_received_state_that_stands_elsewhere_than_said_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let (observer, _) = ProgressObserver::new();
+        let disk = Arc::new(SimDisk::new());
+        let (log, _) = CommitLog::open(disk, Path::new("/log"), LogOptions::default(), observer).unwrap();
+        let cell = StateCell::open(GROUP, dir.path(), log.clone(), Arc::new(Opener)).unwrap();
+        let state_dir = dir.path().join("state");
+        let before = current_dir(&state_dir).unwrap();
+        for said in [None, Some(Mark { term: 2, index: 6 }), Some(Mark { term: 1, index: 5 })] {
+            let refused = cell.switch_to(&received(dir.path(), (2, 5), said)).unwrap_err();
+            assert_eq!(refused.kind(), io::ErrorKind::InvalidData, "{said:?}: {refused}");
+            let received = received(dir.path(), (2, 5), said);
+            let replaced = StateCell::replace_damaged(GROUP, dir.path(), log.clone(), Arc::new(Opener), &received);
+            assert!(replaced.is_err_and(|refused| refused.kind() == io::ErrorKind::InvalidData), "{said:?}");
+            assert_eq!(current_dir(&state_dir).unwrap(), before, "{said:?}");
+            assert_eq!(*cell.applied().borrow(), None, "{said:?}");
+        }
+        let mark = Mark { term: 2, index: 5 };
+        cell.switch_to(&received(dir.path(), (2, 5), Some(mark))).unwrap();
+        assert_ne!(current_dir(&state_dir).unwrap(), before);
+        assert_eq!(*cell.applied().borrow(), Some(mark));
     }
 }

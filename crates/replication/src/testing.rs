@@ -11,6 +11,8 @@ use crate::admin::{self, AdminReply, AdminRequest};
 use crate::cluster::Cluster;
 use crate::net::Net;
 use crate::network::{self, Client};
+use crate::service::current_vote;
+use crate::snapshot::{self, Transfer};
 use crate::type_config::Member;
 use crate::wire::proto;
 
@@ -28,6 +30,10 @@ pub struct Hooks {
     pub configure: Option<fn(&mut Config)>,
     /// Starts with a configuration that the check would refuse.
     pub skip_config_check: bool,
+    /// Called by a node whose state is damaged, between comparing its log with that of another node and copying the state from there.
+    pub before_copy: Option<Arc<dyn Fn() + Send + Sync>>,
+    /// A node that initializes the cluster stands still when so many broker groups have begun, as one does that is killed then.
+    pub groups_begun_max: Option<usize>,
     /// Bugs.
     pub early: Early,
 }
@@ -139,6 +145,27 @@ pub async fn pretend(
         call!(replica_status, proto::ReplicaStatusRequest { group: group.0 }),
         call!(propose, propose),
     ])
+}
+
+/// Sends a snapshot of `from` to `to`, whether it needs one or not.
+///
+/// # Errors
+/// `to` is no member that `from` knows, or it did not take the snapshot.
+pub async fn send_snapshot(from: &Cluster, group: BrokerGroupId, to: NodeId) -> Result<(), String> {
+    let shared = from.shared();
+    let replica = shared.group(group).ok_or("no such broker group")?;
+    let view = replica.members().into_iter().find(|view| view.node_id == to).ok_or("no such member")?;
+    let transfer = Transfer {
+        client: shared.hooks.connect(to, &view.member)?,
+        identity: shared.identity.clone(),
+        group: group.0,
+        vote: current_vote(&replica),
+        target: to,
+        target_incarnation: view.member.incarnation.clone(),
+        source: replica.cell.clone(),
+        scrub: replica.scrub.clone(),
+    };
+    snapshot::send(transfer).await.map(drop)
 }
 
 /// Asks `to` in the name of `from`, whose log counts. `Err` is why there was no answer of Raft itself.

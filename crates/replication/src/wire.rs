@@ -6,6 +6,7 @@ use duolog_types::{FlushWish, LogIndex, NodeId, Term};
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest, VoteRequest, VoteResponse};
 use tonic::Status;
 
+use crate::disk_space::DiskState;
 use crate::log_store::{from_log_entry, to_log_entry};
 use crate::type_config::{Member, RaftEntry, RaftLogId, RaftVote, TypeConfig, raft_log_id, term_of};
 
@@ -50,6 +51,22 @@ pub(crate) fn flush_from_wire(flush: u32) -> FlushWish {
     match flush {
         0 => FlushWish::Now,
         ms => FlushWish::WithinMs(ms - 1),
+    }
+}
+
+pub(crate) fn disk_to_wire(state: DiskState) -> proto::DiskState {
+    match state {
+        DiskState::Writable => proto::DiskState::Writable,
+        DiskState::ReadOnly => proto::DiskState::ReadOnly,
+        DiskState::Exhausted => proto::DiskState::Exhausted,
+    }
+}
+
+pub(crate) fn disk_from_wire(state: proto::DiskState) -> DiskState {
+    match state {
+        proto::DiskState::Writable => DiskState::Writable,
+        proto::DiskState::ReadOnly => DiskState::ReadOnly,
+        proto::DiskState::Exhausted => DiskState::Exhausted,
     }
 }
 

@@ -1,6 +1,7 @@
 //! `duolog cluster health`: one word, the reasons, and an exit code for scripts and probes.
 
 use clap::Args;
+use duolog_replication::DiskState;
 use duolog_replication::admin::{GroupStatus, ReplicaStatus, StatusReply};
 use serde_json::json;
 
@@ -15,9 +16,9 @@ use crate::output::{Out, OutputFormat};
   duolog cluster health --node 10.0.0.1:7070,10.0.0.2:7070 || page-somebody
 
 Exit codes:
-  0  healthy: every broker group has a leader, every voter answers, no node is guarded
-  1  degraded: everything is served, but a node is silent or guarded; the loss of another one could stop something
-  2  unavailable: a broker group has no leader or no quorum, or no node answers")]
+  0  healthy: every broker group has a leader, every voter answers and has room on its disk, no node is guarded
+  1  degraded: everything is served, but a node is silent, guarded or short of disk; the loss of another one could stop something
+  2  unavailable: a broker group has no leader, no quorum, or a leader without room for more records; or no node answers")]
 pub struct HealthCommand {
     #[command(flatten)]
     node: NodeArgs,
@@ -104,8 +105,25 @@ fn findings(group: &GroupStatus) -> Vec<(Health, String)> {
             );
             findings.push((Health::Degraded, reason));
         }
+        findings.extend(disk_finding(group, replica));
     }
     findings
+}
+
+/// Nobody can produce through a leader that is short of disk; a follower that is can still follow, or falls behind.
+fn disk_finding(group: &GroupStatus, replica: &ReplicaStatus) -> Option<(Health, String)> {
+    let (id, node, address) = (group.id, replica.node_id, &replica.address);
+    let is_leader = group.leader == Some(node);
+    let (health, what) = match (replica.disk, is_leader) {
+        (DiskState::Writable, _) => return None,
+        (DiskState::ReadOnly | DiskState::Exhausted, true) => {
+            (Health::Unavailable, "leads it and takes no more records")
+        }
+        (DiskState::ReadOnly, false) => (Health::Degraded, "follows, and would take no records as its leader"),
+        (DiskState::Exhausted, false) => (Health::Degraded, "takes no entries from its leader any more"),
+    };
+    let how = if replica.disk == DiskState::Exhausted { "full" } else { "nearly full" };
+    Some((health, format!("broker group {id}: the disk of node {node} ({address}) is {how}: it {what}")))
 }
 
 #[cfg(test)]
@@ -120,6 +138,7 @@ pub(super) mod tests {
             reachable: true,
             guarded: false,
             drained: false,
+            disk: DiskState::Writable,
             last_index: Some(9),
             flushed_index: Some(9),
             applied_next: 10,
@@ -171,6 +190,22 @@ pub(super) mod tests {
             Health::Unavailable,
             &["1 of 3 voters answer, 2 are needed", "node 1", "node 2"],
         );
+    }
+
+    #[test]
+    fn a_leader_without_room_stops_its_producers_and_a_follower_nobody_yet() {
+        let with = |disk, leader| {
+            let replicas = vec![replica(0), ReplicaStatus { disk, ..replica(1) }, replica(2)];
+            vec![group(0, Some(leader), replicas)]
+        };
+        check(with(DiskState::ReadOnly, 0), Health::Degraded, &["node 1 (host-1:7070) is nearly full: it follows"]);
+        check(with(DiskState::Exhausted, 0), Health::Degraded, &["is full: it takes no entries"]);
+        check(
+            with(DiskState::ReadOnly, 1),
+            Health::Unavailable,
+            &["is nearly full: it leads it and takes no more records"],
+        );
+        check(with(DiskState::Exhausted, 1), Health::Unavailable, &["is full: it leads it"]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `duolog cluster status`.
 
 use clap::Args;
+use duolog_replication::DiskState;
 use duolog_replication::admin::{GroupStatus, ReplicaStatus};
 
 use super::{NodeArgs, fetch_status};
@@ -47,7 +48,7 @@ pub async fn run(command: StatusCommand) -> anyhow::Result<()> {
     out.table(&table)
 }
 
-/// What a replica is in its broker group, whether the power-loss guard holds, and whether its node is drained.
+/// What a replica is in its broker group, whether the power-loss guard holds, and whether its node is drained or short of disk.
 fn role(group: &GroupStatus, replica: &ReplicaStatus) -> String {
     let role = match (replica.reachable, group.leader == Some(replica.node_id), replica.voter) {
         (false, ..) => return "silent".to_owned(),
@@ -57,7 +58,12 @@ fn role(group: &GroupStatus, replica: &ReplicaStatus) -> String {
     };
     let guarded = if replica.guarded { ", guarded" } else { "" };
     let drained = if replica.drained { ", drained" } else { "" };
-    format!("{role}{guarded}{drained}")
+    let disk = match replica.disk {
+        DiskState::Writable => "",
+        DiskState::ReadOnly => ", disk nearly full",
+        DiskState::Exhausted => ", disk full",
+    };
+    format!("{role}{guarded}{drained}{disk}")
 }
 
 #[cfg(test)]
@@ -74,6 +80,7 @@ mod tests {
             (ReplicaStatus { guarded: true, ..replica(2) }, "follower, guarded"),
             (replica(2), "follower"),
             (ReplicaStatus { drained: true, ..replica(2) }, "follower, drained"),
+            (ReplicaStatus { disk: DiskState::ReadOnly, ..replica(2) }, "follower, disk nearly full"),
             (ReplicaStatus { voter: false, ..replica(3) }, "learner"),
             (ReplicaStatus { reachable: false, ..replica(1) }, "silent"),
         ] {

@@ -1,9 +1,11 @@
 //! Musts 8 and 9: what is applied, and when.
 
+use std::time::{Duration, Instant};
+
 use duolog_types::{FlushWish, LogIndex};
 
 use crate::common::disk::Door;
-use crate::common::nodes::body;
+use crate::common::nodes::{PATIENCE, body};
 use crate::common::{GROUP, Nodes};
 
 #[test]
@@ -37,6 +39,36 @@ fn raft_must_09_apply_waits_for_the_local_flush() {
         nodes.answer(answer).unwrap();
     }
     assert!(applied.borrow().is_some_and(|mark| mark.index >= last.0));
+}
+
+/// What was flushed at the same indexes before does not count.
+#[test]
+fn raft_must_09_apply_waits_for_the_flush_of_what_replaces_a_tail() {
+    let nodes = Nodes::start();
+    let old = nodes.leader();
+    let group = nodes.group(old);
+    nodes.write("before");
+    nodes.until_everywhere("before");
+    nodes.links.isolate(old);
+    for number in 0..20 {
+        nodes.append(old, body(&format!("lost {number}"), 0), FlushWish::Now);
+    }
+    nodes.until_true("the tail is flushed", || group.log().flushed() == group.log().last());
+    let new = nodes.until("another leader", || {
+        nodes.others(old).into_iter().find(|id| nodes.group(*id).leadership().borrow().is_self)
+    });
+    let write = nodes.node(new).propose(GROUP, body("instead", 0), FlushWish::Now, Instant::now() + PATIENCE);
+    nodes.runtime.block_on(write).unwrap();
+    nodes.disk(old).set_flush_delay(Duration::from_millis(300));
+    nodes.links.rejoin(old);
+    nodes.until_true("applied", || {
+        let applied = group.applied().borrow().map(|mark| mark.index);
+        // Looked at later: it never goes back below what is applied.
+        let flushed = group.log().flushed().map(|(_, index)| index.0);
+        assert!(applied <= flushed, "applied {applied:?}, flushed {flushed:?}");
+        nodes.recorder(old).texts(GROUP).iter().any(|text| text == "instead")
+    });
+    assert_eq!(nodes.recorder(old).texts(GROUP), ["before", "instead"]);
 }
 
 #[test]

@@ -159,3 +159,25 @@ fn raft_must_13_a_restarted_node_refuses_votes_for_one_election_timeout() {
         "node {elected} after {waited_ms} ms"
     );
 }
+
+/// The Raft core and the log's watcher both hear of it, in any order, and the process ends with the first.
+#[test]
+fn an_io_error_is_recorded_before_the_node_is_told_to_end() {
+    let mut nodes = Nodes::start();
+    nodes.write("before");
+    nodes.until_everywhere("before");
+    let failed = nodes.others(nodes.leader())[0];
+    let fatal = nodes.node(failed).fatal();
+    nodes.disk(failed).fail_sync(0);
+    let leader = nodes.leader();
+    drop(nodes.propose(leader, body("meets the failure", 0), FlushWish::Now));
+    nodes.until_true("the node must end", || fatal.borrow().is_some());
+    let guard = nodes.data_dir(failed).join("guard.json");
+    let recorded: serde_json::Value = duolog_replication::files::read_json(&guard).unwrap().unwrap();
+    assert_eq!(recorded["io_error"], true, "{fatal:?}");
+    nodes.kill(failed);
+    nodes.disk(failed).end_faults();
+    nodes.start_node(failed);
+    assert_eq!(nodes.node(failed).guard().guarded(), [GROUP]);
+    nodes.until_true("the guard is released", || nodes.node(failed).guard().guarded().is_empty());
+}

@@ -7,6 +7,7 @@
 mod admin;
 mod apply;
 mod balance;
+mod bootstrap;
 mod common;
 mod configuration;
 mod election;
@@ -15,6 +16,7 @@ mod identity;
 mod leader_restore;
 mod loss_of_leadership;
 mod ordering;
+mod panics;
 mod rebuild;
 mod reset_calls;
 mod scrub;

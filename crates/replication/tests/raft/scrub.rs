@@ -1,11 +1,9 @@
 //! Damage on a disk: found, and put back from another replica while everything goes on.
 
-use std::path::{Path, PathBuf};
-
-use duolog_commit_log::SegmentRole;
 use duolog_replication::ScrubOptions;
 use duolog_types::FlushWish;
 
+use crate::common::damage::{damage, sealed_segment};
 use crate::common::nodes::body;
 use crate::common::{GROUP, Nodes, Settings};
 
@@ -27,27 +25,6 @@ fn load(nodes: &Nodes, leader: u64) {
     answers.into_iter().for_each(|answer| {
         nodes.answer(answer).unwrap();
     });
-}
-
-/// The second sealed segment of a node's log.
-fn sealed_segment(nodes: &Nodes, id: u64) -> PathBuf {
-    let segments = nodes.group(id).log().segments();
-    segments.into_iter().filter(|segment| segment.role == SegmentRole::Sealed).nth(1).expect("several segments").path
-}
-
-/// Flips bits of two entries in the middle: in a body, and the index in a header.
-fn damage(nodes: &Nodes, id: u64, path: &Path) -> Vec<u8> {
-    /// Of an entry, in byte 9; marks and votes lie between entries.
-    const ENTRY: u8 = 2;
-    let whole = nodes.disk(id).file(path);
-    let is_entry = |at: &usize| whole[*at..].starts_with(b"DLOG") && whole[at + 9] == ENTRY;
-    let entries: Vec<usize> = (0..whole.len() - 64).step_by(8).filter(is_entry).collect();
-    let middle = entries.len() / 2;
-    let mut bytes = whole.clone();
-    bytes[entries[middle] + 64 + 100] ^= 4;
-    bytes[entries[middle + 1] + 24] ^= 0x40;
-    nodes.disk(id).set_file(path, &bytes);
-    whole
 }
 
 #[test]

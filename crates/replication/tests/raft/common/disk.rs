@@ -1,9 +1,9 @@
-//! A simulated disk with two gates: writes and flushes can be held back, and counted.
+//! A simulated disk with two gates: writes and flushes can be held back, and counted. And it can say that it is full.
 
 use std::io;
 use std::sync::Arc;
 
-use duolog_commit_log::{DiskFile, DiskHook, HookedDisk, SimDisk};
+use duolog_commit_log::{DiskFile, DiskHook, DiskUsage, HookedDisk, SimDisk};
 use parking_lot::{Condvar, Mutex};
 
 /// What may be held back.
@@ -18,6 +18,7 @@ struct State {
     writes_held: bool,
     flushes_held: bool,
     waiting: usize,
+    free_bytes: Option<u64>,
 }
 
 /// The gates of one node's disk.
@@ -31,6 +32,11 @@ impl Gate {
 
     pub fn release(&self, door: Door) {
         self.set(door, false);
+    }
+
+    /// What the disk says that is free from now on; `None`: what is.
+    pub fn set_free_bytes(&self, free_bytes: Option<u64>) {
+        self.0.0.lock().free_bytes = free_bytes;
     }
 
     fn set(&self, door: Door, held: bool) {
@@ -79,5 +85,10 @@ impl DiskHook for Gate {
     fn flush(&self, file: &dyn DiskFile) -> io::Result<()> {
         self.pass(Door::Flush);
         file.sync_data()
+    }
+
+    fn usage(&self, real: DiskUsage) -> DiskUsage {
+        let free_bytes = self.0.0.lock().free_bytes.unwrap_or(real.free_bytes);
+        DiskUsage { free_bytes, ..real }
     }
 }

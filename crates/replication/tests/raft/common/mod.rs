@@ -1,5 +1,6 @@
 //! Three nodes in one process.
 
+pub mod damage;
 pub mod disk;
 pub mod links;
 pub mod nodes;

@@ -42,6 +42,7 @@ pub struct Settings {
     pub times: RaftTimes,
     pub log: LogOptions,
     pub scrub: ScrubOptions,
+    pub disk_free_bytes_min: u64,
 }
 
 impl Default for Settings {
@@ -56,6 +57,7 @@ impl Default for Settings {
                 ..LogOptions::default()
             },
             scrub: ScrubOptions::default(),
+            disk_free_bytes_min: 0,
         }
     }
 }
@@ -132,6 +134,14 @@ impl Nodes {
     }
 
     pub fn start_with(settings: Settings) -> Self {
+        let mut nodes = Self::not_started(settings);
+        MEMBERS.iter().for_each(|id| nodes.start_node(*id));
+        nodes.leader();
+        nodes
+    }
+
+    /// Three nodes with empty directories, to be started one by one.
+    pub fn not_started(settings: Settings) -> Self {
         let root = tempfile::tempdir().unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let nodes: BTreeMap<u64, Node> = NODES
@@ -152,10 +162,7 @@ impl Nodes {
             })
             .collect();
         let links = Links::open(&runtime, &nodes.iter().map(|(id, node)| (*id, node.port)).collect());
-        let mut nodes = Self { links, runtime, hooks: Hooks::default(), settings, nodes, _root: root };
-        MEMBERS.iter().for_each(|id| nodes.start_node(*id));
-        nodes.leader();
-        nodes
+        Self { links, runtime, hooks: Hooks::default(), settings, nodes, _root: root }
     }
 
     fn options(&self, id: u64) -> ClusterOptions {
@@ -182,7 +189,7 @@ impl Nodes {
                 .collect(),
             log: self.settings.log.clone(),
             disk: Arc::new(gated(node.disk.process(), node.gate.clone())),
-            disk_free_bytes_min: 0,
+            disk_free_bytes_min: self.settings.disk_free_bytes_min,
             scrub: self.settings.scrub,
             times: self.settings.times,
             drop_received_marks: false,

@@ -37,6 +37,8 @@ struct Recorded {
     file: File,
     /// How many entries the state held when it was opened last.
     opened_with: usize,
+    /// How many checkpoints were made since then.
+    checkpoints: u64,
 }
 
 /// As much of a body is kept.
@@ -62,6 +64,11 @@ impl Recorder {
     pub fn opened_with(&self, group: BrokerGroupId) -> usize {
         self.0.lock()[&group].opened_with
     }
+
+    /// Checkpoints that were made of the state since it was opened: one for each attempt to send it.
+    pub fn checkpoints(&self, group: BrokerGroupId) -> u64 {
+        self.0.lock()[&group].checkpoints
+    }
 }
 
 impl StateFactory for Recorder {
@@ -70,7 +77,7 @@ impl StateFactory for Recorder {
         let path = dir.join("state.json");
         let file: File = duolog_replication::files::read_json(&path)?.unwrap_or_default();
         let opened_with = file.seen.len();
-        self.0.lock().insert(group, Recorded { file, opened_with });
+        self.0.lock().insert(group, Recorded { file, opened_with, checkpoints: 0 });
         Ok(Box::new(State { group, path, recorder: self.clone() }))
     }
 }
@@ -130,15 +137,21 @@ impl ReplicatedState for State {
 
     fn checkpoint(&mut self, dir: &Path) -> io::Result<()> {
         std::fs::create_dir(dir)?;
+        self.recorder.0.lock().get_mut(&self.group).expect("inserted by open").checkpoints += 1;
         self.with(|file| duolog_replication::files::write_json(&dir.join("state.json"), file))
     }
 }
 
-/// Looks at nothing.
+/// The core that appends an entry that begins so panics.
+pub const PANIC: &str = "panic";
+
+/// Looks at nothing but [`PANIC`].
 pub struct NoTap;
 
 impl EntryTap for NoTap {
-    fn entry_appended(&self, _: Term, _: LogIndex, _: EntryKind, _: &Bytes) {}
+    fn entry_appended(&self, _: Term, _: LogIndex, _: EntryKind, body: &Bytes) {
+        assert!(text_of(body) != PANIC, "as the test wants it");
+    }
     fn truncated_after(&self, _: Option<LogIndex>) {}
     fn is_answered_unflushed(&self, _: EntryKind, _: &Bytes) -> bool {
         true
