@@ -1,42 +1,123 @@
 //! What a node shows of its broker groups and topics, as Prometheus text. Names are listed in `docs/metrics.md`.
 
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 
 use duolog_replication::DiskState;
 use duolog_state::reader;
 use duolog_types::BrokerGroupId;
 
 use crate::broker::Broker;
+use crate::runtime::GroupRuntime;
 
-const WATERMARK: &str = "duolog_broker_group_watermark_next_index";
-const LEADER: &str = "duolog_broker_group_leader";
-const TERM: &str = "duolog_broker_group_term";
-const APPLIED: &str = "duolog_broker_group_applied_index";
-const SNAPSHOTS: &str = "duolog_broker_group_installed_snapshots_total";
-const SCRUBBED: &str = "duolog_broker_group_scrubbed_bytes_total";
-const DAMAGED: &str = "duolog_broker_group_damaged_entries_total";
-const REPAIRED: &str = "duolog_broker_group_repaired_entries_total";
-const AHEAD: &str = "duolog_broker_group_batches_ahead_total";
-const PRODUCERS_EXPIRED: &str = "duolog_broker_group_producers_expired_total";
-const HIGH_WATERMARK: &str = "duolog_partition_high_watermark";
-const LOG_END: &str = "duolog_partition_log_end_offset";
-const EXPOSURE_RECORDS: &str = "duolog_topic_exposure_records";
-const EXPOSURE_BYTES: &str = "duolog_topic_exposure_bytes";
-const EXPOSURE_AGE: &str = "duolog_topic_exposure_age_ms";
-const DISK_FREE: &str = "duolog_node_disk_free_bytes";
-const DISK_TOTAL: &str = "duolog_node_disk_total_bytes";
-const READ_ONLY: &str = "duolog_node_read_only";
-const OFFSETS_PULLED_BACK: &str = "duolog_group_offsets_pulled_back_total";
-const OFFSETS_EXPIRED: &str = "duolog_group_offsets_expired_total";
+/// A metric: its name, its type, and what it says.
+struct Metric(&'static str, &'static str, &'static str);
+
+/// A metric with one value per broker group.
+struct OfGroup(Metric, fn(&GroupRuntime) -> u64);
+
+const BUILD_INFO: Metric = Metric("duolog_build_info", "gauge", "1, with the version of the binary.");
+const DISK_FREE: Metric = Metric("duolog_node_disk_free_bytes", "gauge", "Free bytes of the data directory's disk.");
+const DISK_TOTAL: Metric = Metric("duolog_node_disk_total_bytes", "gauge", "Size of the data directory's disk.");
+const READ_ONLY: Metric = Metric("duolog_node_read_only", "gauge", "1 while the disk is too full for more records.");
+const DRAINED: Metric = Metric("duolog_node_drained", "gauge", "1 while the node gives its leaderships away.");
+const GUARDED: Metric = Metric("duolog_broker_group_guarded", "gauge", "1 while the power-loss guard holds.");
+const WATERMARK: Metric = Metric(
+    "duolog_broker_group_watermark_next_index",
+    "gauge",
+    "Of the leader: the first log index that has not reached the watermark in this term.",
+);
+const HIGH_WATERMARK: Metric =
+    Metric("duolog_partition_high_watermark", "gauge", "First offset that consumers may not see yet.");
+const LOG_END: Metric = Metric("duolog_partition_log_end_offset", "gauge", "Next offset to be given.");
+const EXPOSURE_RECORDS: Metric =
+    Metric("duolog_topic_exposure_records", "gauge", "Acknowledged records that a loss would take.");
+const EXPOSURE_BYTES: Metric =
+    Metric("duolog_topic_exposure_bytes", "gauge", "Bytes of record batches that a loss would take.");
+const EXPOSURE_AGE: Metric =
+    Metric("duolog_topic_exposure_age_ms", "gauge", "Milliseconds since the oldest of them was appended.");
+const OFFSETS_PULLED_BACK: Metric = Metric(
+    "duolog_group_offsets_pulled_back_total",
+    "counter",
+    "Committed offsets that were pulled back after an allowed loss.",
+);
+
+const OF_GROUPS: &[OfGroup] = &[
+    OfGroup(Metric("duolog_broker_group_leader", "gauge", "1 where this node leads."), |runtime| {
+        u64::from(runtime.leadership().is_self)
+    }),
+    OfGroup(Metric("duolog_broker_group_term", "gauge", "The newest Raft term that this node knows."), |runtime| {
+        runtime.leadership().term.0
+    }),
+    OfGroup(Metric("duolog_broker_group_applied_index", "gauge", "Log index of the last applied entry."), |runtime| {
+        runtime.group().applied().borrow().map_or(0, |mark| mark.index)
+    }),
+    OfGroup(
+        Metric("duolog_broker_group_installed_snapshots_total", "counter", "Snapshots that were installed."),
+        |runtime| runtime.group().installed_snapshots(),
+    ),
+    OfGroup(
+        Metric("duolog_broker_group_scrubbed_bytes_total", "counter", "Bytes that the scrubber has verified."),
+        |runtime| runtime.group().scrub_counts().verified_bytes(),
+    ),
+    OfGroup(
+        Metric("duolog_broker_group_damaged_entries_total", "counter", "Log entries that were found damaged."),
+        |runtime| runtime.group().scrub_counts().damaged(),
+    ),
+    OfGroup(
+        Metric("duolog_broker_group_repaired_entries_total", "counter", "Damaged log entries that were put back."),
+        |runtime| runtime.group().scrub_counts().repaired(),
+    ),
+    OfGroup(
+        Metric(
+            "duolog_broker_group_batches_ahead_total",
+            "counter",
+            "Batches taken ahead of the replicated sequence after an allowed loss.",
+        ),
+        GroupRuntime::ahead,
+    ),
+    OfGroup(
+        Metric(
+            "duolog_broker_group_unreadable_batches_total",
+            "counter",
+            "Batches passed over: they cannot be unpacked.",
+        ),
+        GroupRuntime::unreadable,
+    ),
+    OfGroup(
+        Metric("duolog_broker_group_producers_expired_total", "counter", "Idle idempotent producers forgotten."),
+        GroupRuntime::expired_producers,
+    ),
+    OfGroup(
+        Metric("duolog_group_offsets_expired_total", "counter", "Committed offsets that expired."),
+        GroupRuntime::expired_offsets,
+    ),
+];
+
+impl Metric {
+    fn head(&self, text: &mut String) {
+        let Self(name, kind, help) = self;
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+
+    fn line(&self, text: &mut String, labels: &str, value: impl Display) {
+        let name = self.0;
+        let _ = match labels {
+            "" => writeln!(text, "{name} {value}"),
+            labels => writeln!(text, "{name}{{{labels}}} {value}"),
+        };
+    }
+}
 
 impl Broker {
     /// All gauges of this node's broker groups; those of a leader only where this node leads.
     #[must_use]
     pub fn render_metrics(&self) -> String {
         let mut text = String::new();
-        self.render_disk(&mut text);
+        self.render_node(&mut text);
         self.render_groups(&mut text);
-        self.render_topics(&mut text);
+        self.render_partitions(&mut text);
+        self.render_exposure(&mut text);
         self.render_coordinators(&mut text);
         text
     }
@@ -54,94 +135,90 @@ impl Broker {
         Ok(hashes)
     }
 
-    fn render_disk(&self, text: &mut String) {
-        let space = self.cluster_handle().disk_space();
-        for (name, value) in [
+    fn render_node(&self, text: &mut String) {
+        BUILD_INFO.head(text);
+        BUILD_INFO.line(text, concat!("version=\"", env!("CARGO_PKG_VERSION"), "\""), 1);
+        let cluster = self.cluster_handle();
+        let space = cluster.disk_space();
+        for (metric, value) in [
             (DISK_FREE, space.usage.free_bytes),
             (DISK_TOTAL, space.usage.total_bytes),
             (READ_ONLY, u64::from(space.state != DiskState::Writable)),
+            (DRAINED, u64::from(cluster.is_drained())),
         ] {
-            // Writing to a string does not fail.
-            let _ = writeln!(text, "# TYPE {name} gauge\n{name} {value}");
+            metric.head(text);
+            metric.line(text, "", value);
         }
     }
 
     fn render_groups(&self, text: &mut String) {
-        for (name, kind) in [
-            (WATERMARK, "gauge"),
-            (LEADER, "gauge"),
-            (TERM, "gauge"),
-            (APPLIED, "gauge"),
-            (SNAPSHOTS, "counter"),
-            (SCRUBBED, "counter"),
-            (DAMAGED, "counter"),
-            (REPAIRED, "counter"),
-            (AHEAD, "counter"),
-            (PRODUCERS_EXPIRED, "counter"),
-            (OFFSETS_EXPIRED, "counter"),
-        ] {
-            // Writing to a string does not fail.
-            let _ = writeln!(text, "# TYPE {name} {kind}");
+        for OfGroup(metric, value) in OF_GROUPS {
+            metric.head(text);
+            for runtime in self.runtimes() {
+                metric.line(text, &of_group(runtime.id()), value(runtime));
+            }
         }
+        GUARDED.head(text);
         for runtime in self.runtimes() {
-            let (group, leadership) = (runtime.id(), runtime.leadership());
-            let replica = runtime.group();
-            let applied = replica.applied().borrow().map_or(0, |mark| mark.index);
-            let _ = writeln!(text, "{LEADER}{{broker_group=\"{group}\"}} {}", u8::from(leadership.is_self));
-            let _ = writeln!(text, "{TERM}{{broker_group=\"{group}\"}} {}", leadership.term);
-            let _ = writeln!(text, "{APPLIED}{{broker_group=\"{group}\"}} {applied}");
-            let _ = writeln!(text, "{SNAPSHOTS}{{broker_group=\"{group}\"}} {}", replica.installed_snapshots());
-            let scrubbed = replica.scrub_counts();
-            let _ = writeln!(text, "{SCRUBBED}{{broker_group=\"{group}\"}} {}", scrubbed.verified_bytes());
-            let _ = writeln!(text, "{DAMAGED}{{broker_group=\"{group}\"}} {}", scrubbed.damaged());
-            let _ = writeln!(text, "{REPAIRED}{{broker_group=\"{group}\"}} {}", scrubbed.repaired());
-            let _ = writeln!(text, "{AHEAD}{{broker_group=\"{group}\"}} {}", runtime.ahead());
-            let _ = writeln!(text, "{PRODUCERS_EXPIRED}{{broker_group=\"{group}\"}} {}", runtime.expired_producers());
-            let _ = writeln!(text, "{OFFSETS_EXPIRED}{{broker_group=\"{group}\"}} {}", runtime.expired_offsets());
-            if leadership.is_self {
-                let marks = *replica.watermarks().borrow();
-                for (mark, next) in [
-                    ("appended", marks.appended_next),
-                    ("flushed", marks.flushed_next),
-                    ("received", marks.received_next),
-                    ("committed", marks.committed_next),
-                ] {
-                    let _ = writeln!(text, "{WATERMARK}{{broker_group=\"{group}\",watermark=\"{mark}\"}} {next}");
-                }
+            let is_guarded = self.cluster_handle().guard().is_guarded(runtime.id());
+            GUARDED.line(text, &of_group(runtime.id()), u8::from(is_guarded));
+        }
+        WATERMARK.head(text);
+        for runtime in self.runtimes().filter(|runtime| runtime.leadership().is_self) {
+            let marks = *runtime.group().watermarks().borrow();
+            for (mark, next) in [
+                ("appended", marks.appended_next),
+                ("flushed", marks.flushed_next),
+                ("received", marks.received_next),
+                ("committed", marks.committed_next),
+            ] {
+                WATERMARK.line(text, &format!("{},watermark=\"{mark}\"", of_group(runtime.id())), next);
             }
         }
     }
 
-    fn render_topics(&self, text: &mut String) {
-        for name in [HIGH_WATERMARK, LOG_END, EXPOSURE_RECORDS, EXPOSURE_BYTES, EXPOSURE_AGE] {
-            let _ = writeln!(text, "# TYPE {name} gauge");
-        }
+    fn render_partitions(&self, text: &mut String) {
+        let (mut high_watermarks, mut log_ends) = (String::new(), String::new());
         for topic in self.catalog().topics() {
-            let name = &topic.row.name;
             for (group, number) in topic.row.partitions.iter().zip(0_u32..) {
                 let Ok(runtime) = self.runtime(*group) else { continue };
                 let partition = duolog_types::TopicPartition { topic: topic.id, partition: number };
                 let Ok(Some((high_watermark, log_end))) = runtime.ends(partition) else { continue };
-                let _ = writeln!(text, "{HIGH_WATERMARK}{{topic=\"{name}\",partition=\"{number}\"}} {high_watermark}");
-                let _ = writeln!(text, "{LOG_END}{{topic=\"{name}\",partition=\"{number}\"}} {log_end}");
+                let labels = format!("topic=\"{}\",partition=\"{number}\"", topic.row.name);
+                HIGH_WATERMARK.line(&mut high_watermarks, &labels, high_watermark);
+                LOG_END.line(&mut log_ends, &labels, log_end);
             }
+        }
+        for (metric, lines) in [(HIGH_WATERMARK, high_watermarks), (LOG_END, log_ends)] {
+            metric.head(text);
+            text.push_str(&lines);
+        }
+    }
+
+    fn render_exposure(&self, text: &mut String) {
+        let (mut records, mut bytes, mut ages) = (String::new(), String::new(), String::new());
+        for topic in self.catalog().topics() {
             let led = self.led_exposure(topic);
             if led.partitions == 0 {
                 continue;
             }
             for (loss, exposure) in [("leader", led.leader_loss), ("power", led.power_loss)] {
-                let labels = format!("topic=\"{name}\",loss=\"{loss}\"");
-                let _ = writeln!(text, "{EXPOSURE_RECORDS}{{{labels}}} {}", exposure.records);
-                let _ = writeln!(text, "{EXPOSURE_BYTES}{{{labels}}} {}", exposure.bytes);
-                let _ = writeln!(text, "{EXPOSURE_AGE}{{{labels}}} {}", exposure.age_ms);
+                let labels = format!("topic=\"{}\",loss=\"{loss}\"", topic.row.name);
+                EXPOSURE_RECORDS.line(&mut records, &labels, exposure.records);
+                EXPOSURE_BYTES.line(&mut bytes, &labels, exposure.bytes);
+                EXPOSURE_AGE.line(&mut ages, &labels, exposure.age_ms);
             }
+        }
+        for (metric, lines) in [(EXPOSURE_RECORDS, records), (EXPOSURE_BYTES, bytes), (EXPOSURE_AGE, ages)] {
+            metric.head(text);
+            text.push_str(&lines);
         }
     }
 
     fn render_coordinators(&self, text: &mut String) {
-        let _ = writeln!(text, "# TYPE {OFFSETS_PULLED_BACK} counter");
+        OFFSETS_PULLED_BACK.head(text);
         for (group, coordinator) in self.coordinators() {
-            let _ = writeln!(text, "{OFFSETS_PULLED_BACK}{{broker_group=\"{group}\"}} {}", coordinator.pulled_back());
+            OFFSETS_PULLED_BACK.line(text, &of_group(*group), coordinator.pulled_back());
         }
     }
 
@@ -160,4 +237,8 @@ impl Broker {
             })
             .collect()
     }
+}
+
+fn of_group(group: BrokerGroupId) -> String {
+    format!("broker_group=\"{group}\"")
 }

@@ -13,6 +13,9 @@ use crate::runtime::{GroupRuntime, storage};
 /// Most bytes that one batch may decompress to while it is searched.
 const DECOMPRESSED_BYTES_MAX: usize = 256 << 20;
 
+/// Batches that a look-up by time reads although no record of theirs fits, contrary to what their headers say.
+const SEARCHED_BATCHES_MAX: usize = 16;
+
 /// Rows of the consume queue that a search by name looks at in one turn, at a time and in all: whoever searches asks again.
 const SEARCHED_ROWS: usize = 1_024;
 const SEARCHED_PAGES_MAX: usize = 16;
@@ -35,6 +38,11 @@ pub(crate) async fn list_offset(
     let epoch_at = |offset: Offset| -> ItemResult<Option<LeaderEpoch>> {
         Ok(Some(reader::epoch_of(&*tables, tp, offset).map_err(storage)?.unwrap_or(term.leader_epoch())))
     };
+    let answer = |found: Option<Stamp>| {
+        found.map_or(Ok(NOT_FOUND), |(offset, timestamp)| {
+            Ok(FoundOffset { offset, timestamp, leader_epoch: epoch_at(offset)? })
+        })
+    };
     match query {
         OffsetQuery::Earliest => {
             let start = reader::log_start(&*tables, tp).map_err(storage)?;
@@ -45,52 +53,77 @@ pub(crate) async fn list_offset(
             timestamp: TimestampMs(-1),
             leader_epoch: Some(term.leader_epoch()),
         }),
-        OffsetQuery::AtOrAfter(time) => {
-            let found = at_or_after(&runtime, tp, high_watermark, time)?;
-            found.map_or(Ok(NOT_FOUND), |(offset, timestamp)| {
-                Ok(FoundOffset { offset, timestamp, leader_epoch: epoch_at(offset)? })
-            })
-        }
+        OffsetQuery::AtOrAfter(time) => answer(at_or_after(&runtime, tp, high_watermark, time)?),
         OffsetQuery::MayHold(search) => {
             let offset = may_hold(&runtime, tp, high_watermark, search)?;
             Ok(FoundOffset { offset, timestamp: TimestampMs(-1), leader_epoch: epoch_at(offset)? })
         }
-        OffsetQuery::MaxTimestamp => {
-            let queue = reader::max_timestamp_batch(&*tables, tp).map_err(storage)?;
-            let mut found = match queue {
-                Some(batch) if batch.end_offset() <= high_watermark => greatest(queue_batch(&runtime, tp, &batch)?)?,
-                _ => None,
-            };
-            for candidate in search_tail(&runtime, tp, greatest)? {
-                if found.is_none_or(|known| candidate.1 > known.1) {
-                    found = Some(candidate);
-                }
-            }
-            found.map_or(Ok(NOT_FOUND), |(offset, timestamp)| {
-                Ok(FoundOffset { offset, timestamp, leader_epoch: epoch_at(offset)? })
-            })
-        }
+        OffsetQuery::MaxTimestamp => answer(greatest(&runtime, tp, high_watermark)?),
     }
 }
 
 /// An offset and its timestamp.
 pub(crate) type Stamp = (Offset, TimestampMs);
 
-/// The first visible record with this timestamp or a later one.
+/// The first kept and visible record with this timestamp or a later one.
 pub(crate) fn at_or_after(
     runtime: &GroupRuntime,
     tp: TopicPartition,
     high_watermark: Offset,
     time: TimestampMs,
 ) -> ItemResult<Option<Stamp>> {
-    let queue = reader::find_batch_by_time(&*runtime.tables(), tp, time).map_err(storage)?;
-    let from_queue = match queue {
-        Some(batch) if batch.end_offset() <= high_watermark => first_in(queue_batch(runtime, tp, &batch)?, time)?,
-        _ => None,
-    };
-    match from_queue {
-        Some(found) => Ok(Some(found)),
-        None => Ok(search_tail(runtime, tp, |batch| first_in(batch, time))?.into_iter().next()),
+    let tables = runtime.tables();
+    let mut from = reader::log_start(&*tables, tp).map_err(storage)?;
+    let mut searched = 0;
+    while let Some(batch) = reader::find_batch_by_time(&*tables, tp, from, time).map_err(storage)?
+        && batch.end_offset() <= high_watermark
+    {
+        let found = if searched < SEARCHED_BATCHES_MAX {
+            first_in(queue_batch(runtime, tp, &batch)?, from, time)?
+        } else {
+            // Who begins here misses nothing.
+            Some((batch.base_offset, batch.row.max_timestamp))
+        };
+        if found.is_some() {
+            return Ok(found);
+        }
+        // Its record lies before the log start, or its header says what its records do not.
+        from = batch.end_offset();
+        searched += 1;
+    }
+    for batch in tail_batches(runtime, tp, from)? {
+        if let Some(found) = first_in(batch, from, time)? {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
+}
+
+/// The first kept and visible record with the greatest timestamp.
+fn greatest(runtime: &GroupRuntime, tp: TopicPartition, high_watermark: Offset) -> ItemResult<Option<Stamp>> {
+    let tables = runtime.tables();
+    let start = reader::log_start(&*tables, tp).map_err(storage)?;
+    let (mut found, mut from) = (None, start);
+    // Of a batch that the log start cuts, the row counts records that are gone.
+    let cut = reader::find_batch(&*tables, tp, start).map_err(storage)?.filter(|batch| batch.base_offset < start);
+    if let Some(batch) = cut.filter(|batch| batch.end_offset() <= high_watermark) {
+        found = greatest_in(queue_batch(runtime, tp, &batch)?, start)?;
+        from = batch.end_offset();
+    }
+    if let Some(batch) = reader::max_timestamp_batch(&*tables, tp, from, high_watermark).map_err(storage)? {
+        found = later(found, greatest_in(queue_batch(runtime, tp, &batch)?, start)?);
+    }
+    for batch in tail_batches(runtime, tp, start)? {
+        found = later(found, greatest_in(batch, start)?);
+    }
+    Ok(found)
+}
+
+/// The first of two with the greater timestamp.
+fn later(known: Option<Stamp>, found: Option<Stamp>) -> Option<Stamp> {
+    match (known, found) {
+        (Some(known), Some(found)) if known.1 >= found.1 => Some(known),
+        (known, found) => found.or(known),
     }
 }
 
@@ -123,28 +156,20 @@ fn parsed(bytes: Bytes) -> ItemResult<RecordBatch> {
     RecordBatch::parse(bytes).map_err(storage)
 }
 
-fn first_in(batch: Timed, time: TimestampMs) -> ItemResult<Option<Stamp>> {
+fn first_in(batch: Timed, from: Offset, time: TimestampMs) -> ItemResult<Option<Stamp>> {
     match batch {
-        Timed::Batch(bytes) => first_record_at_or_after(&parsed(bytes)?, time, DECOMPRESSED_BYTES_MAX).map_err(storage),
-        Timed::Reference(offset, at) => Ok((at >= time).then_some((offset, at))),
+        Timed::Batch(bytes) => {
+            first_record_at_or_after(&parsed(bytes)?, from, time, DECOMPRESSED_BYTES_MAX).map_err(storage)
+        }
+        Timed::Reference(offset, at) => Ok((offset >= from && at >= time).then_some((offset, at))),
     }
 }
 
-fn greatest(batch: Timed) -> ItemResult<Option<Stamp>> {
+fn greatest_in(batch: Timed, from: Offset) -> ItemResult<Option<Stamp>> {
     match batch {
-        Timed::Batch(bytes) => max_timestamp_record(&parsed(bytes)?, DECOMPRESSED_BYTES_MAX).map_err(storage),
-        Timed::Reference(offset, at) => Ok(Some((offset, at))),
+        Timed::Batch(bytes) => max_timestamp_record(&parsed(bytes)?, from, DECOMPRESSED_BYTES_MAX).map_err(storage),
+        Timed::Reference(offset, at) => Ok((offset >= from).then_some((offset, at))),
     }
-}
-
-/// What the visible batches that are not applied yet have to offer.
-fn search_tail(
-    runtime: &GroupRuntime,
-    tp: TopicPartition,
-    search: impl Fn(Timed) -> ItemResult<Option<Stamp>>,
-) -> ItemResult<Vec<Stamp>> {
-    let batches = tail_batches(runtime, tp, Offset(0))?;
-    Ok(batches.into_iter().map(search).collect::<ItemResult<Vec<_>>>()?.into_iter().flatten().collect())
 }
 
 /// The end of a leader epoch.

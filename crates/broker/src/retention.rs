@@ -10,7 +10,7 @@ use duolog_commit_log::SegmentRole;
 use duolog_state::command::{Command, PartitionCommand};
 use duolog_state::rows::TopicRow;
 use duolog_state::{StateError, TableReader, reader};
-use duolog_types::{FlushWish, LogIndex, Offset, TimestampMs, TopicPartition};
+use duolog_types::{FlushWish, LogIndex, TimestampMs, TopicPartition};
 
 use crate::broker::Broker;
 use crate::produce::now;
@@ -41,40 +41,19 @@ fn overdue(broker: &Broker, runtime: &GroupRuntime) -> Result<Vec<Command>, Stat
     for partition in broker.hosted_partitions(runtime.id()) {
         let Some(state) = reader::partition_state(&*tables, partition)? else { continue };
         let by_time = match state.config.retention_ms() {
-            Some(ms) => {
-                let keep_from = TimestampMs(now().0.saturating_sub(ms));
-                match reader::find_batch_by_time(&*tables, partition, keep_from)? {
-                    Some(batch) => batch.base_offset,
-                    // Nobody can say how old they are.
-                    None if has_no_times(&*tables, partition)? => Offset(0),
-                    // Nothing that young: everything goes.
-                    None => state.log_end,
-                }
-            }
-            None => Offset(0),
+            Some(ms) => reader::expired_end(&*tables, partition, TimestampMs(now().0.saturating_sub(ms)))?,
+            None => None,
         };
         let by_size = match state.config.retention_bytes().and_then(|bytes| u64::try_from(bytes).ok()) {
-            Some(bytes) => {
-                // The last batch is kept, however large.
-                let kept = match reader::find_batch_by_size(&*tables, partition, bytes)? {
-                    None => reader::last_batch(&*tables, partition)?,
-                    found => found,
-                };
-                kept.map_or(Offset(0), |batch| batch.base_offset)
-            }
-            None => Offset(0),
+            Some(bytes) => reader::find_batch_by_size(&*tables, partition, bytes)?.map(|kept| kept.base_offset),
+            None => None,
         };
-        let offset = by_time.max(by_size);
-        if offset > state.log_start {
+        // `None` is below every offset.
+        if let Some(offset) = by_time.max(by_size).filter(|offset| *offset > state.log_start) {
             commands.push(Command::Partitions(PartitionCommand::AdvanceLogStart { partition, offset }));
         }
     }
     Ok(commands)
-}
-
-/// Whether no record of the partition has a timestamp: their producers sent −1.
-fn has_no_times(tables: &dyn TableReader, partition: TopicPartition) -> Result<bool, StateError> {
-    Ok(reader::tail(tables, partition)?.is_none_or(|tail| tail.max_timestamp < TimestampMs(0)))
 }
 
 async fn propose(runtime: &GroupRuntime, commands: Vec<Command>) {

@@ -62,6 +62,8 @@ pub(crate) struct GroupRuntime {
     hidden: HiddenTimes,
     /// Batches that were taken ahead of the replicated sequence, since the start.
     ahead: AtomicU64,
+    /// How often a batch that cannot be unpacked was passed over, since the start.
+    unreadable: AtomicU64,
     /// Committed offsets and idle producers whose time was over while this node led.
     expired_offsets: AtomicU64,
     expired_producers: AtomicU64,
@@ -93,6 +95,7 @@ impl GroupRuntime {
             pop,
             hidden: HiddenTimes::default(),
             ahead: AtomicU64::new(0),
+            unreadable: AtomicU64::new(0),
             expired_offsets: AtomicU64::new(0),
             expired_producers: AtomicU64::new(0),
             failed: watch::channel(None).0,
@@ -249,6 +252,15 @@ impl GroupRuntime {
 
     pub(crate) fn ahead(&self) -> u64 {
         self.ahead.load(Ordering::Relaxed)
+    }
+
+    /// Counts a batch that a consumer group passes over because it cannot be unpacked.
+    pub(crate) fn count_unreadable(&self) {
+        self.unreadable.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn unreadable(&self) -> u64 {
+        self.unreadable.load(Ordering::Relaxed)
     }
 
     /// Only the leader counts, so that the sum over the nodes is true.

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use common::{Node, copy_dir};
 use duolog_broker::BrokerError;
 use duolog_broker::api::{
-    BrokerApi, GroupError, GroupId, HeartbeatRequest, JoinReply, JoinRequest, LeaveRequest, LeavingMember, MemberId,
-    MemberProtocol, OffsetCommits, PartitionOffset, SyncRequest, TopicRef,
+    BrokerApi, ConfigEdit, GroupError, GroupId, HeartbeatRequest, JoinReply, JoinRequest, LeaveRequest, LeavingMember,
+    MemberId, MemberProtocol, OffsetCommits, PartitionOffset, SyncRequest, TopicRef,
 };
 use duolog_types::{LeaderEpoch, Offset};
 
@@ -156,5 +156,8 @@ fn an_id_that_is_no_kafka_string_is_refused() {
     let id = "x".repeat(70_000);
     assert_eq!(node.commit(&id, None, &[("t", 0, 0)]), [Err(GroupError::InvalidGroupId.into())]);
     assert_eq!(node.beat(&id, &MemberId("m".to_owned()), 1), Err(GroupError::InvalidGroupId.into()));
+    let edit = ConfigEdit::Replacement(vec![("retry.max.times".to_owned(), "3".to_owned())]);
+    let altered = node.runtime.block_on(node.broker.alter_group_config(GroupId(id), edit, false));
+    assert!(matches!(altered, Err(BrokerError::InvalidRequest(_))), "{altered:?}");
     node.stop();
 }

@@ -311,6 +311,24 @@ fn the_leader_leaves_and_another_takes_its_place() {
     assert_eq!(w.phase(), Some(Phase::Empty));
 }
 
+/// Of an id that was given out and never joined, as a client leaves that is closed before its second JoinGroup.
+#[test]
+fn an_id_that_leaves_unused_disturbs_nobody() {
+    let mut w = World::new();
+    w.stable(two());
+    let new = JoinRequest { requires_member_id: true, ..join("c", "") };
+    w.join(new.clone());
+    assert_eq!(w.leave(&[("c-1", "")]), [Ok(())]);
+    assert_eq!((w.phase(), w.beat("a-1", 1)), (Some(Phase::Stable), Ok(())));
+    assert_eq!(w.leave(&[("c-1", "")]), [Err(GroupError::UnknownMemberId)], "it was forgotten");
+
+    w.join(new);
+    let (a, b) = (w.join(join("a", "a-1")), w.join(join("b", "b-1")));
+    assert!(w.parked(a) && w.parked(b), "c may yet come");
+    assert_eq!(w.leave(&[("c-1", "")]), [Ok(())]);
+    assert_eq!([a, b].map(|to| w.joined(to).generation), [2; 2], "a rebalance that waited for it goes on");
+}
+
 #[test]
 fn an_administrator_removes_static_members_by_instance_id() {
     let mut w = World::new();
@@ -331,6 +349,20 @@ fn a_group_is_full_at_its_maximum() {
         assert_eq!(w.refused(refused), GroupError::GroupMaxSizeReached);
         assert_eq!(w.phase(), Some(Phase::Stable), "who is turned away disturbs nobody");
     }
+}
+
+#[test]
+fn a_member_names_no_more_protocols_than_clients_have_assignors() {
+    let mut w = World::new();
+    w.stable(two());
+    let names: Vec<String> = std::iter::once("range".to_owned()).chain((1..65).map(|n| format!("p{n}"))).collect();
+    let first = |count: usize| protocols(&names[..count].iter().map(String::as_str).collect::<Vec<_>>());
+    let refused = w.join(JoinRequest { protocols: first(65), ..join("c", "") });
+    assert_eq!(w.refused(refused), GroupError::InconsistentGroupProtocol);
+    assert_eq!(w.phase(), Some(Phase::Stable), "who is turned away disturbs nobody");
+    let taken = w.join(JoinRequest { protocols: first(64), ..join("c", "") });
+    assert!(w.parked(taken));
+    assert_eq!(w.phase(), Some(Phase::PreparingRebalance));
 }
 
 #[test]

@@ -159,8 +159,11 @@ fn look_into(batch: &RecordBatch) {
 }
 
 fn look_up(batch: &RecordBatch, records: &[Record]) {
-    let greatest = max_timestamp_record(batch, LIMIT).expect("the records were walked").expect("there are records");
-    let first_at = |timestamp| first_record_at_or_after(batch, timestamp, LIMIT).expect("the records were walked");
+    let from = records[0].offset;
+    let greatest =
+        max_timestamp_record(batch, from, LIMIT).expect("the records were walked").expect("there are records");
+    let first_at =
+        |timestamp| first_record_at_or_after(batch, from, timestamp, LIMIT).expect("the records were walked");
     assert!(records.iter().all(|record| record.timestamp <= greatest.1));
     assert_eq!(first_at(greatest.1), Some(greatest));
     assert_eq!(first_at(TimestampMs(i64::MIN)), Some((records[0].offset, records[0].timestamp)));

@@ -16,8 +16,9 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use duolog_broker::RequestBudget;
 use duolog_broker::api::BrokerApi;
@@ -36,6 +37,7 @@ use crate::context::Context;
 use crate::dispatch::{Pending, dispatch};
 use crate::frame::{self, FrameError};
 use crate::head::Head;
+use crate::metrics::KafkaMetrics;
 use crate::response::{Answer, CloseReason};
 
 /// Bytes that one read asks for while frames are small.
@@ -165,7 +167,8 @@ async fn begin<B: BrokerApi>(
     frame: frame::Frame,
 ) -> Result<Slot, CloseReason> {
     let is_fetch = Head::read(&frame.bytes).is_some_and(|head| head.api_key == ApiKey::Fetch as i16);
-    let answer = dispatch(context, peer, frame.bytes)?;
+    let (api, answer) = dispatch(context, peer, frame.bytes)?;
+    let answer = timed(context.metrics.clone(), api, answer);
     let place = is_fetch.then(|| fetch_place.clone());
     let mut answer = Box::pin(compute(context.clone(), answer, place));
     let admission = frame.admission;
@@ -181,9 +184,17 @@ async fn begin<B: BrokerApi>(
     })
 }
 
+/// Counts how long an answer took.
+async fn timed(metrics: Arc<KafkaMetrics>, api: usize, answer: Pending) -> Result<Answer, CloseReason> {
+    let began = Instant::now();
+    let answer = answer.await;
+    metrics.count_took(api, began.elapsed());
+    answer
+}
+
 async fn compute<B: BrokerApi>(
     context: Context<B>,
-    answer: Pending,
+    answer: impl Future<Output = Result<Answer, CloseReason>>,
     place: Option<FetchPlace>,
 ) -> Result<Computed, CloseReason> {
     let Some(place) = place else { return Ok(Computed { answer: answer.await?, place: None }) };

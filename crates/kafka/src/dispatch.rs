@@ -103,13 +103,17 @@ pub(crate) fn api_name(index: usize) -> String {
 /// An answer that is being computed.
 pub(crate) type Pending = Pin<Box<dyn Future<Output = Result<Answer, CloseReason>> + Send>>;
 
-/// Decodes a request and gives the future of its answer. Nothing of the request was done before the future's first poll;
+/// Decodes a request and gives the place of its API, for metrics, and the future of its answer. Nothing of the request was done before the future's first poll;
 /// Produce is enqueued within it.
 ///
 /// # Errors
 /// Whatever Kafka closes a connection for: an unknown API, a version that is not served, bytes that are no request.
 /// Kafka answers none of them either, since the client could not know in which version to read the answer.
-pub(crate) fn dispatch<B: BrokerApi>(context: &Context<B>, peer: IpAddr, frame: Bytes) -> Result<Pending, CloseReason> {
+pub(crate) fn dispatch<B: BrokerApi>(
+    context: &Context<B>,
+    peer: IpAddr,
+    frame: Bytes,
+) -> Result<(usize, Pending), CloseReason> {
     let head = Head::read(&frame).ok_or_else(|| CloseReason("request is shorter than a request head".to_owned()))?;
     let (index, api) = TABLE
         .iter()
@@ -118,14 +122,15 @@ pub(crate) fn dispatch<B: BrokerApi>(context: &Context<B>, peer: IpAddr, frame: 
         .ok_or_else(|| CloseReason(format!("API key {} is not supported", head.api_key)))?;
     context.metrics.count_request(index);
     if !(api.version_min..=api.version_max_inclusive).contains(&head.version) {
-        return refuse_version(context, head, api);
+        return Ok((index, refuse_version(context, head, api)?));
     }
     let caller = Caller::read(peer, &frame);
     let body = checked_body(head, api, frame)?;
-    catch_unwind(AssertUnwindSafe(|| route(context, head, api.key, caller, body))).unwrap_or_else(|panic| {
+    let pending = catch_unwind(AssertUnwindSafe(|| route(context, head, api.key, caller, body))).unwrap_or_else(|panic| {
         tracing::error!(api = ?api.key, version = head.version, panic = panic_text(&*panic), "decoding a request panicked");
         Err(CloseReason(format!("decoding {:?} version {} panicked", api.key, head.version)))
-    })
+    })?;
+    Ok((index, pending))
 }
 
 fn route<B: BrokerApi>(
@@ -276,6 +281,23 @@ mod tests {
 
     /// Random changes per sample and version.
     const MUTATIONS: usize = 400;
+
+    #[test]
+    fn the_documented_apis_are_the_advertised_ones() {
+        let documented = include_str!("../../../docs/kafka.md").lines().filter_map(|line| {
+            let (name, versions) = line.strip_prefix("| ")?.strip_suffix(" |")?.split_once(" | ")?;
+            versions
+                .chars()
+                .all(|c| c.is_ascii_digit() || " to".contains(c))
+                .then_some((name.to_owned(), versions.to_owned()))
+        });
+        let versions = |api: &SupportedApi| match (api.version_min, api.version_max_inclusive) {
+            (min, max) if min == max => min.to_string(),
+            (min, max) => format!("{min} to {max}"),
+        };
+        let advertised = TABLE.iter().map(|api| (format!("{:?}", api.key), versions(api)));
+        assert_eq!(documented.collect::<Vec<_>>(), advertised.collect::<Vec<_>>());
+    }
 
     /// The shape takes exactly what kafka-protocol writes, not a byte less; and what it takes of damaged requests never
     /// makes the decoder panic.

@@ -64,6 +64,18 @@ pub(crate) fn fetch_error(error: &BrokerError) -> ResponseError {
     }
 }
 
+/// Kafka's code for an error in SyncGroup.
+///
+/// While a group is loaded Kafka answers REBALANCE_IN_PROGRESS there (`GroupCoordinatorService.syncGroup`): the rebalance is
+/// lost with the coordinator of before, and the member joins again. Java's consumer throws on COORDINATOR_LOAD_IN_PROGRESS,
+/// which it expects of JoinGroup and of offsets only.
+pub(crate) fn sync_error(error: &BrokerError) -> ResponseError {
+    match error {
+        BrokerError::CoordinatorLoading => ResponseError::RebalanceInProgress,
+        error => response_error(error),
+    }
+}
+
 fn group_error(error: GroupError) -> ResponseError {
     match error {
         GroupError::NotCoordinator => ResponseError::NotCoordinator,

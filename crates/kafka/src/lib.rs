@@ -8,7 +8,7 @@
 //! ```
 //!
 //! - [`server`]: listener, connections, clean stop. [`config`]: what an operator may change.
-//! - `connection`, `frame`: order, bounded memory.
+//! - `connection`, `frame`: order, bounded memory. `bounds`: answers in proportion to what there is to tell.
 //! - `dispatch`: the one table of APIs and versions. `shape`: refuses what would make a decoder allocate too much.
 //! - `fetch_sessions`: what clients that fetch incrementally were told (KIP-227).
 //! - `api`: one file per API. `errors`: broker errors to Kafka's codes. [`metrics`]: counters.
@@ -19,6 +19,7 @@
 mod acls;
 mod answers;
 mod api;
+mod bounds;
 mod connection;
 mod context;
 mod dispatch;

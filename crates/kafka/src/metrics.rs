@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
+use duolog_broker::Histogram;
 use kafka_protocol::ResponseError;
 use kafka_protocol::error::ParseResponseErrorCode;
 
@@ -10,6 +12,8 @@ use crate::dispatch::{API_COUNT, api_name};
 
 /// Requests that were dispatched, by API.
 pub const REQUESTS_TOTAL: &str = "duolog_kafka_requests_total";
+/// How long requests took, by API; those that wait for records with their waiting.
+pub const REQUEST_SECONDS: &str = "duolog_kafka_request_seconds";
 /// Errors that were answered, by Kafka's code.
 pub const ERRORS_TOTAL: &str = "duolog_kafka_errors_total";
 /// Bytes of request frames.
@@ -39,6 +43,7 @@ const ERROR_CODES: usize = 160;
 #[derive(Debug)]
 pub struct KafkaMetrics {
     requests: [AtomicU64; API_COUNT],
+    took: [Histogram; API_COUNT],
     /// Index is the code plus one.
     errors: [AtomicU64; ERROR_CODES],
     received_bytes: AtomicU64,
@@ -56,6 +61,7 @@ impl Default for KafkaMetrics {
     fn default() -> Self {
         Self {
             requests: [const { AtomicU64::new(0) }; API_COUNT],
+            took: [const { Histogram::new() }; API_COUNT],
             errors: [const { AtomicU64::new(0) }; ERROR_CODES],
             received_bytes: AtomicU64::new(0),
             sent_bytes: AtomicU64::new(0),
@@ -73,6 +79,11 @@ impl Default for KafkaMetrics {
 impl KafkaMetrics {
     pub(crate) fn count_request(&self, api_index: usize) {
         add(&self.requests[api_index], 1);
+    }
+
+    /// From the end of the request's frame until its answer is known.
+    pub(crate) fn count_took(&self, api_index: usize, took: Duration) {
+        self.took[api_index].count(took);
     }
 
     pub(crate) fn count_error(&self, code: i16) {
@@ -128,6 +139,15 @@ impl KafkaMetrics {
         for (index, requests) in self.requests.iter().enumerate().filter(|(_, n)| get(n) > 0) {
             writeln!(text, "{REQUESTS_TOTAL}{{api=\"{}\"}} {}", api_name(index), get(requests))
                 .expect("a string takes all");
+        }
+        head(
+            &mut text,
+            REQUEST_SECONDS,
+            "histogram",
+            "How long requests took, by API; with the time that they waited for records.",
+        );
+        for (index, took) in self.took.iter().enumerate() {
+            took.render(&mut text, REQUEST_SECONDS, &format!("api=\"{}\"", api_name(index)));
         }
         head(&mut text, ERRORS_TOTAL, "counter", "Errors that were answered, by Kafka's code.");
         for (index, errors) in self.errors.iter().enumerate().filter(|(_, n)| get(n) > 0) {
@@ -196,12 +216,14 @@ mod tests {
     fn what_was_counted_is_rendered() {
         let metrics = KafkaMetrics::default();
         metrics.count_request(0);
+        metrics.count_took(0, Duration::from_millis(3));
         metrics.count_error(ResponseError::NotLeaderOrFollower.code());
         metrics.count_error(30_000);
         metrics.count_sent(7);
         let text = metrics.render();
         for line in [
             "duolog_kafka_requests_total{api=\"Produce\"} 1",
+            "duolog_kafka_request_seconds_bucket{api=\"Produce\",le=\"0.005\"} 1",
             "duolog_kafka_errors_total{code=\"NotLeaderOrFollower\"} 1",
             "duolog_kafka_errors_total{code=\"UnknownServerError\"} 1",
             "duolog_kafka_sent_bytes_total 7",

@@ -1,7 +1,7 @@
 //! The APIs of consumer groups in every version, driven over a real socket with kafka-protocol's own encoders.
 //!
 //! Method: a broker in memory gives fixed answers (`support`): every group is in generation 5, a group whose name begins
-//! with "elsewhere" has its coordinator elsewhere. Expected values are those of Kafka.
+//! with "elsewhere" has its coordinator elsewhere, that of "loading" is not ready yet. Expected values are those of Kafka.
 
 mod support;
 
@@ -113,6 +113,8 @@ async fn members_sync_and_beat_in_every_version() {
         let old = client.call(version, sync(version, "g", 4)).await;
         assert_eq!((old.error_code, &old.assignment[..]), (ILLEGAL_GENERATION, &b""[..]));
         assert_eq!(client.call(version, sync(version, "elsewhere", 5)).await.error_code, NOT_COORDINATOR);
+        let loading = client.call(version, sync(version, "loading", 5)).await;
+        assert_eq!(loading.error_code, ResponseError::RebalanceInProgress.code());
     }
     let without_protocol = client.call(5, sync(5, "g", 5).with_protocol_name(None)).await;
     assert_eq!(without_protocol.error_code, ResponseError::InconsistentGroupProtocol.code());

@@ -151,12 +151,17 @@ fn log_append_time_stamps_every_record() {
 fn records_are_found_by_timestamp() {
     for codec in Compression::ALL {
         let batch = stamped(codec, &[10, 30, 20, 30]);
-        let found = |ts| first_record_at_or_after(&batch, TimestampMs(ts), LIMIT).unwrap().map(|(o, t)| (o.0, t.0));
-        assert_eq!(
-            [found(-1), found(10), found(11), found(30), found(31)].map(|f| f.map(|f| f.0)),
-            [Some(0), Some(0), Some(1), Some(1), None]
-        );
-        assert_eq!(max_timestamp_record(&batch, LIMIT), Ok(Some((Offset(1), TimestampMs(30)))));
+        let found_from = |from, ts| {
+            let found = first_record_at_or_after(&batch, Offset(from), TimestampMs(ts), LIMIT).unwrap();
+            found.map(|(offset, _)| offset.0)
+        };
+        assert_eq!([-1, 10, 11, 30, 31].map(|ts| found_from(0, ts)), [Some(0), Some(0), Some(1), Some(1), None]);
+        assert_eq!([10, 21, 31].map(|ts| found_from(2, ts)), [Some(2), Some(3), None]);
+        assert_eq!(found_from(4, 0), None);
+        let greatest_from = |from| max_timestamp_record(&batch, Offset(from), LIMIT).unwrap();
+        assert_eq!(greatest_from(0), Some((Offset(1), TimestampMs(30))));
+        assert_eq!(greatest_from(2), Some((Offset(3), TimestampMs(30))));
+        assert_eq!(greatest_from(4), None);
         let summary = validate_records(&batch, LIMIT).unwrap();
         assert_eq!((summary.min_timestamp.0, summary.max_timestamp.0, summary.max_timestamp_index), (10, 30, 1));
     }
@@ -214,7 +219,7 @@ proptest! {
         let _ = split_batches(bad.clone());
         if let Ok(batch) = RecordBatch::parse(bad) {
             let _ = validate_records(&batch, LIMIT);
-            let _ = max_timestamp_record(&batch, LIMIT);
+            let _ = max_timestamp_record(&batch, Offset(0), LIMIT);
             let _ = batch.end_offset();
             if let Ok(records) = batch.records(LIMIT) {
                 records.for_each(drop);

@@ -167,26 +167,36 @@ fn check_partition(tables: &dyn TableReader, tp: TopicPartition, model: &ModelPa
 }
 
 fn check_times(tables: &dyn TableReader, tp: TopicPartition, kept: &[(i64, u32, i64, u64)]) {
-    for time in kept.iter().flat_map(|(_, _, time, _)| [*time - 1, *time, *time + 1]) {
-        let expected = kept.iter().find(|(_, _, max, _)| *max >= time).map(|(base, ..)| *base);
-        let found = reader::find_batch_by_time(tables, tp, TimestampMs(time)).unwrap();
-        assert_eq!(found.map(|batch| batch.base_offset.0), expected, "{tp} at time {time}");
+    let base = |batches: &[(i64, u32, i64, u64)], at: usize| batches.get(at).map_or(i64::MAX - 1, |(base, ..)| *base);
+    for from in [0, kept.len() / 2, kept.len()] {
+        let rest = &kept[from..];
+        let from = Offset(if from == 0 { 0 } else { base(kept, from) });
+        for time in kept.iter().flat_map(|(_, _, time, _)| [*time - 1, *time, *time + 1]) {
+            let expected = rest.iter().find(|(_, _, max, _)| *max >= time).map(|(base, ..)| *base);
+            let found = reader::find_batch_by_time(tables, tp, from, TimestampMs(time)).unwrap();
+            assert_eq!(found.map(|batch| batch.base_offset.0), expected, "{tp} from {from} at time {time}");
+        }
+        for count in [0, rest.len() / 2, rest.len()] {
+            // The last of the greatest in reverse is the first of them.
+            let greatest = rest[..count].iter().rev().max_by_key(|(_, _, time, _)| *time).map(|(base, ..)| *base);
+            let below = Offset(base(rest, count));
+            let found = reader::max_timestamp_batch(tables, tp, from, below).unwrap();
+            assert_eq!(found.map(|batch| batch.base_offset.0), greatest, "{tp} from {from} to {below}");
+        }
     }
-    let greatest = kept.iter().map(|(_, _, time, _)| *time).max();
-    let found = reader::max_timestamp_batch(tables, tp).unwrap();
-    assert_eq!(found.map(|batch| batch.row.max_timestamp.0), greatest, "{tp}");
 }
 
 fn check_sizes(tables: &dyn TableReader, tp: TopicPartition, model: &ModelPartition) {
     let batches = reader::scan_batches(tables, tp, Offset(0), 10_000).unwrap();
     for bytes_max in [0, 100, 1_000, 50_000, 100_000, 1 << 30] {
         let mut size = 0;
-        let expected = batches.iter().rev().take_while(|batch| {
+        let fitting = batches.iter().rev().take_while(|batch| {
             size += u64::from(batch.row.size_bytes);
             size <= bytes_max
         });
+        let expected = fitting.last().or(batches.last()).copied();
         let found = reader::find_batch_by_size(tables, tp, bytes_max).unwrap();
-        assert_eq!(found, expected.last().copied(), "{tp}, {bytes_max} bytes, {model:?}");
+        assert_eq!(found, expected, "{tp}, {bytes_max} bytes, {model:?}");
     }
 }
 

@@ -20,6 +20,8 @@ pub const DEAD_LETTER_TOPIC_PREFIX: &str = "%DLQ%";
 pub const TRACE_TOPIC: &str = "RMQ_SYS_TRACE_TOPIC";
 /// Longest name of a topic (Kafka's limit).
 pub const TOPIC_NAME_BYTES_MAX: usize = 249;
+/// Consumer groups with configs of their own in the catalog: every node keeps all of them in memory.
+pub const GROUP_CONFIGS_MAX: usize = 10_000;
 /// Longest delay of a message, in milliseconds (RocketMQ's `timerMaxDelaySec`): so long it keeps its entry in the log.
 pub const DELAY_MS_MAX: i64 = 40 * 24 * 3_600_000;
 /// Longest name of a user.

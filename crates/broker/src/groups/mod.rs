@@ -45,7 +45,7 @@ use crate::runtime::GroupRuntime;
 /// Requests that wait for a driver.
 const REQUESTS_MAX: usize = 4_096;
 /// Longest id of a consumer group: what a Kafka string of any version can hold.
-const GROUP_ID_BYTES_MAX: usize = 32_767;
+pub(crate) const GROUP_ID_BYTES_MAX: usize = 32_767;
 
 /// The coordinator of the consumer groups that hash to one broker group; of use where this node leads it.
 pub(crate) struct Coordinator {

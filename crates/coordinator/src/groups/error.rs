@@ -17,7 +17,7 @@ pub enum GroupError {
     /// The member's generation is not the group's (22).
     #[error("illegal generation")]
     IllegalGeneration,
-    /// No common protocol, or another protocol type (23).
+    /// No common protocol, another protocol type, or more protocols than a member may name (23).
     #[error("inconsistent group protocol")]
     InconsistentGroupProtocol,
     /// The member is not in the group (25).

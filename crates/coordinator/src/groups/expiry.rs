@@ -9,16 +9,11 @@ impl Group {
     /// Does everything whose time has come. Afterwards the next deadline lies after `turn.now`, or the same group is
     /// due again at once.
     pub fn expire(&mut self, turn: &mut Turn<'_>) {
-        let members_before = self.members.len();
-        let pending_before = self.pending_members.len();
+        let before = self.counts();
         self.pending_members.retain(|_, deadline| *deadline > turn.now);
         self.expire_sessions(turn);
         self.expire_sync(turn);
-        if self.members.len() < members_before {
-            self.rebalance_if_members_changed(turn);
-        } else if self.pending_members.len() < pending_before {
-            self.complete_if_all_joined(turn);
-        }
+        self.go_on_without(turn, before);
         if self.join_deadline.is_some_and(|deadline| deadline <= turn.now) {
             self.join_deadline_passed(turn);
         }

@@ -9,6 +9,10 @@ use super::group::{Group, Phase};
 use super::member::Member;
 use super::turn::{GroupCommand, Purpose, ReplyBody, Turn};
 
+/// Most protocols that a member may name: clients have one for each assignor that they know, and all members' names are
+/// compared with one another.
+const PROTOCOLS_MAX: usize = 64;
+
 impl Group {
     pub fn join(&mut self, turn: &mut Turn<'_>, reply_to: RequestId, request: JoinRequest) {
         if self.phase == Phase::Dead {
@@ -22,7 +26,9 @@ impl Group {
             }
             return turn.refuse_join(reply_to, GroupError::GroupMaxSizeReached, None);
         }
-        if !self.supports_protocols(&request.protocol_type, &request.protocols) {
+        if request.protocols.len() > PROTOCOLS_MAX
+            || !self.supports_protocols(&request.protocol_type, &request.protocols)
+        {
             return turn.refuse_join(reply_to, GroupError::InconsistentGroupProtocol, request.member_id);
         }
         match request.member_id.clone() {

@@ -10,12 +10,10 @@ impl Group {
         if self.phase == Phase::Dead {
             return turn.reply(reply_to, ReplyBody::Leave(Err(GroupError::CoordinatorNotAvailable)));
         }
+        let before = self.counts();
         let results: Vec<_> = members.iter().map(|member| self.leave_one(turn, member)).collect();
-        let left = results.iter().any(Result::is_ok);
         turn.reply(reply_to, ReplyBody::Leave(Ok(results)));
-        if left {
-            self.rebalance_if_members_changed(turn);
-        }
+        self.go_on_without(turn, before);
     }
 
     fn leave_one(&mut self, turn: &mut Turn<'_>, leaving: &LeavingMember) -> Result<(), GroupError> {
@@ -33,10 +31,18 @@ impl Group {
         Ok(())
     }
 
-    /// Members are gone: the others rebalance, or a rebalance that waited for them goes on.
-    pub fn rebalance_if_members_changed(&mut self, turn: &mut Turn<'_>) {
-        if self.phase != Phase::Empty {
+    /// Members, and ids that were given out and have not joined yet.
+    pub fn counts(&self) -> (usize, usize) {
+        (self.members.len(), self.pending_members.len())
+    }
+
+    /// Some of what was counted before may be gone. Members: the others rebalance, or a rebalance that waited for them goes
+    /// on. Ids that never joined: nobody has been assigned anything with them in mind, so only a rebalance that runs goes on.
+    pub fn go_on_without(&mut self, turn: &mut Turn<'_>, (members_before, pending_before): (usize, usize)) {
+        if self.members.len() < members_before && self.phase != Phase::Empty {
             self.rebalance(turn);
+        } else if self.pending_members.len() < pending_before {
+            self.complete_if_all_joined(turn);
         }
     }
 }

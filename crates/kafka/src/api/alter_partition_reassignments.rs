@@ -14,6 +14,7 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::StrBytes;
 
+use crate::bounds::each_partition_once;
 use crate::context::Context;
 use crate::shape::{BOOL, INT32, Kind, Shape, field};
 use crate::translate::broker_ids;
@@ -33,8 +34,9 @@ pub(crate) const SHAPE: Shape = Shape {
 pub(crate) async fn handle<B: BrokerApi>(
     context: Context<B>,
     _version: i16,
-    request: AlterPartitionReassignmentsRequest,
+    mut request: AlterPartitionReassignmentsRequest,
 ) -> AlterPartitionReassignmentsResponse {
+    each_partition_once(request.topics.iter_mut().map(|t| (&t.name, &mut t.partitions)), |p| p.partition_index);
     let known = context.broker.topics();
     let results = request.topics.into_iter().map(|topic| {
         let view = known.iter().find(|view| view.name == topic.name.as_str());

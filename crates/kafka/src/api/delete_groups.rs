@@ -1,12 +1,11 @@
 //! DeleteGroups (42), versions 0–2: groups without members go, with their committed offsets. KIP-229.
 
-use std::collections::BTreeSet;
-
 use duolog_broker::api::BrokerApi;
 use futures_util::future::join_all;
 use kafka_protocol::messages::delete_groups_response::DeletableGroupResult;
 use kafka_protocol::messages::{DeleteGroupsRequest, DeleteGroupsResponse, GroupId};
 
+use crate::bounds::each_once;
 use crate::context::Context;
 use crate::shape::{Kind, Shape, field};
 use crate::translate::group_id;
@@ -16,12 +15,11 @@ pub(crate) const SHAPE: Shape = Shape { flexible_from: 2, fields: &[field(Kind::
 pub(crate) async fn handle<B: BrokerApi>(
     context: Context<B>,
     _version: i16,
-    request: DeleteGroupsRequest,
+    mut request: DeleteGroupsRequest,
 ) -> DeleteGroupsResponse {
-    let mut seen = BTreeSet::new();
     // A group that is named twice is deleted once, as in Kafka.
-    let named = request.groups_names.into_iter().filter(|group| seen.insert(group.0.clone()));
-    let results = named.map(|group| delete(&context, group));
+    each_once(&mut request.groups_names, Clone::clone);
+    let results = request.groups_names.into_iter().map(|group| delete(&context, group));
     DeleteGroupsResponse::default().with_results(join_all(results).await)
 }
 

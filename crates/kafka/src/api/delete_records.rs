@@ -1,11 +1,12 @@
 //! DeleteRecords (21), versions 0–2: moves log start offsets; −1 means the high watermark. KIP-107.
 
+use std::collections::BTreeMap;
+
 use duolog_broker::api::{BrokerApi, TopicRef};
 use duolog_types::Offset;
 use futures_util::future::join_all;
-use kafka_protocol::messages::delete_records_request::DeleteRecordsPartition;
 use kafka_protocol::messages::delete_records_response::{DeleteRecordsPartitionResult, DeleteRecordsTopicResult};
-use kafka_protocol::messages::{DeleteRecordsRequest, DeleteRecordsResponse};
+use kafka_protocol::messages::{DeleteRecordsRequest, DeleteRecordsResponse, TopicName};
 
 use crate::context::Context;
 use crate::shape::{INT32, INT64, Kind, Shape, field};
@@ -30,10 +31,16 @@ pub(crate) async fn handle<B: BrokerApi>(
     request: DeleteRecordsRequest,
 ) -> DeleteRecordsResponse {
     let timeout_ms = request.timeout_ms;
-    let topics = request.topics.into_iter().map(|topic| {
-        let name = topic.name;
+    // Of a partition that is named twice the last offset counts, as in Kafka.
+    let mut wanted: BTreeMap<TopicName, BTreeMap<i32, i64>> = BTreeMap::new();
+    for topic in request.topics {
+        let offsets = topic.partitions.iter().map(|p| (p.partition_index, p.offset));
+        wanted.entry(topic.name).or_default().extend(offsets);
+    }
+    let topics = wanted.into_iter().map(|(name, offsets)| {
         let partitions =
-            join_all(topic.partitions.into_iter().map(|p| delete(&context, name.to_string(), p, timeout_ms)));
+            offsets.into_iter().map(|(p, offset)| delete(&context, name.to_string(), p, offset, timeout_ms));
+        let partitions = join_all(partitions);
         async move { DeleteRecordsTopicResult::default().with_name(name).with_partitions(partitions.await) }
     });
     DeleteRecordsResponse::default().with_topics(join_all(topics).await)
@@ -42,13 +49,14 @@ pub(crate) async fn handle<B: BrokerApi>(
 async fn delete<B: BrokerApi>(
     context: &Context<B>,
     topic: String,
-    wanted: DeleteRecordsPartition,
+    partition: i32,
+    offset: i64,
     timeout_ms: i32,
 ) -> DeleteRecordsPartitionResult {
-    let answer = DeleteRecordsPartitionResult::default().with_partition_index(wanted.partition_index);
-    let before = (wanted.offset != TO_HIGH_WATERMARK).then_some(Offset(wanted.offset));
+    let answer = DeleteRecordsPartitionResult::default().with_partition_index(partition);
+    let before = (offset != TO_HIGH_WATERMARK).then_some(Offset(offset));
     let topic = TopicRef::Name(topic);
-    match context.broker.delete_records(topic, wanted.partition_index, before, timeout_ms).await {
+    match context.broker.delete_records(topic, partition, before, timeout_ms).await {
         Ok(log_start) => answer.with_low_watermark(log_start.0),
         Err(error) => answer.with_low_watermark(NO_LOW_WATERMARK).with_error_code(context.failure(&error).0),
     }

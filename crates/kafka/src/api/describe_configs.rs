@@ -10,6 +10,7 @@ use kafka_protocol::messages::describe_configs_response::{
 use kafka_protocol::protocol::StrBytes;
 
 use super::{RESOURCE_BROKER, RESOURCE_GROUP, RESOURCE_TOPIC};
+use crate::bounds::{AnswerRoom, each_once};
 use crate::context::Context;
 use crate::shape::{BOOL, INT8, Kind, Shape, field};
 use crate::translate::string;
@@ -53,21 +54,29 @@ pub(crate) fn topic_config_source(source: ConfigSource) -> i8 {
 pub(crate) async fn handle<B: BrokerApi>(
     context: Context<B>,
     version: i16,
-    request: DescribeConfigsRequest,
+    mut request: DescribeConfigsRequest,
 ) -> DescribeConfigsResponse {
     let wanted = Wanted {
         version,
         synonyms: request.include_synonyms,
         documentation: version >= 3 && request.include_documentation,
     };
+    each_once(&mut request.resources, |resource| (resource.resource_type, resource.resource_name.clone()));
+    let room = AnswerRoom::default();
     let results = request.resources.into_iter().map(|resource| {
         let answer = DescribeConfigsResult::default()
             .with_resource_type(resource.resource_type)
             .with_resource_name(resource.resource_name.clone());
-        match describe(&context, wanted, &resource) {
+        let described = match room.refusal(&context) {
+            None => describe(&context, wanted, &resource),
+            Some(refusal) => Err(refusal),
+        };
+        let answer = match described {
             Ok(configs) => answer.with_configs(configs).with_error_message(None),
             Err((code, sentence)) => answer.with_error_code(code).with_error_message(sentence),
-        }
+        };
+        room.count(version, &answer);
+        answer
     });
     DescribeConfigsResponse::default().with_results(results.collect())
 }

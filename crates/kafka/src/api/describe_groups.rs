@@ -2,12 +2,12 @@
 //! version 6 on an unknown group is an error, before it is a dead one (KIP-1043).
 
 use duolog_broker::api::{BrokerApi, GroupDescription, MemberDescription};
-use futures_util::future::join_all;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::describe_groups_response::{DescribedGroup, DescribedGroupMember};
 use kafka_protocol::messages::{DescribeGroupsRequest, DescribeGroupsResponse, GroupId};
 use kafka_protocol::protocol::StrBytes;
 
+use crate::bounds::{AnswerRoom, a_few_at_a_time, each_once};
 use crate::context::Context;
 use crate::shape::{BOOL, Kind, Shape, field};
 use crate::translate::{self, GROUP_OPERATIONS, OPERATIONS_NOT_ASKED, group_state, string};
@@ -20,22 +20,33 @@ const DEAD: StrBytes = StrBytes::from_static_str("Dead");
 pub(crate) async fn handle<B: BrokerApi>(
     context: Context<B>,
     version: i16,
-    request: DescribeGroupsRequest,
+    mut request: DescribeGroupsRequest,
 ) -> DescribeGroupsResponse {
     let operations = match request.include_authorized_operations {
         true if version >= 3 => GROUP_OPERATIONS,
         _ => OPERATIONS_NOT_ASKED,
     };
-    let groups = request.groups.into_iter().map(|group| describe(&context, version, operations, group));
-    DescribeGroupsResponse::default().with_groups(join_all(groups).await)
+    each_once(&mut request.groups, Clone::clone);
+    let room = AnswerRoom::default();
+    let groups = a_few_at_a_time(request.groups, |group| describe(&context, version, operations, &room, group)).await;
+    DescribeGroupsResponse::default().with_groups(groups)
 }
 
-async fn describe<B: BrokerApi>(context: &Context<B>, version: i16, operations: i32, id: GroupId) -> DescribedGroup {
+async fn describe<B: BrokerApi>(
+    context: &Context<B>,
+    version: i16,
+    operations: i32,
+    room: &AnswerRoom,
+    id: GroupId,
+) -> DescribedGroup {
     let answer = DescribedGroup::default()
         .with_group_id(id.clone())
         .with_error_message(None)
         .with_authorized_operations(OPERATIONS_NOT_ASKED);
-    match context.broker.describe_group(translate::group_id(&id.0)).await {
+    if let Some(refusal) = room.refusal(context) {
+        return failed(answer, version, refusal);
+    }
+    let answer = match context.broker.describe_group(translate::group_id(&id.0)).await {
         Ok(Some(group)) => described(answer, version, group).with_authorized_operations(operations),
         Ok(None) if version < 6 => answer.with_group_state(DEAD).with_authorized_operations(operations),
         Ok(None) => {
@@ -43,7 +54,9 @@ async fn describe<B: BrokerApi>(context: &Context<B>, version: i16, operations: 
             failed(answer.with_group_state(DEAD), version, context.refusal(ResponseError::GroupIdNotFound, sentence))
         }
         Err(error) => failed(answer, version, context.failure(&error)),
-    }
+    };
+    room.count(version, &answer);
+    answer
 }
 
 fn failed(answer: DescribedGroup, version: i16, (code, sentence): (i16, Option<StrBytes>)) -> DescribedGroup {

@@ -5,6 +5,7 @@ use futures_util::future::join_all;
 use kafka_protocol::messages::describe_producers_response::{PartitionResponse, ProducerState, TopicResponse};
 use kafka_protocol::messages::{DescribeProducersRequest, DescribeProducersResponse, ProducerId};
 
+use crate::bounds::each_partition_once;
 use crate::context::Context;
 use crate::shape::{INT32, Kind, Shape, field};
 
@@ -19,8 +20,9 @@ const NONE: i32 = -1;
 pub(crate) async fn handle<B: BrokerApi>(
     context: Context<B>,
     _version: i16,
-    request: DescribeProducersRequest,
+    mut request: DescribeProducersRequest,
 ) -> DescribeProducersResponse {
+    each_partition_once(request.topics.iter_mut().map(|t| (&t.name, &mut t.partition_indexes)), |index| *index);
     let topics = request.topics.into_iter().map(|topic| {
         let name = topic.name;
         let partitions = join_all(topic.partition_indexes.into_iter().map(|p| describe(&context, name.to_string(), p)));

@@ -9,6 +9,7 @@ use kafka_protocol::messages::describe_quorum_response::{
 };
 use kafka_protocol::protocol::StrBytes;
 
+use crate::bounds::each_partition_once;
 use crate::context::Context;
 use crate::shape::{INT32, Kind, Shape, field};
 use crate::translate::{broker_id, now_ms, string};
@@ -28,7 +29,7 @@ const UNKNOWN: i64 = -1;
 pub(crate) async fn handle<B: BrokerApi>(
     context: Context<B>,
     version: i16,
-    request: DescribeQuorumRequest,
+    mut request: DescribeQuorumRequest,
 ) -> DescribeQuorumResponse {
     let quorum = match context.broker.system_quorum().await {
         Ok(quorum) => quorum,
@@ -38,6 +39,7 @@ pub(crate) async fn handle<B: BrokerApi>(
             return answer.with_error_message(sentence.filter(|_| version >= 2));
         }
     };
+    each_partition_once(request.topics.iter_mut().map(|t| (&t.topic_name, &mut t.partitions)), |p| p.partition_index);
     let topics = request.topics.into_iter().map(|topic| describe_topic(&context, version, &quorum, topic)).collect();
     let answer = DescribeQuorumResponse::default().with_error_message(None).with_topics(topics);
     if version >= 2 { answer.with_nodes(nodes(&context, &quorum)) } else { answer }

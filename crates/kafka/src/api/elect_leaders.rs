@@ -10,6 +10,7 @@ use kafka_protocol::messages::elect_leaders_request::TopicPartitions;
 use kafka_protocol::messages::elect_leaders_response::{PartitionResult, ReplicaElectionResult};
 use kafka_protocol::messages::{ElectLeadersRequest, ElectLeadersResponse};
 
+use crate::bounds::each_once;
 use crate::context::Context;
 use crate::shape::{INT8, INT32, Kind, Shape, field};
 use crate::translate::topic_name;
@@ -59,7 +60,10 @@ pub(crate) async fn handle<B: BrokerApi>(
 }
 
 fn named(topics: Vec<TopicPartitions>) -> Vec<(String, i32)> {
-    topics.iter().flat_map(|topic| topic.partitions.iter().map(|p| (topic.topic.to_string(), *p))).collect()
+    let all = topics.iter().flat_map(|topic| topic.partitions.iter().map(|p| (topic.topic.to_string(), *p)));
+    let mut named: Vec<_> = all.collect();
+    each_once(&mut named, Clone::clone);
+    named
 }
 
 fn every_partition<B: BrokerApi>(context: &Context<B>) -> Vec<(String, i32)> {

@@ -6,6 +6,7 @@ use kafka_protocol::messages::find_coordinator_response::Coordinator;
 use kafka_protocol::messages::{FindCoordinatorRequest, FindCoordinatorResponse};
 use kafka_protocol::protocol::StrBytes;
 
+use crate::bounds::each_once;
 use crate::context::Context;
 use crate::errors::{TRANSACTIONS_REFUSED, TRANSACTIONS_REFUSED_SENTENCE};
 use crate::shape::{INT8, Kind, Shape, field};
@@ -22,10 +23,11 @@ const TRANSACTION: i8 = 1;
 pub(crate) async fn handle<B: BrokerApi>(
     context: Context<B>,
     version: i16,
-    request: FindCoordinatorRequest,
+    mut request: FindCoordinatorRequest,
 ) -> FindCoordinatorResponse {
     let key_type = request.key_type;
     if version >= 4 {
+        each_once(&mut request.coordinator_keys, Clone::clone);
         let coordinators =
             request.coordinator_keys.into_iter().map(|key| coordinator(&context, key_type, key)).collect();
         return FindCoordinatorResponse::default().with_coordinators(coordinators);

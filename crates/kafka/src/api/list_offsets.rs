@@ -2,11 +2,14 @@
 //!
 //! A tagged field of our own asks for what may hold a name: [`NameSearch`].
 
+use std::collections::BTreeSet;
+
 use duolog_broker::api::{BrokerApi, FoundOffset, NameSearch, OffsetQuery, TopicRef};
 use duolog_types::{Offset, TimestampMs};
 use futures_util::future::join_all;
 use kafka_protocol::ResponseError;
-use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsRequest};
+use kafka_protocol::messages::TopicName;
+use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
 use kafka_protocol::messages::list_offsets_response::{
     ListOffsetsPartitionResponse, ListOffsetsResponse, ListOffsetsTopicResponse,
 };
@@ -41,14 +44,25 @@ pub(crate) async fn handle<B: BrokerApi>(
     version: i16,
     request: ListOffsetsRequest,
 ) -> ListOffsetsResponse {
+    let repeated = repeated(&request.topics);
     let topics = request.topics.into_iter().map(|topic| {
         let name = topic.name;
-        let partitions =
-            topic.partitions.into_iter().map(|p| partition(&context, version, TopicRef::Name(name.to_string()), p));
+        let partitions = topic.partitions.into_iter().map(|asked| {
+            let is_repeated = repeated.contains(&(name.clone(), asked.partition_index));
+            partition(&context, version, TopicRef::Name(name.to_string()), asked, is_repeated)
+        });
         let partitions = join_all(partitions);
         async move { ListOffsetsTopicResponse::default().with_name(name).with_partitions(partitions.await) }
     });
     ListOffsetsResponse::default().with_topics(join_all(topics).await)
+}
+
+/// Partitions that are named more than once. As in Kafka they are not looked at: nobody could tell the answers apart.
+fn repeated(topics: &[ListOffsetsTopic]) -> BTreeSet<(TopicName, i32)> {
+    let mut seen = BTreeSet::new();
+    let named =
+        topics.iter().flat_map(|topic| topic.partitions.iter().map(|p| (topic.name.clone(), p.partition_index)));
+    named.filter(|partition| !seen.insert(partition.clone())).collect()
 }
 
 async fn partition<B: BrokerApi>(
@@ -56,8 +70,13 @@ async fn partition<B: BrokerApi>(
     version: i16,
     topic: TopicRef,
     asked: ListOffsetsPartition,
+    is_repeated: bool,
 ) -> ListOffsetsPartitionResponse {
     let answer = ListOffsetsPartitionResponse::default().with_partition_index(asked.partition_index);
+    if is_repeated {
+        let (code, _) = context.refusal(ResponseError::InvalidRequest, "");
+        return none(answer).with_error_code(code);
+    }
     let search = asked.unknown_tagged_fields.get(&NameSearch::FIELD).and_then(|field| NameSearch::decode(field));
     let found = match search
         .map_or_else(|| query(version, asked.timestamp), |search| Asked::Query(OffsetQuery::MayHold(search)))

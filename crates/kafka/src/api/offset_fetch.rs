@@ -2,13 +2,14 @@
 //! for all of a group (2). There are no transactions, so that every offset is stable (KIP-447).
 
 use duolog_broker::api::{BrokerApi, GroupOffset, ItemResult, TopicRef};
-use futures_util::future::join_all;
+use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestGroup;
 use kafka_protocol::messages::offset_fetch_response::{
     OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions, OffsetFetchResponseTopic,
     OffsetFetchResponseTopics,
 };
 use kafka_protocol::messages::{GroupId, OffsetFetchRequest, OffsetFetchResponse, TopicName};
 
+use crate::bounds::{AnswerRoom, a_few_at_a_time, each_once, each_partition_once};
 use crate::context::Context;
 use crate::head::Caller;
 use crate::shape::{BOOL, INT32, Kind, Shape, field};
@@ -42,25 +43,39 @@ pub(crate) async fn handle<B: BrokerApi>(
     context: Context<B>,
     version: i16,
     caller: Caller,
-    request: OffsetFetchRequest,
+    mut request: OffsetFetchRequest,
 ) -> OffsetFetchResponse {
     if version < 8 {
         let wanted = request.topics.map(|t| t.into_iter().map(|t| (t.name, t.partition_indexes)).collect());
         return single(version, committed(&context, &caller, &request.group_id, wanted).await);
     }
-    let groups = request.groups.into_iter().map(async |group| {
-        let wanted = group.topics.map(|t| t.into_iter().map(|t| (t.name, t.partition_indexes)).collect());
-        let (code, topics) = committed(&context, &caller, &group.group_id, wanted).await;
-        let topics = if code == 0 { topics } else { Vec::new() };
-        let topics = topics
-            .into_iter()
-            .map(|(name, partitions)| OffsetFetchResponseTopics::default().with_name(name).with_partitions(partitions));
-        OffsetFetchResponseGroup::default()
-            .with_group_id(group.group_id)
-            .with_topics(topics.collect())
-            .with_error_code(code)
-    });
-    OffsetFetchResponse::default().with_groups(join_all(groups).await)
+    each_once(&mut request.groups, |group| group.group_id.clone());
+    let room = AnswerRoom::default();
+    let groups = a_few_at_a_time(request.groups, |group| of_group(&context, version, &caller, &room, group)).await;
+    OffsetFetchResponse::default().with_groups(groups)
+}
+
+/// One of several groups.
+async fn of_group<B: BrokerApi>(
+    context: &Context<B>,
+    version: i16,
+    caller: &Caller,
+    room: &AnswerRoom,
+    group: OffsetFetchRequestGroup,
+) -> OffsetFetchResponseGroup {
+    let answer = OffsetFetchResponseGroup::default().with_group_id(group.group_id.clone());
+    if let Some((code, _)) = room.refusal(context) {
+        return answer.with_error_code(code);
+    }
+    let wanted = group.topics.map(|t| t.into_iter().map(|t| (t.name, t.partition_indexes)).collect());
+    let (code, topics) = committed(context, caller, &group.group_id, wanted).await;
+    let topics = if code == 0 { topics } else { Vec::new() };
+    let topics = topics
+        .into_iter()
+        .map(|(name, partitions)| OffsetFetchResponseTopics::default().with_name(name).with_partitions(partitions));
+    let answer = answer.with_topics(topics.collect()).with_error_code(code);
+    room.count(version, &answer);
+    answer
 }
 
 /// Up to version 7; version 1 has an error only per partition.
@@ -85,8 +100,11 @@ async fn committed<B: BrokerApi>(
     context: &Context<B>,
     caller: &Caller,
     group: &GroupId,
-    wanted: Option<Wanted>,
+    mut wanted: Option<Wanted>,
 ) -> (i16, Committed) {
+    if let Some(topics) = &mut wanted {
+        each_partition_once(topics.iter_mut().map(|(name, partitions)| (&*name, partitions)), |index| *index);
+    }
     let partitions = wanted.as_ref().map(|topics| {
         let named = |name: &TopicName, partition: &i32| (TopicRef::Name(name.to_string()), *partition);
         topics.iter().flat_map(|(name, partitions)| partitions.iter().map(move |p| named(name, p))).collect()

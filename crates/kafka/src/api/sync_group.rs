@@ -5,6 +5,7 @@ use duolog_broker::api::{BrokerApi, GroupError, SyncReply, SyncRequest};
 use kafka_protocol::messages::{SyncGroupRequest, SyncGroupResponse};
 
 use crate::context::Context;
+use crate::errors::sync_error;
 use crate::head::Caller;
 use crate::shape::{INT32, Kind, Shape, field};
 use crate::translate::{instance_id, member_id, string};
@@ -33,7 +34,10 @@ pub(crate) async fn handle<B: BrokerApi>(
             .with_protocol_type(reply.protocol_type.map(string))
             .with_protocol_name(reply.protocol_name.map(string))
             .with_assignment(reply.assignment),
-        Err(error) => SyncGroupResponse::default().with_error_code(context.failure(&error).0),
+        Err(error) => {
+            let (code, _) = context.refusal(sync_error(&error), error.to_string());
+            SyncGroupResponse::default().with_error_code(code)
+        }
     }
 }
 

@@ -145,9 +145,13 @@ fn node(id: u64) -> NodeView {
     }
 }
 
-/// Groups whose name begins with "elsewhere" are coordinated there.
+/// Groups whose name begins with "elsewhere" are coordinated there; the coordinator of "loading" is not ready yet.
 fn elsewhere(group: &GroupId) -> ItemResult<()> {
-    if group.0.starts_with("elsewhere") { Err(BrokerError::NotCoordinator) } else { Ok(()) }
+    match group.0.as_str() {
+        "loading" => Err(BrokerError::CoordinatorLoading),
+        name if name.starts_with("elsewhere") => Err(BrokerError::NotCoordinator),
+        _ => Ok(()),
+    }
 }
 
 /// Every group is in generation 5.

@@ -26,7 +26,7 @@ pub use partitions::{
 pub use pop::{PopState, pop_cursor, pop_groups, pop_state};
 pub use producers::{producer, producers};
 pub(crate) use times::last_time_row;
-pub use times::{find_batch_by_time, max_timestamp_batch};
+pub use times::{expired_end, find_batch_by_time, max_timestamp_batch};
 
 use crate::codec::{self, Versioned};
 use crate::rows::{Applied, MembershipRow};

@@ -128,7 +128,8 @@ pub fn partition_size_bytes(tables: &dyn TableReader, tp: TopicPartition) -> Res
     };
     let end = tail_of(tables, tp, row)?.position_bytes;
     let first = scan_batches(tables, tp, row.log_start, 1)?.first().map_or(end, |batch| batch.row.position_bytes);
-    Ok(Some(end - first))
+    // The first batch may have come after the end was read, when all before it was deleted in between.
+    Ok(Some(end.saturating_sub(first)))
 }
 
 /// The last batch that is kept.
@@ -167,8 +168,8 @@ pub fn scan_batches(
     rows.into_iter().map(decode_batch).collect()
 }
 
-/// The first batch behind which at most `bytes_max` bytes of the partition follow, itself included: what retention by
-/// size keeps. `None` when even the last batch is larger.
+/// The first batch that retention by size keeps: behind it at most `bytes_max` bytes of the partition follow, itself
+/// included. The last batch is kept, however large. `None` when there is no batch.
 ///
 /// # Errors
 /// See [`super::applied`].
@@ -177,29 +178,35 @@ pub fn find_batch_by_size(
     tp: TopicPartition,
     bytes_max: u64,
 ) -> Result<Option<Batch>, StateError> {
-    let (Some(row), Some(tail)) = (partition_row(tables, tp)?, tail(tables, tp)?) else {
+    let (Some(row), Some(last)) = (partition_row(tables, tp)?, last_batch(tables, tp)?) else {
         return Ok(None);
     };
-    let position_min = tail.position_bytes.saturating_sub(bytes_max);
-    // Positions grow with offsets: halve the offsets. Invariant: batches that begin below `low` lie below position_min.
-    let (mut low, mut high) = (row.log_start, tail.end);
-    let mut found = None;
+    let end_bytes = last.row.position_bytes + u64::from(last.row.size_bytes);
+    let position_min = end_bytes.saturating_sub(bytes_max).min(last.row.position_bytes);
+    // Positions grow with offsets: halve the offsets. Invariants: batches that begin below `low` lie below position_min or
+    // are gone; `found` does not, and begins at `high` or holds it.
+    let (mut low, mut high, mut found) = (row.log_start, last.base_offset, last);
     while low < high {
         let middle = Offset(low.0 + (high.0 - low.0) / 2);
-        let Some(batch) = find_batch(tables, tp, middle)? else {
-            return Ok(None);
-        };
-        if batch.row.position_bytes >= position_min {
-            high = batch.base_offset.max(low);
-            found = Some(batch);
-        } else {
-            low = batch.end_offset();
+        match find_batch(tables, tp, middle)? {
+            Some(batch) if batch.row.position_bytes >= position_min => {
+                high = batch.base_offset.max(low);
+                found = batch;
+            }
+            Some(batch) => low = batch.end_offset(),
+            // The log start has moved since it was read, and what lay here is gone.
+            None => low = middle.plus(1),
         }
     }
-    Ok(found)
+    Ok(Some(found))
 }
 
-fn batch_before(tables: &dyn TableReader, tp: TopicPartition, key: &[u8]) -> Result<Option<Batch>, StateError> {
+/// The last batch whose key is below `key`.
+pub(super) fn batch_before(
+    tables: &dyn TableReader,
+    tp: TopicPartition,
+    key: &[u8],
+) -> Result<Option<Batch>, StateError> {
     let prefix = keys::partition(tp);
     tables
         .before(TableId::ConsumeQueue, key)?
