@@ -165,12 +165,27 @@ impl Broker {
         !self.0.cluster.guard().guarded().is_empty()
     }
 
-    /// Whether this node takes part in a cluster and every broker group has a leader whose catalog this node has.
+    /// What this node still waits for before it serves clients: to take part in a cluster, a leader of every broker group, and to have
+    /// what was committed when it started. Empty: it is ready.
+    #[must_use]
+    pub fn unready(&self) -> Vec<String> {
+        if !self.catalog().initialized {
+            return vec!["this node waits until its cluster is made, or until it is let in".to_owned()];
+        }
+        let reason = |runtime: &GroupRuntime| match runtime.leadership().leader {
+            None => Some(format!("broker group {} has no leader that this node knows of", runtime.id())),
+            Some(_) if !runtime.group().has_caught_up() => {
+                Some(format!("this node has not caught up in broker group {}", runtime.id()))
+            }
+            Some(_) => None,
+        };
+        self.0.runtimes.values().filter_map(|runtime| reason(runtime)).collect()
+    }
+
+    /// Whether this node serves clients, see [`Broker::unready`].
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        let takes_part =
-            |runtime: &GroupRuntime| runtime.leadership().leader.is_some() && runtime.group().has_caught_up();
-        self.catalog().initialized && self.0.runtimes.values().all(|runtime| takes_part(runtime))
+        self.unready().is_empty()
     }
 
     pub(crate) fn settings(&self) -> &Settings {

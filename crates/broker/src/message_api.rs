@@ -28,6 +28,9 @@ use crate::api::{AckLease, BrokerApi, ItemResult, TopicRef};
 pub const FIFO_HEADER: &str = "__FIFO";
 /// Name of the record header that says when a front end took the message, in milliseconds since the epoch.
 pub const STORE_TIME_HEADER: &str = "__STORE_TIME";
+/// Name of the record header that says when the producer made the message, in milliseconds since the epoch, where the record's timestamp
+/// says something else.
+pub const BORN_TIME_HEADER: &str = "__BORN_TIME";
 
 /// Name of the record header that says when a message is to be delivered, in milliseconds since the epoch.
 pub const DELIVER_AT_HEADER: &str = "duolog.deliver-at";

@@ -45,8 +45,28 @@ pub(crate) async fn produce(
     let deadline = Instant::now() + timeout;
     // In the first poll, so that a producer's pipelined batches keep their order, also those that wait for a leader to begin its run.
     // `join_all` gives way before it has polled each of many futures once.
-    let begun: Vec<_> = partitions.into_iter().map(|partition| begin(broker, partition)).collect();
+    let begun: Vec<_> = partitions.into_iter().map(|partition| begin(broker, partition, Origin::Producer)).collect();
     join_all(begun.into_iter().map(|begun| finish(begun, deadline))).await
+}
+
+/// Produces a batch of the broker's own, visible at once. It is not held against the topic's limits: what one topic has taken, another
+/// one must not refuse.
+///
+/// # Errors
+/// As [`crate::api::BrokerApi::produce`].
+pub(crate) async fn produce_own(broker: &Broker, wanted: ProducePartition, timeout_ms: i32) -> ItemResult<Produced> {
+    let timeout = Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0).max(1));
+    let deadline = Instant::now() + timeout;
+    finish(begin(broker, wanted, Origin::Broker), deadline).await
+}
+
+/// Who made a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// A client. The topic's limits of size and time count, and its records may be delayed.
+    Producer,
+    /// The broker itself.
+    Broker,
 }
 
 /// What the sequencer will say of a partition's batch.
@@ -58,12 +78,15 @@ struct Begun {
     log_start: Offset,
 }
 
-fn begin(broker: &Broker, wanted: ProducePartition) -> ItemResult<Begun> {
+fn begin(broker: &Broker, wanted: ProducePartition, origin: Origin) -> ItemResult<Begun> {
     let place = broker.locate(&wanted.topic, wanted.partition)?;
     let runtime = broker.runtime(place.group)?;
-    let batch = checked(broker, &place, &runtime, wanted.records)?;
+    let batch = checked_from(broker, &place, &runtime, wanted.records, origin)?;
     let log_start = reader::log_start(&*runtime.tables(), place.partition).map_err(storage)?;
-    let unpacked = unpack(&batch, &place.topic.row.config, now())?;
+    let unpacked = match origin {
+        Origin::Producer => unpack(&batch, &place.topic.row.config, now())?,
+        Origin::Broker => None,
+    };
     let is_unpacked = unpacked.is_some();
     let parts = unpacked.unwrap_or_else(|| vec![Part { batch, hidden: None }]);
     let answers = parts.into_iter().map(|part| hand_over(&place, &runtime, part)).collect::<ItemResult<_>>()?;
@@ -98,6 +121,16 @@ pub(crate) fn checked(
     runtime: &GroupRuntime,
     records: Bytes,
 ) -> ItemResult<RecordBatch> {
+    checked_from(broker, place, runtime, records, Origin::Producer)
+}
+
+fn checked_from(
+    broker: &Broker,
+    place: &Located,
+    runtime: &GroupRuntime,
+    records: Bytes,
+    origin: Origin,
+) -> ItemResult<RecordBatch> {
     if !runtime.leadership().is_self {
         return Err(runtime.not_leader());
     }
@@ -110,8 +143,11 @@ pub(crate) fn checked(
         )));
     }
     let config = &place.topic.row.config;
-    let batch = only_batch(records, config)?;
-    check_timestamp(&batch, config, now())?;
+    let batch = only_batch(records)?;
+    if origin == Origin::Producer {
+        check_size(&batch, config)?;
+        check_timestamp(&batch, config, now())?;
+    }
     Ok(batch)
 }
 
@@ -170,7 +206,7 @@ pub(crate) fn confirm(broker: &Broker, produced: Produced) -> ItemResult<Produce
 }
 
 /// The one batch of a partition.
-fn only_batch(records: Bytes, config: &TopicConfig) -> ItemResult<RecordBatch> {
+fn only_batch(records: Bytes) -> ItemResult<RecordBatch> {
     let mut batches = split_batches(records).map_err(|error| batch_error(&error))?;
     let batch = match (batches.pop(), batches.len()) {
         (Some(batch), 0) => batch,
@@ -182,10 +218,6 @@ fn only_batch(records: Bytes, config: &TopicConfig) -> ItemResult<RecordBatch> {
             )));
         }
     };
-    let limit = config.max_message_bytes();
-    if batch.size_bytes() > limit {
-        return Err(BrokerError::MessageTooLarge { found: batch.size_bytes(), limit });
-    }
     if batch.view().is_transactional() {
         return Err(BrokerError::Unsupported("transactions are not supported yet".to_owned()));
     }
@@ -220,6 +252,11 @@ pub(crate) fn batch_error(error: &BatchError) -> BrokerError {
     }
 }
 
+fn check_size(batch: &RecordBatch, config: &TopicConfig) -> ItemResult<()> {
+    let (found, limit) = (batch.size_bytes(), config.max_message_bytes());
+    if found > limit { Err(BrokerError::MessageTooLarge { found, limit }) } else { Ok(()) }
+}
+
 /// A producer's own timestamps must lie within the topic's window around the leader's clock.
 fn check_timestamp(batch: &RecordBatch, config: &TopicConfig, now: TimestampMs) -> ItemResult<()> {
     if config.timestamp_type() == TimestampType::LogAppendTime {
@@ -251,27 +288,28 @@ mod tests {
     #[test]
     fn a_batch_that_is_not_allowed_is_refused_with_its_own_error() {
         let good = batch(1).into_bytes();
-        only_batch(good.clone(), &config(&[])).unwrap();
-        assert!(matches!(only_batch(Bytes::new(), &config(&[])), Err(BrokerError::InvalidRecord(_))));
+        let whole = only_batch(good.clone()).unwrap();
+        assert!(matches!(only_batch(Bytes::new()), Err(BrokerError::InvalidRecord(_))));
         let twice: Bytes = [good.as_ref(), good.as_ref()].concat().into();
-        assert!(matches!(only_batch(twice, &config(&[])), Err(BrokerError::InvalidRecord(_))));
+        assert!(matches!(only_batch(twice), Err(BrokerError::InvalidRecord(_))));
         let mut damaged = good.to_vec();
         *damaged.last_mut().unwrap() ^= 1;
-        assert!(matches!(only_batch(damaged.into(), &config(&[])), Err(BrokerError::CorruptMessage(_))));
+        assert!(matches!(only_batch(damaged.into()), Err(BrokerError::CorruptMessage(_))));
         let mut old = good.to_vec();
         old[16] = 1;
-        assert_eq!(only_batch(old.into(), &config(&[])), Err(BrokerError::UnsupportedFormat(1)));
+        assert_eq!(only_batch(old.into()), Err(BrokerError::UnsupportedFormat(1)));
         let small = config(&[("max.message.bytes", "10")]);
-        assert!(matches!(only_batch(good, &small), Err(BrokerError::MessageTooLarge { limit: 10, .. })));
+        check_size(&whole, &config(&[])).unwrap();
+        assert!(matches!(check_size(&whole, &small), Err(BrokerError::MessageTooLarge { limit: 10, .. })));
     }
 
     #[test]
     fn a_greatest_timestamp_that_the_header_does_not_tell_is_taken_from_the_records() {
         let lying = set_max_timestamp(batch(77), TimestampMs(-1));
-        let mended = only_batch(lying.into_bytes(), &config(&[])).unwrap();
+        let mended = only_batch(lying.into_bytes()).unwrap();
         assert_eq!(mended.view().max_timestamp(), TimestampMs(77));
-        assert_eq!(only_batch(mended.clone().into_bytes(), &config(&[])).unwrap(), mended);
-        let none = only_batch(batch(-1).into_bytes(), &config(&[])).unwrap();
+        assert_eq!(only_batch(mended.clone().into_bytes()).unwrap(), mended);
+        let none = only_batch(batch(-1).into_bytes()).unwrap();
         assert_eq!(none.view().max_timestamp(), TimestampMs(-1));
     }
 

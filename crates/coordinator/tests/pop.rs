@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use duolog_coordinator::pop::{ConnectionId, Offer, PopQueue, PopState, PopUpdate, Renewal};
+use duolog_coordinator::pop::{Bounds, ConnectionId, Offer, PopQueue, PopState, PopUpdate, Renewal};
 use duolog_record::group::GroupId;
 use duolog_state::command::{Command, PartitionCommand};
 use duolog_state::reader;
@@ -17,6 +17,8 @@ use proptest::prelude::*;
 const TP: TopicPartition = TopicPartition { topic: TopicId([7; 16]), partition: 3 };
 const ATTEMPTS_MAX: u32 = 4;
 const BURIAL_MS: i64 = 50;
+/// So that a few messages reach them.
+const NARROW: Bounds = Bounds { held_max: 3, ahead: 1 };
 
 fn connection_of(keeper: u8) -> ConnectionId {
     ConnectionId(u64::from(keeper))
@@ -89,7 +91,7 @@ impl World {
         let mut world = Self {
             machine: Machine::open(MemoryTables::default()).unwrap(),
             index: 0,
-            queue: PopQueue::load(group(), TP, Offset(0), Default::default()),
+            queue: PopQueue::load(group(), TP, Offset(0), Default::default()).with_bounds(NARROW),
             log: Vec::new(),
             now: 1_000,
             next_id: 1,
@@ -124,7 +126,7 @@ impl World {
 
     fn load(&self) -> PopQueue {
         let state = reader::pop_state(self.machine.tables(), TP, &group()).unwrap();
-        PopQueue::load(group(), TP, Offset(0), state)
+        PopQueue::load(group(), TP, Offset(0), state).with_bounds(NARROW)
     }
 
     fn id(&mut self) -> DeliveryId {
@@ -338,6 +340,9 @@ fn what_waits_behind_its_message_group_comes_when_the_first_is_settled() {
     world.receive(5, 100, None);
     assert_eq!(world.receipts.iter().map(|(_, offset)| offset.0).collect::<Vec<_>>(), [0, 2]);
     assert_eq!(world.queue.pending(), 4);
+    let forged = (DeliveryId(0), Offset(1));
+    assert_eq!(world.queue.settle(&[forged]), (vec![false], PopUpdate::new(group(), TP)));
+    assert_eq!(world.queue.move_message(forged, DeliveryId(99), TimestampMs(1)), None);
     world.acknowledge(world.receipts[0]);
     world.queue = world.load();
     world.receive(5, 100, None);

@@ -1,5 +1,5 @@
 //! Bytes of requests in progress, bounded over all connections: what HTTP/2 brings of a call is passed on to who decodes it only when
-//! the budget has room for the whole message.
+//! the budget has room for the whole message, and when it has not too many [elements](crate::elements).
 //!
 //! ```text
 //! DATA frames ─▶ length of the message (5 bytes, gRPC) ─▶ its first 16 KiB, or all of it ─▶ share of the budget ─▶ the rest
@@ -8,7 +8,7 @@
 //! ```
 //!
 //! - A message takes its whole length at once, so that no two calls wait for each other's rest. Whoever announces much and sends
-//!   nothing holds nothing, and who stops in the midst of a message that holds a share is given up.
+//!   nothing holds nothing, and who stops before a call's message is whole and the call's end is said is given up.
 //! - What waits fills the window of its connection, which calls with a share need for their rest. So a wait is shorter than the time
 //!   after which those are given up.
 //! - The share is given back when the call ends; on the stream of Telemetry, when the message has been read.
@@ -33,6 +33,7 @@ use tonic::server::NamedService;
 
 use crate::caller::FORWARDED;
 use crate::config::RocketmqConfig;
+use crate::elements::{Shape, Walk};
 use crate::metrics::RocketmqMetrics;
 
 /// Before a message: whether it is compressed, and its length.
@@ -96,7 +97,8 @@ where
 
     fn call(&mut self, request: http::Request<TonicBody>) -> Self::Future {
         let is_forwarded = request.headers().contains_key(FORWARDED);
-        let is_stream = request.uri().path().ends_with(STREAM_PATH_END);
+        let path = request.uri().path();
+        let (is_stream, shape) = (path.ends_with(STREAM_PATH_END), Shape::of_path(path));
         let shares = Arc::new(Shares::new(self.budgets.metrics.clone()));
         let budget = if is_forwarded { &self.budgets.nodes } else { &self.budgets.clients };
         let request = request.map(|body| BudgetedBody {
@@ -104,7 +106,7 @@ where
             budget: budget.clone(),
             metrics: self.budgets.metrics.clone(),
             shares: shares.clone(),
-            messages: Messages::new(self.budgets.message_bytes_max),
+            messages: Messages::new(self.budgets.message_bytes_max, shape),
             is_stream,
             waiting: None,
             stall_max: self.budgets.stall_max,
@@ -133,10 +135,6 @@ impl Shares {
     fn hold(&self, share: Admission, bytes: usize) {
         self.metrics.request_began(bytes);
         self.held.lock().push((share, bytes));
-    }
-
-    fn is_empty(&self) -> bool {
-        self.held.lock().is_empty()
     }
 
     /// Gives everything back.
@@ -168,7 +166,7 @@ pub(crate) struct BudgetedBody<T> {
     /// A frame that waits for its share, and how many bytes that is.
     waiting: Option<(Frame<Bytes>, Admitting, usize)>,
     stall_max: Duration,
-    /// Runs while the client has to send more of a message that holds a share.
+    /// Runs while the client has to send more.
     stall: Option<Pin<Box<Sleep>>>,
 }
 
@@ -196,7 +194,10 @@ where
             Poll::Pending => return this.poll_stall(context),
         };
         this.stall = None;
-        let bytes = frame.data_ref().map_or(0, |data| this.messages.read(data));
+        let bytes = match frame.data_ref().map_or(Ok(0), |data| this.messages.read(data)) {
+            Ok(bytes) => bytes,
+            Err(refused) => return Poll::Ready(Some(Err(refused))),
+        };
         if this.messages.begun > 1 && !this.is_stream {
             return Poll::Ready(Some(Err(Status::invalid_argument("a call with one message has several"))));
         }
@@ -239,9 +240,9 @@ impl<T> BudgetedBody<T> {
         Ok(frame)
     }
 
-    /// Nothing has come: gives the call up when it holds what others may wait for, for too long.
+    /// Nothing has come: gives the call up when that takes too long. Only Telemetry may be silent, and only between its messages.
     fn poll_stall(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        if self.messages.is_between() || self.shares.is_empty() {
+        if self.is_stream && self.messages.is_between() {
             return Poll::Pending;
         }
         let stall_max = self.stall_max;
@@ -257,6 +258,7 @@ impl<T> BudgetedBody<T> {
 #[derive(Debug, PartialEq, Eq)]
 struct Messages {
     bytes_max: usize,
+    shape: Shape,
     prefix: [u8; PREFIX_BYTES],
     /// Bytes of the prefix that were read.
     prefix_read: usize,
@@ -264,13 +266,24 @@ struct Messages {
     length: usize,
     read: usize,
     has_share: bool,
+    walk: Walk,
     /// Messages of which at least the prefix was read.
     begun: usize,
 }
 
 impl Messages {
-    fn new(bytes_max: usize) -> Self {
-        Self { bytes_max, prefix: [0; PREFIX_BYTES], prefix_read: 0, length: 0, read: 0, has_share: false, begun: 0 }
+    fn new(bytes_max: usize, shape: Shape) -> Self {
+        Self {
+            bytes_max,
+            shape,
+            prefix: [0; PREFIX_BYTES],
+            prefix_read: 0,
+            length: 0,
+            read: 0,
+            has_share: false,
+            walk: Walk::new(Shape::Plain, 0),
+            begun: 0,
+        }
     }
 
     /// Whether the last message is whole and the next one has not begun.
@@ -279,8 +292,12 @@ impl Messages {
     }
 
     /// Reads on. Gives the bytes of the messages that must take their share before these bytes are passed on: those that are whole
-    /// now, and one of which there is enough. One that is too large takes none: it is refused by who decodes it.
-    fn read(&mut self, mut bytes: &[u8]) -> usize {
+    /// now, and one of which there is enough. One that is too large takes none: it is refused by who decodes it, as is one that is
+    /// compressed.
+    ///
+    /// # Errors
+    /// As [`Walk::read`].
+    fn read(&mut self, mut bytes: &[u8]) -> Result<usize, Status> {
         let mut wanted = 0;
         while !bytes.is_empty() {
             if self.prefix_read < PREFIX_BYTES {
@@ -291,13 +308,16 @@ impl Messages {
                 if self.prefix_read < PREFIX_BYTES {
                     break;
                 }
-                let [_, length @ ..] = self.prefix;
+                let [is_compressed, length @ ..] = self.prefix;
                 self.length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
+                let is_decoded = is_compressed == 0 && self.length <= self.bytes_max;
+                self.walk = Walk::new(if is_decoded { self.shape } else { Shape::Plain }, self.length);
                 self.begun += 1;
             }
-            let now = bytes.len().min(self.length - self.read);
-            self.read += now;
-            bytes = &bytes[now..];
+            let (now, rest) = bytes.split_at(bytes.len().min(self.length - self.read));
+            self.walk.read(now)?;
+            self.read += now.len();
+            bytes = rest;
             let is_whole = self.read == self.length;
             let is_enough = is_whole || self.read > UNADMITTED_BYTES_MAX;
             if is_enough && !self.has_share && self.length <= self.bytes_max {
@@ -305,10 +325,10 @@ impl Messages {
                 wanted += PREFIX_BYTES + self.length;
             }
             if is_whole {
-                *self = Self { begun: self.begun, ..Self::new(self.bytes_max) };
+                *self = Self { begun: self.begun, ..Self::new(self.bytes_max, self.shape) };
             }
         }
-        wanted
+        Ok(wanted)
     }
 }
 
@@ -325,9 +345,9 @@ mod tests {
 
     /// What is wanted at each frame when the bytes come in frames of this size.
     fn wanted(bytes: &[u8], frame_bytes: usize) -> (Vec<usize>, Messages) {
-        let mut messages = Messages::new(1 << 20);
-        let wanted = bytes.chunks(frame_bytes).map(|frame| messages.read(frame)).filter(|wanted| *wanted > 0).collect();
-        (wanted, messages)
+        let mut messages = Messages::new(1 << 20, Shape::Plain);
+        let wanted = bytes.chunks(frame_bytes).map(|frame| messages.read(frame).unwrap());
+        (wanted.filter(|wanted| *wanted > 0).collect(), messages)
     }
 
     #[test]
@@ -346,10 +366,10 @@ mod tests {
 
     #[test]
     fn what_is_announced_and_not_sent_takes_nothing() {
-        let mut messages = Messages::new(1 << 20);
-        assert_eq!(messages.read(&message(500_000)[..UNADMITTED_BYTES_MAX]), 0);
+        let mut messages = Messages::new(1 << 20, Shape::Plain);
+        assert_eq!(messages.read(&message(500_000)[..UNADMITTED_BYTES_MAX]).unwrap(), 0);
         assert!(!messages.is_between());
-        let mut messages = Messages::new(1 << 20);
-        assert_eq!(messages.read(&message((1 << 20) + 1)), 0, "too large: it is refused");
+        let mut messages = Messages::new(1 << 20, Shape::SendMessage);
+        assert_eq!(messages.read(&message((1 << 20) + 1)).unwrap(), 0, "too large: it is refused");
     }
 }

@@ -3,6 +3,7 @@
 //! Deliberately absent: clients of other nodes. A client connects to every node that leads a queue of its topics.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use duolog_record::group::GroupId;
@@ -10,6 +11,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc::Sender;
 use tokio::time::Instant;
 
+use crate::caller::Caller;
 use crate::errors::Refusal;
 use crate::proto::settings::PubSub;
 use crate::proto::{ClientType, Code, Settings, TelemetryCommand};
@@ -27,9 +29,27 @@ pub(crate) struct Clients {
     expiration: Duration,
 }
 
+/// What a client's settings say that it does; its rights were checked for that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    /// It has told nothing yet.
+    Unknown,
+    Publishes,
+    Subscribes,
+}
+
+/// A telemetry stream.
+struct Stream {
+    number: u64,
+    /// Who has opened it.
+    caller: Arc<Caller>,
+    commands: Commands,
+}
+
 struct Client {
     seen: Instant,
     kind: ClientType,
+    role: Role,
     /// What a producer publishes to, or a consumer subscribes to.
     topics: HashSet<String>,
     /// What a consumer has told, if it did.
@@ -37,7 +57,7 @@ struct Client {
     /// The group of a consumer, and the topics that it subscribes to.
     group: Option<GroupId>,
     /// Telemetry streams, the newest last: a client has one for each address that it knows this node by.
-    streams: Vec<(u64, Commands)>,
+    streams: Vec<Stream>,
     next_stream: u64,
 }
 
@@ -46,6 +66,7 @@ impl Client {
         Self {
             seen: Instant::now(),
             kind: ClientType::Unspecified,
+            role: Role::Unknown,
             topics: HashSet::new(),
             attempts_max: None,
             group: None,
@@ -54,11 +75,19 @@ impl Client {
         }
     }
 
-    fn is_producer(&self) -> bool {
-        self.group.is_none() && !self.topics.is_empty()
+    fn is_producer_of(&self, topic: &str) -> bool {
+        self.role == Role::Publishes && self.topics.contains(topic)
     }
 
-    fn publishes(&mut self, topic: String) {
+    fn plays(&mut self, role: Role) {
+        // What it subscribes to is told anew each time, and is never what it publishes to.
+        if [self.role, role].contains(&Role::Subscribes) {
+            self.topics.clear();
+        }
+        self.role = role;
+    }
+
+    fn add(&mut self, topic: String) {
         if self.topics.len() < TOPICS_MAX {
             self.topics.insert(topic);
         }
@@ -82,7 +111,7 @@ impl Clients {
         })
     }
 
-    /// A client has described itself; `topics` are those that it publishes to, or with a group, consumes.
+    /// A client has described itself; `topics` are those that it publishes or subscribes to, as its settings say.
     ///
     /// # Errors
     /// As [`Clients::heard`].
@@ -95,11 +124,13 @@ impl Clients {
     ) -> Result<(), Refusal> {
         self.change(id, |client| {
             client.kind = settings.client_type();
-            if group.is_some() {
-                client.topics.clear();
+            match settings.pub_sub {
+                Some(PubSub::Publishing(_)) => client.plays(Role::Publishes),
+                Some(PubSub::Subscription(_)) => client.plays(Role::Subscribes),
+                None => {}
             }
             client.group = group;
-            topics.into_iter().for_each(|topic| client.publishes(topic));
+            topics.into_iter().for_each(|topic| client.add(topic));
             if let Some(PubSub::Subscription(_)) = settings.pub_sub {
                 let told = settings.backoff_policy.as_ref().and_then(|policy| u32::try_from(policy.max_attempts).ok());
                 client.attempts_max = told.filter(|attempts| *attempts > 0);
@@ -111,18 +142,19 @@ impl Clients {
     ///
     /// # Errors
     /// As [`Clients::heard`].
-    pub(crate) fn attach(&self, id: &str, commands: Commands) -> Result<u64, Refusal> {
-        self.change(id, |client| {
+    pub(crate) fn attach(&self, caller: &Arc<Caller>, commands: Commands) -> Result<u64, Refusal> {
+        self.change(&caller.client_id, |client| {
             client.next_stream += 1;
-            client.streams.push((client.next_stream, commands));
-            client.next_stream
+            let number = client.next_stream;
+            client.streams.push(Stream { number, caller: caller.clone(), commands });
+            number
         })
     }
 
     /// A telemetry stream has ended.
     pub(crate) fn detach(&self, id: &str, stream: u64) {
         if let Some(client) = self.known.lock().get_mut(id) {
-            client.streams.retain(|(number, _)| *number != stream);
+            client.streams.retain(|open| open.number != stream);
             client.seen = Instant::now();
         }
     }
@@ -130,9 +162,10 @@ impl Clients {
     /// A producer that is known sends transactional messages to a topic.
     pub(crate) fn publishes(&self, id: &str, topic: &str) {
         if let Some(client) = self.known.lock().get_mut(id)
+            && client.role != Role::Subscribes
             && !client.topics.contains(topic)
         {
-            client.publishes(topic.to_owned());
+            client.add(topic.to_owned());
         }
     }
 
@@ -171,29 +204,37 @@ impl Clients {
         consumers.into_iter().collect()
     }
 
-    /// Whether there is a producer of a topic that could be asked how a transaction ends.
-    pub(crate) fn has_producer(&self, topic: &str) -> bool {
-        let is_one = |client: &Client| client.is_producer() && client.topics.contains(topic);
-        let has_stream = |client: &Client| client.streams.iter().any(|(_, stream)| !stream.is_closed());
-        self.known.lock().values().any(|client| is_one(client) && has_stream(client))
+    /// Whether there is a producer of a topic that could be asked how a transaction ends. `may` says whether who opened a stream may know.
+    pub(crate) fn has_producer(&self, topic: &str, may: impl Fn(&Caller) -> bool) -> bool {
+        let known = self.known.lock();
+        let producers = known.values().filter(|client| client.is_producer_of(topic));
+        let mut streams = producers.flat_map(|client| &client.streams);
+        streams.any(|stream| !stream.commands.is_closed() && may(&stream.caller))
     }
 
-    /// Sends a command to one of the producers of a topic, to another one in each turn. Whether there was one that took it.
-    pub(crate) fn ask_producer(&self, topic: &str, turn: u32, command: &TelemetryCommand) -> bool {
+    /// Sends a command to one of the producers of a topic, to another one in each turn. Whether there was one that took it. `may` as for
+    /// [`Clients::has_producer`].
+    pub(crate) fn ask_producer(
+        &self,
+        topic: &str,
+        turn: u32,
+        command: &TelemetryCommand,
+        may: impl Fn(&Caller) -> bool,
+    ) -> bool {
         let known = self.known.lock();
         let mut producers: Vec<(&String, &Client)> =
-            known.iter().filter(|(_, client)| client.is_producer() && client.topics.contains(topic)).collect();
+            known.iter().filter(|(_, client)| client.is_producer_of(topic)).collect();
         producers.sort_by_key(|(id, _)| *id);
         let first = (turn as usize).checked_rem(producers.len()).unwrap_or(0);
         producers.rotate_left(first);
-        let streams = producers.iter().flat_map(|(_, client)| client.streams.iter().rev());
-        streams.map(|(_, stream)| stream).any(|stream| stream.try_send(Ok(command.clone())).is_ok())
+        let mut streams = producers.iter().flat_map(|(_, client)| client.streams.iter().rev());
+        streams.any(|stream| may(&stream.caller) && stream.commands.try_send(Ok(command.clone())).is_ok())
     }
 
     /// Forgets who has been silent for too long. A client with an open stream is not silent.
     pub(crate) fn expire(&self) {
         self.known.lock().retain(|_, client| {
-            client.streams.retain(|(_, stream)| !stream.is_closed());
+            client.streams.retain(|stream| !stream.commands.is_closed());
             !client.streams.is_empty() || client.seen.elapsed() < self.expiration
         });
     }
@@ -218,12 +259,23 @@ impl Clients {
 #[cfg(test)]
 mod tests {
     use tokio::sync::mpsc;
+    use tonic::metadata::MetadataMap;
 
     use super::*;
     use crate::proto::{Publishing, RetryPolicy, Subscription};
 
     fn clients() -> Clients {
         Clients::new(3, Duration::from_secs(120))
+    }
+
+    fn caller(id: &str) -> Arc<Caller> {
+        let mut metadata = MetadataMap::new();
+        metadata.insert("x-mq-client-id", id.parse().unwrap());
+        Arc::new(Caller::of(metadata))
+    }
+
+    fn anybody(_: &Caller) -> bool {
+        true
     }
 
     fn producer() -> Settings {
@@ -237,22 +289,22 @@ mod tests {
     fn a_producer_of_the_topic_is_asked_in_turn() {
         let clients = clients();
         let command = TelemetryCommand::default();
-        assert!(!clients.ask_producer("t", 0, &command));
+        assert!(!clients.ask_producer("t", 0, &command, anybody));
         let mut asked = Vec::new();
         for id in ["a", "b"] {
             let (sender, receiver) = mpsc::channel(4);
             clients.described(id, &producer(), vec!["t".to_owned()], None).unwrap();
-            clients.attach(id, sender).unwrap();
+            clients.attach(&caller(id), sender).unwrap();
             asked.push(receiver);
         }
-        assert!(clients.has_producer("t") && !clients.has_producer("other"));
-        assert!(clients.ask_producer("t", 0, &command) && clients.ask_producer("t", 1, &command));
-        assert!(!clients.ask_producer("other", 0, &command));
+        assert!(clients.has_producer("t", anybody) && !clients.has_producer("other", anybody));
+        assert!(clients.ask_producer("t", 0, &command, anybody) && clients.ask_producer("t", 1, &command, anybody));
+        assert!(!clients.ask_producer("other", 0, &command, anybody));
         assert!(asked.iter_mut().all(|receiver| receiver.try_recv().is_ok() && receiver.try_recv().is_err()));
         drop(asked.remove(0));
-        assert!(clients.ask_producer("t", 0, &command), "the other one is there");
+        assert!(clients.ask_producer("t", 0, &command, anybody), "the other one is there");
         clients.remove("b");
-        assert!(!clients.ask_producer("t", 0, &command));
+        assert!(!clients.ask_producer("t", 0, &command, anybody));
     }
 
     #[test]
@@ -261,11 +313,37 @@ mod tests {
         let (older, mut received) = mpsc::channel(4);
         let (newer, _gone) = mpsc::channel(4);
         clients.described("a", &producer(), vec!["t".to_owned()], None).unwrap();
-        clients.attach("a", older).unwrap();
-        let newer = clients.attach("a", newer).unwrap();
+        clients.attach(&caller("a"), older).unwrap();
+        let newer = clients.attach(&caller("a"), newer).unwrap();
         clients.detach("a", newer);
-        assert!(clients.ask_producer("t", 0, &TelemetryCommand::default()));
+        assert!(clients.ask_producer("t", 0, &TelemetryCommand::default(), anybody));
         assert!(received.try_recv().is_ok());
+    }
+
+    #[test]
+    fn only_who_publishes_and_may_is_asked() {
+        let clients = clients();
+        let subscription =
+            Settings { pub_sub: Some(PubSub::Subscription(Subscription::default())), ..Settings::default() };
+        let (sender, mut received) = mpsc::channel(4);
+        clients.attach(&caller("a"), sender).unwrap();
+        let ask = |may: &dyn Fn(&Caller) -> bool| {
+            let asked = clients.ask_producer("t", 0, &TelemetryCommand::default(), may);
+            assert_eq!(clients.has_producer("t", may), asked);
+            asked
+        };
+        clients.publishes("a", "t");
+        assert!(!ask(&anybody), "its settings are not known yet");
+        // Without a group.
+        clients.described("a", &subscription, vec!["t".to_owned()], None).unwrap();
+        clients.publishes("a", "t");
+        assert!(!ask(&anybody), "it subscribes");
+        clients.described("a", &producer(), vec!["other".to_owned()], None).unwrap();
+        assert!(!ask(&anybody), "it has subscribed once, but publishes to another topic");
+        clients.publishes("a", "t");
+        assert!(!ask(&|caller| caller.client_id != "a"));
+        assert!(received.try_recv().is_err());
+        assert!(ask(&anybody) && received.try_recv().is_ok());
     }
 
     #[test]
@@ -282,10 +360,12 @@ mod tests {
         clients.described("c", &settings, vec!["t".to_owned()], Some(group.clone())).unwrap();
         assert_eq!(clients.consumers(&group, "t", "b"), ["b"], "c has no stream");
         let (sender, _receiver) = mpsc::channel(1);
-        clients.attach("c", sender).unwrap();
+        clients.attach(&caller("c"), sender).unwrap();
         assert_eq!(clients.consumers(&group, "t", "b"), ["b", "c"]);
         assert_eq!(clients.consumers(&group, "other", "b"), ["b"]);
-        assert!(!clients.has_producer("t") && !clients.ask_producer("t", 0, &TelemetryCommand::default()));
+        assert!(
+            !clients.has_producer("t", anybody) && !clients.ask_producer("t", 0, &TelemetryCommand::default(), anybody)
+        );
         assert_eq!(clients.attempts_max("c"), Some(5));
         assert!(clients.is_simple_consumer("c") && !clients.is_simple_consumer("d"));
         clients.heard("p", ClientType::PushConsumer).unwrap();
@@ -296,7 +376,7 @@ mod tests {
     fn there_is_a_limit_and_silence_ends_it() {
         let clients = Clients::new(2, Duration::ZERO);
         let (sender, receiver) = mpsc::channel(1);
-        clients.attach("a", sender).unwrap();
+        clients.attach(&caller("a"), sender).unwrap();
         clients.heard("b", ClientType::Producer).unwrap();
         assert_eq!(clients.heard("c", ClientType::Producer).unwrap_err().code(), Code::TooManyRequests);
         clients.heard("a", ClientType::Producer).unwrap();

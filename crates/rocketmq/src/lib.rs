@@ -8,10 +8,11 @@
 //!
 //! - [`server`]: listener, connections, clean stop. `stream`: plaintext and TLS on one port. [`config`]: what an operator may change.
 //! - `service`: the protocol's trait. `api`: one file per call. `caller`: what a call's metadata says.
-//! - `access`, `signature`, `needs`: who makes a call, and which rights it needs. `budget`: bytes of requests, bounded.
+//! - `access`, `signature`, `needs`: who makes a call, and which rights it needs. `budget`, `elements`: bytes of requests, and what is
+//!   repeated in them, bounded.
 //! - `place`, `peers`: which node leads, the same call to it, and what is tried again during a fail-over.
 //! - `mapping`: messages and records. `handles`: receipts and names of hidden messages as text. `check`: what may be sent.
-//! - `delivery`: messages that a client does not take come back.
+//! - `delivery`: messages that a client does not take come back. `unread`: answers that nobody reads are given up.
 //! - `clients`, `settings`, `orphans`: who is connected here, what clients are told, half messages whose producers are asked.
 //! - `assignment`: which queues each consumer asks. `describe`: messages for people.
 //! - `errors`: broker errors to the protocol's codes. [`metrics`]: counters.
@@ -31,6 +32,7 @@ mod context;
 mod delivery;
 mod describe;
 mod digest;
+mod elements;
 mod errors;
 mod handles;
 mod mapping;
@@ -45,6 +47,7 @@ mod signature;
 mod stream;
 mod time;
 mod tls;
+mod unread;
 
 pub mod config;
 pub mod metrics;

@@ -10,7 +10,7 @@ mod to_message;
 mod to_record;
 
 use duolog_broker::message_api::{
-    DELIVER_AT_HEADER, FIFO_HEADER, KEYS_HEADER, MESSAGE_ID_HEADER, STORE_TIME_HEADER, TAG_HEADER,
+    BORN_TIME_HEADER, DELIVER_AT_HEADER, FIFO_HEADER, KEYS_HEADER, MESSAGE_ID_HEADER, STORE_TIME_HEADER, TAG_HEADER,
 };
 
 pub(crate) use to_message::{Place, to_message};
@@ -20,8 +20,6 @@ pub(crate) use to_record::{Stamp, to_batch};
 const KIND_HEADER: &str = "__TYPE";
 /// The host of the producer, as it says.
 const BORN_HOST_HEADER: &str = "__BORN_HOST";
-/// When the producer made it, in milliseconds, where the record's timestamp says something else.
-const BORN_TIME_HEADER: &str = "__BORN_TIME";
 /// The front end that took it.
 const STORE_HOST_HEADER: &str = "__STORE_HOST";
 const TRACE_HEADER: &str = "__TRACE_CONTEXT";

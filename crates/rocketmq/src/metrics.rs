@@ -2,11 +2,16 @@
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use duolog_broker::Histogram;
 
 use crate::proto::Code;
 
 /// Calls that came, by name; those of other nodes included.
 pub const REQUESTS_TOTAL: &str = "duolog_rocketmq_requests_total";
+/// How long calls took, by name; those that wait for messages with their waiting.
+pub const REQUEST_SECONDS: &str = "duolog_rocketmq_request_seconds";
 /// Statuses that were answered, by the protocol's code.
 pub const ANSWERS_TOTAL: &str = "duolog_rocketmq_answers_total";
 /// Messages that were stored by this node.
@@ -92,6 +97,7 @@ const CODES: [Code; 34] = [
 #[derive(Debug)]
 pub struct RocketmqMetrics {
     requests: [AtomicU64; CALLS.len()],
+    took: [Histogram; CALLS.len()],
     answers: [AtomicU64; CODES.len()],
     sent_messages: AtomicU64,
     delivered_messages: AtomicU64,
@@ -111,6 +117,7 @@ impl Default for RocketmqMetrics {
     fn default() -> Self {
         Self {
             requests: [const { AtomicU64::new(0) }; CALLS.len()],
+            took: [const { Histogram::new() }; CALLS.len()],
             answers: [const { AtomicU64::new(0) }; CODES.len()],
             sent_messages: AtomicU64::new(0),
             delivered_messages: AtomicU64::new(0),
@@ -131,6 +138,11 @@ impl Default for RocketmqMetrics {
 impl RocketmqMetrics {
     pub(crate) fn count_request(&self, call: Call) {
         add(&self.requests[call as usize], 1);
+    }
+
+    /// From the request's arrival until its answer is known.
+    pub(crate) fn count_took(&self, call: Call, took: Duration) {
+        self.took[call as usize].count(took);
     }
 
     pub(crate) fn count_answer(&self, code: Code) {
@@ -217,6 +229,15 @@ impl RocketmqMetrics {
         for (call, requests) in CALLS.iter().zip(&self.requests).filter(|(_, n)| get(n) > 0) {
             line(&mut text, REQUESTS_TOTAL, &format!("{{call=\"{call:?}\"}}"), requests);
         }
+        head(
+            &mut text,
+            REQUEST_SECONDS,
+            "histogram",
+            "How long calls took, by name; with the time that they waited for messages.",
+        );
+        for (call, took) in CALLS.iter().zip(&self.took) {
+            took.render(&mut text, REQUEST_SECONDS, &format!("call=\"{call:?}\""));
+        }
         head(&mut text, ANSWERS_TOTAL, "counter", "Statuses that were answered, by the protocol's code.");
         for (code, answers) in CODES.iter().zip(&self.answers).filter(|(_, n)| get(n) > 0) {
             line(&mut text, ANSWERS_TOTAL, &format!("{{code=\"{}\"}}", code.as_str_name()), answers);
@@ -271,12 +292,14 @@ mod tests {
     fn what_was_counted_is_rendered() {
         let metrics = RocketmqMetrics::default();
         metrics.count_request(Call::SyncLiteSubscription);
+        metrics.count_took(Call::AckMessage, Duration::from_millis(3));
         metrics.count_answer(Code::MasterPersistenceTimeout);
         metrics.count_answer(Code::PaymentRequired);
         metrics.count_sent(7);
         let text = metrics.render();
         for line in [
             "duolog_rocketmq_requests_total{call=\"SyncLiteSubscription\"} 1",
+            "duolog_rocketmq_request_seconds_bucket{call=\"AckMessage\",le=\"0.005\"} 1",
             "duolog_rocketmq_answers_total{code=\"MASTER_PERSISTENCE_TIMEOUT\"} 1",
             "duolog_rocketmq_answers_total{code=\"CODE_UNSPECIFIED\"} 1",
             "duolog_rocketmq_sent_messages_total 7",

@@ -8,18 +8,25 @@ use crate::caller::Caller;
 use crate::errors::Refusal;
 use crate::proto::{Code, Resource};
 
-/// Longest name of a consumer group.
-const GROUP_NAME_BYTES_MAX: usize = 255;
+/// Longest name of a consumer group: with a prefix it names the topic of the group's dead letters.
+const GROUP_NAME_BYTES_MAX: usize = limits::TOPIC_NAME_BYTES_MAX - limits::DEAD_LETTER_TOPIC_PREFIX.len();
 
 /// The topic's name; in a namespace it is `NAMESPACE%NAME`, as in RocketMQ.
 pub(crate) fn topic(resource: Option<&Resource>) -> Result<String, Refusal> {
     name(resource, "topic", limits::TOPIC_NAME_BYTES_MAX).map_err(|why| Refusal::new(Code::IllegalTopic, why))
 }
 
-/// The consumer group.
+/// The consumer group. One whose dead letters could have no topic is refused at once, not when the first of them is to be stored.
 pub(crate) fn group(resource: Option<&Resource>) -> Result<GroupId, Refusal> {
-    let name = name(resource, "consumer group", GROUP_NAME_BYTES_MAX);
-    name.map(GroupId).map_err(|why| Refusal::new(Code::IllegalConsumerGroup, why))
+    let illegal = |why: String| Refusal::new(Code::IllegalConsumerGroup, why);
+    let name = name(resource, "consumer group", GROUP_NAME_BYTES_MAX).map_err(illegal)?;
+    if name.contains(['%', '|']) || name == "." || name == ".." {
+        return Err(illegal(format!(
+            "consumer group {name:?} could have no topic for dead letters: expected letters, digits, '_', '-' and '.', not only one \
+             or two dots, and no namespace"
+        )));
+    }
+    Ok(GroupId(name))
 }
 
 /// The consumer that makes a call.
@@ -53,6 +60,8 @@ fn is_legal(character: char) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use duolog_broker::message_api::dead_letter_topic;
+
     use super::*;
 
     fn resource(namespace: &str, name: &str) -> Resource {
@@ -63,7 +72,22 @@ mod tests {
     fn names_with_percent_signs_and_namespaces() {
         assert_eq!(topic(Some(&resource("", "%DLQ%g"))).unwrap(), "%DLQ%g");
         assert_eq!(topic(Some(&resource("ns", "t"))).unwrap(), "ns%t");
-        assert_eq!(group(Some(&resource("", "a.b-c_d|e"))).unwrap(), GroupId("a.b-c_d|e".to_owned()));
+        assert_eq!(topic(Some(&resource("", "a.b-c_d|e"))).unwrap(), "a.b-c_d|e");
+    }
+
+    #[test]
+    fn a_group_whose_dead_letters_could_have_no_topic_is_refused() {
+        for good in ["g", "a.b-c_D9", "...", &"x".repeat(244)] {
+            let name = group(Some(&resource("", good))).unwrap();
+            let letters = Resource { name: dead_letter_topic(&name), ..Resource::default() };
+            assert_eq!((name.0.as_str(), topic(Some(&letters)).unwrap()), (good, format!("%DLQ%{good}")));
+        }
+        for bad in ["a|b", "a%b", "%DLQ%g", ".", "..", &"x".repeat(245)] {
+            let refusal = group(Some(&resource("", bad))).unwrap_err();
+            assert_eq!(refusal.code(), Code::IllegalConsumerGroup, "{bad:?}");
+            assert!(refusal.status().message.contains("expected"), "{refusal:?}");
+        }
+        assert_eq!(group(Some(&resource("ns", "g"))).unwrap_err().code(), Code::IllegalConsumerGroup);
     }
 
     #[test]

@@ -30,6 +30,11 @@ fn topic(any_of: &'static [AclOperation], resource: Option<&Resource>) -> Result
     Ok(Need { any_of, resource_type: AclResourceType::Topic, name: names::topic(resource)? })
 }
 
+/// Who publishes to a topic, and so may know its half messages.
+pub(crate) fn publishing(topic: &str) -> Need {
+    Need { any_of: PUB, resource_type: AclResourceType::Topic, name: topic.to_owned() }
+}
+
 fn group(resource: Option<&Resource>) -> Result<Need, Refusal> {
     Ok(Need { any_of: SUB, resource_type: AclResourceType::Group, name: names::group(resource)?.0 })
 }

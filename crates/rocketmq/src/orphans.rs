@@ -1,6 +1,7 @@
 //! Asks producers how the transactions end that they left open, and forgets clients that are silent.
 //!
 //! A producer that is connected here is asked first, else one that is connected to another node: that node passes the question on.
+//! A question has the message in it, so only who may publish to the topic at that time is asked.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -13,9 +14,12 @@ use duolog_types::{MessageType, NodeId};
 use prost::Message as _;
 use tokio::time::{MissedTickBehavior, interval};
 
+use crate::access::{authorize, identify};
+use crate::caller::Caller;
 use crate::context::Context;
 use crate::handles;
 use crate::mapping::{Place, to_message};
+use crate::needs;
 use crate::proto::telemetry_command::Command;
 use crate::proto::{RecoverOrphanedTransactionCommand, Resource, TelemetryCommand};
 
@@ -49,8 +53,10 @@ pub(crate) async fn relay<B: MessageApi>(context: Context<B>) {
         };
         let Some(Question { topic, question, asked }) = question else { return };
         let was_asked = match TelemetryCommand::decode(question.clone()) {
-            Ok(_) if question.is_empty() => context.clients.has_producer(&topic),
-            Ok(command) => context.clients.ask_producer(&topic, context.next_turn(), &command),
+            Ok(_) if question.is_empty() => {
+                context.clients.has_producer(&topic, |caller| may_know(&context, caller, &topic))
+            }
+            Ok(command) => ask_here(&context, &topic, &command),
             // A node of another version.
             Err(_) => false,
         };
@@ -64,7 +70,7 @@ async fn look<B: MessageApi>(context: &Context<B>) {
     let mut asked = Vec::new();
     for orphan in context.broker.orphans().await {
         let command = question(context, &orphan);
-        if context.clients.ask_producer(&orphan.topic, context.next_turn(), &command) {
+        if ask_here(context, &orphan.topic, &command) {
             asked.push((orphan.handle, orphan.checks));
             continue;
         }
@@ -82,6 +88,18 @@ async fn look<B: MessageApi>(context: &Context<B>) {
         context.metrics.count_checks(asked.len());
         context.broker.asked(asked).await;
     }
+}
+
+/// Whether a producer may have the half messages of a topic. Its rights may have gone since it told that it publishes there.
+fn may_know<B: MessageApi>(context: &Context<B>, caller: &Caller, topic: &str) -> bool {
+    let admitted = identify(context, caller);
+    admitted.and_then(|()| authorize(context, caller, || Ok(vec![needs::publishing(topic)]))).is_ok()
+}
+
+/// Asks one of the producers that are connected to this node.
+fn ask_here<B: MessageApi>(context: &Context<B>, topic: &str, command: &TelemetryCommand) -> bool {
+    let may = |caller: &Caller| may_know(context, caller, topic);
+    context.clients.ask_producer(topic, context.next_turn(), command, may)
 }
 
 /// Asks through one of the nodes; another one comes first the next time.

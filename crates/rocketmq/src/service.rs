@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::time::Instant;
 
 use duolog_broker::message_api::MessageApi;
 use tokio_stream::{Stream, iter};
@@ -17,6 +18,7 @@ use crate::errors::{Refusal, ok};
 use crate::metrics::Call;
 use crate::proto::messaging_service_server::MessagingService;
 use crate::proto::*;
+use crate::unread::{PATIENCE, Unread};
 
 type Items<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -46,6 +48,7 @@ impl<B: MessageApi> Service<B> {
         A: Answer,
         F: Future<Output = Result<A, Refusal>>,
     {
+        let began = Instant::now();
         self.context.metrics.count_request(call);
         let (caller, request) = self.caller(request);
         let answer = match admit(&self.context, &caller, &request) {
@@ -57,6 +60,7 @@ impl<B: MessageApi> Service<B> {
             answer.set_status(ok());
         }
         self.context.metrics.count_answer(answer.code());
+        self.context.metrics.count_took(call, began.elapsed());
         Ok(Response::new(answer))
     }
 
@@ -101,7 +105,7 @@ impl<B: MessageApi> MessagingService for Service<B> {
         &self,
         request: Request<ReceiveMessageRequest>,
     ) -> Result<Response<Self::ReceiveMessageStream>, Status> {
-        let metrics = &self.context.metrics;
+        let (began, metrics) = (Instant::now(), &self.context.metrics);
         metrics.count_request(Call::ReceiveMessage);
         let (caller, request) = self.caller(request);
         let group = request.group.clone();
@@ -115,6 +119,7 @@ impl<B: MessageApi> MessagingService for Service<B> {
             Err(refusal) => (refusal.status(), Vec::new()),
         };
         metrics.count_answer(status.code());
+        metrics.count_took(Call::ReceiveMessage, began.elapsed());
         let delivery = Delivery::new(self.context.clone(), caller, group, status, messages);
         Ok(Response::new(Box::pin(delivery)))
     }
@@ -136,7 +141,7 @@ impl<B: MessageApi> MessagingService for Service<B> {
         &self,
         request: Request<PullMessageRequest>,
     ) -> Result<Response<Self::PullMessageStream>, Status> {
-        let metrics = &self.context.metrics;
+        let (began, metrics) = (Instant::now(), &self.context.metrics);
         metrics.count_request(Call::PullMessage);
         let (caller, request) = self.caller(request);
         let pulled = match admit(&self.context, &caller, &request) {
@@ -144,8 +149,11 @@ impl<B: MessageApi> MessagingService for Service<B> {
             Err(refusal) => Err(refusal),
         };
         metrics.count_answer(pulled.as_ref().map_or_else(Refusal::code, |_| Code::Ok));
+        metrics.count_took(Call::PullMessage, began.elapsed());
         let contents = pulled.unwrap_or_else(|refusal| vec![pull_message_response::Content::Status(refusal.status())]);
-        let items = contents.into_iter().map(|content| Ok(PullMessageResponse { content: Some(content) }));
+        let unread = Unread::new(contents, PATIENCE, drop);
+        let contents = std::iter::from_fn(move || unread.next().transpose());
+        let items = contents.map(|item| item.map(|content| PullMessageResponse { content: Some(content) }));
         Ok(Response::new(Box::pin(iter(items))))
     }
 

@@ -35,7 +35,7 @@ const CHECK_INTERVAL_MS: i64 = 30_000;
 /// How long a claim holds, and so the time until the next look for a producer.
 const CLAIM_MS: i64 = 10_000;
 /// A message is given up when it is older.
-const AGE_MS_MAX: i64 = 72 * 3_600_000;
+pub(super) const AGE_MS_MAX: i64 = 72 * 3_600_000;
 /// Questions about a message.
 const CHECKS_MAX: u32 = 15;
 /// Messages of one look at a broker group, at most.

@@ -8,6 +8,7 @@ use duolog_types::{ProducerId, TimestampMs};
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
+use super::check_backs::AGE_MS_MAX;
 use super::delayed;
 use crate::api::ItemResult;
 use crate::broker::Broker;
@@ -43,7 +44,11 @@ fn hidden(delivery: Delivery, now: TimestampMs) -> ItemResult<Option<Hidden>> {
     match delivery {
         Delivery::Now => Ok(None),
         Delivery::At(time) => delayed(time, now).map_err(BrokerError::InvalidRecord),
-        Delivery::OnCommit { check_at } => Ok(Some(Hidden { reason: HiddenReason::Half, time: check_at })),
+        // One whose first question lay further ahead would end after its age has passed, or never, and keep the log until then.
+        Delivery::OnCommit { check_at } => {
+            let time = check_at.min(TimestampMs(now.0.saturating_add(AGE_MS_MAX)));
+            Ok(Some(Hidden { reason: HiddenReason::Half, time }))
+        }
     }
 }
 
@@ -75,5 +80,7 @@ mod tests {
         let check_at = TimestampMs(7);
         let half = Hidden { reason: HiddenReason::Half, time: check_at };
         assert_eq!(hidden(Delivery::OnCommit { check_at }, now), Ok(Some(half)));
+        let far = Hidden { reason: HiddenReason::Half, time: TimestampMs(1_000 + AGE_MS_MAX) };
+        assert_eq!(hidden(Delivery::OnCommit { check_at: TimestampMs(i64::MAX) }, now), Ok(Some(far)));
     }
 }

@@ -5,15 +5,17 @@
 use bytes::Bytes;
 use duolog_record::group::GroupId;
 use duolog_record::{BatchBuilder, BuildError, Record, RecordHeader};
+use duolog_types::TimestampMs;
 
 use super::settle::{Led, led, settle};
 use super::{bad_receipt, place_of, records};
-use crate::api::{BrokerApi, ItemResult, ProducePartition, TopicRef};
+use crate::api::{ItemResult, ProducePartition, TopicRef};
 use crate::beside::{self, partition_beside};
 use crate::broker::Broker;
 use crate::consumers;
 use crate::error::BrokerError;
-use crate::message_api::{Receipt, dead_letter_topic};
+use crate::message_api::{BORN_TIME_HEADER, Receipt, dead_letter_topic};
+use crate::produce::{now, produce_own};
 use crate::trace::Fate;
 
 /// See [`crate::message_api::MessageApi::dead_letter`].
@@ -47,23 +49,27 @@ async fn bury(broker: &Broker, group: &GroupId, receipt: Receipt, record: Record
     let (name, _) = consumers::configured(&broker.catalog(), group);
     let topic = dead_letter_topic(&name);
     let partition = partition_beside(broker, &topic, &[], origin.group).await?;
-    let records = letter(&origin.topic.row.name, receipt, record)?;
+    let records = letter(&origin.topic.row.name, receipt, record, now())?;
     let produce = ProducePartition { topic: TopicRef::Name(topic), partition, records };
-    broker.produce(vec![produce], beside::TIMEOUT_MS).await.swap_remove(0)?;
+    produce_own(broker, produce, beside::TIMEOUT_MS).await?;
     settle(broker, group, receipt.partition, &[receipt]).await?;
     broker.trace(&name, (receipt.partition, receipt.offset), || Fate::DeadLetter);
     Ok(())
 }
 
-/// The record with where it comes from.
-fn letter(topic: &str, receipt: Receipt, record: Record) -> ItemResult<Bytes> {
+/// The record with where it comes from, as a record of now: its time to be kept begins anew. When it was made stays in a header.
+fn letter(topic: &str, receipt: Receipt, record: Record, now: TimestampMs) -> ItemResult<Bytes> {
     let mut headers = record.headers;
+    let tells_born = headers.iter().any(|header| header.key == BORN_TIME_HEADER.as_bytes());
     headers.push(RecordHeader::text("DLQ_ORIGIN_TOPIC", topic));
     headers.push(RecordHeader::text("DLQ_ORIGIN_PARTITION", receipt.partition.partition.to_string()));
     headers.push(RecordHeader::text("DLQ_ORIGIN_OFFSET", receipt.offset.to_string()));
+    if !tells_born {
+        headers.push(RecordHeader::text(BORN_TIME_HEADER, record.timestamp.0.to_string()));
+    }
     let invalid = |error: BuildError| BrokerError::InvalidRecord(error.to_string());
     let mut builder = BatchBuilder::new();
     let (key, value) = (record.key.as_deref(), record.value.as_deref());
-    builder.push_with_headers(record.timestamp, key, value, &headers).map_err(invalid)?;
+    builder.push_with_headers(now, key, value, &headers).map_err(invalid)?;
     Ok(builder.build().map_err(invalid)?.into_bytes())
 }

@@ -36,10 +36,14 @@ const ALIVE_MS: i64 = 3_600_000;
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(600);
 /// The metadata of what is committed here.
 const MARK: &str = "duolog.pop";
+/// A commit may be news although its time is that much before the group was here last: the clock of who coordinates the group is another
+/// one, and a leader that was lost may have gone on for a while without having seen the commit.
+const GRACE_MS: i64 = 10_000;
 
-/// Whether somebody else has committed an offset since the group was here last.
+/// Whether somebody else has committed an offset since the group was here last. What was published here after it would have taken its
+/// place.
 pub(super) fn is_foreign(committed: &CommittedOffset, seen: TimestampMs) -> bool {
-    committed.metadata != MARK && committed.commit_timestamp > seen
+    committed.metadata != MARK && committed.commit_timestamp.0 > seen.0.saturating_sub(GRACE_MS)
 }
 
 /// Whether Kafka's consumers are members of a group.
@@ -54,17 +58,28 @@ pub(super) fn has_members(broker: &Broker, group: &GroupId) -> ItemResult<bool> 
 pub(super) struct Told {
     /// The progress that was published last, if any was.
     offset: Option<Offset>,
-    /// Since when a commit of somebody else is news.
+    /// When the group was here last before this queue was loaded. Not the time of loading: what this node's replica of the coordinating
+    /// broker group learns later may have been committed before.
     since: TimestampMs,
+    /// The commit of somebody else that the queue went to last.
+    followed: Option<(Offset, TimestampMs)>,
     /// When the queue said last that it is alive.
     alive: TimestampMs,
 }
 
 impl Told {
-    pub(super) fn nothing() -> Self {
-        let now = now();
-        Self { offset: None, since: now, alive: now }
+    /// Of a queue that was just loaded; `followed` is the commit that it begins at, if it does.
+    pub(super) fn nothing(since: TimestampMs, followed: Option<&CommittedOffset>) -> Self {
+        Self { offset: None, since, followed: followed.map(place_and_time), alive: now() }
     }
+
+    fn is_news(&self, committed: &CommittedOffset) -> bool {
+        is_foreign(committed, self.since) && self.followed != Some(place_and_time(committed))
+    }
+}
+
+fn place_and_time(committed: &CommittedOffset) -> (Offset, TimestampMs) {
+    (committed.offset, committed.commit_timestamp)
 }
 
 /// Runs as long as the node does.
@@ -114,10 +129,10 @@ fn look(broker: &Broker, runtime: &GroupRuntime, queue: &mut Queue) -> ItemResul
     if has_members(broker, &group)? {
         return Ok(None);
     }
-    if let Some(sought) = committed(broker, &group, partition)?.filter(|found| is_foreign(found, queue.told.since)) {
+    if let Some(sought) = committed(broker, &group, partition)?.filter(|found| queue.told.is_news(found)) {
         tracing::info!(consumer_group = %group, %partition, offset = %sought.offset, "a group is set to another offset");
         let update = queue.pop.seek(sought.offset, now());
-        queue.told = Told { offset: None, ..Told::nothing() };
+        queue.told = Told::nothing(queue.told.since, Some(&sought));
         submit(runtime, queue, update);
         return Ok(Some(sought.offset));
     }
@@ -182,4 +197,39 @@ async fn forget_idle(broker: &Broker, runtime: &GroupRuntime) -> ItemResult<()> 
         runtime.pop().forget(&mut *handle.lock().await).await?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn committed(offset: i64, at: i64, metadata: &str) -> CommittedOffset {
+        CommittedOffset {
+            offset: Offset(offset),
+            leader_epoch: None,
+            metadata: metadata.to_owned(),
+            commit_timestamp: TimestampMs(at),
+        }
+    }
+
+    #[test]
+    fn a_commit_of_somebody_else_is_news_once() {
+        let last_here = 1_000_000;
+        let told = Told::nothing(TimestampMs(last_here), None);
+        for (at, metadata, is_news) in [
+            // This node learns of it long after it has loaded the queue.
+            (last_here + 1, "", true),
+            (last_here + 3_600_000, "a tool's", true),
+            // By another clock, or behind the back of the leader before.
+            (last_here - GRACE_MS + 1, "", true),
+            (last_here - GRACE_MS, "", false),
+            (last_here + 1, MARK, false),
+        ] {
+            assert_eq!(told.is_news(&committed(7, at, metadata)), is_news, "{at} {metadata:?}");
+        }
+        let sought = committed(7, last_here + 1, "");
+        let told = Told::nothing(told.since, Some(&sought));
+        assert!(!told.is_news(&sought), "it was followed");
+        assert!(told.is_news(&committed(7, last_here + 2, "")), "the same offset once more");
+    }
 }

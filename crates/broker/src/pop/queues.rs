@@ -46,8 +46,8 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    fn new(pop: PopQueue, life: Life) -> Self {
-        Self { pop, life, answered: VecDeque::new(), told: Told::nothing(), is_used: false }
+    fn new(pop: PopQueue, life: Life, told: Told) -> Self {
+        Self { pop, life, answered: VecDeque::new(), told, is_used: false }
     }
 
     /// The delivery that a request with this id was answered with.
@@ -60,7 +60,9 @@ impl Queue {
         self.answered.retain(|(_, known)| *known != delivery);
     }
 
+    /// A request with this id was answered with this delivery, whatever it was answered with before.
     pub(crate) fn remember(&mut self, attempt_id: String, delivery: DeliveryId) {
+        self.answered.retain(|(known, _)| *known != attempt_id);
         if self.answered.len() == ATTEMPTS_REMEMBERED {
             self.answered.pop_front();
         }
@@ -135,8 +137,8 @@ impl PopQueues {
         if let Some(queue) = inner.queues.get(&(group.clone(), partition)) {
             return Ok(queue.clone());
         }
-        let (pop, first) = start::load(broker, runtime, served, group, partition)?;
-        let queue = Arc::new(tokio::sync::Mutex::new(Queue::new(pop, life)));
+        let (pop, told, first) = start::load(broker, runtime, served, group, partition)?;
+        let queue = Arc::new(tokio::sync::Mutex::new(Queue::new(pop, life, told)));
         inner.queues.insert((group.clone(), partition), queue.clone());
         if let Some(update) = first {
             // Nobody waits for it: when it fails, the life of the queue ends.
@@ -214,14 +216,31 @@ mod tests {
 
     const PARTITION: TopicPartition = TopicPartition { topic: TopicId([1; 16]), partition: 0 };
 
+    fn queue(life: Life) -> Queue {
+        let pop = PopQueue::load(GroupId("g".to_owned()), PARTITION, Offset(0), reader::PopState::default());
+        Queue::new(pop, life, Told::nothing(TimestampMs(0), None))
+    }
+
+    #[test]
+    fn of_the_answers_to_an_attempt_the_last_one_counts() {
+        let mut queue = queue(Life { term: Term(3), number: 0 });
+        for delivery in 1..=3 {
+            queue.remember("again".to_owned(), DeliveryId(delivery));
+        }
+        assert_eq!(queue.answered("again"), Some(DeliveryId(3)));
+        for delivery in 0..ATTEMPTS_REMEMBERED as u128 {
+            assert_eq!(queue.answered("again"), Some(DeliveryId(3)), "{delivery} others are remembered beside it");
+            queue.remember(delivery.to_string(), DeliveryId(10 + delivery));
+        }
+        assert_eq!((queue.answered("again"), queue.answered("0")), (None, Some(DeliveryId(10))));
+    }
+
     #[test]
     fn nothing_is_proposed_that_rests_on_a_change_that_failed() {
         let (queues, mut submitted) = PopQueues::new();
         let first = Life { term: Term(3), number: 0 };
         queues.inner.lock().life = Some(first);
-        let group = GroupId("g".to_owned());
-        let pop = PopQueue::load(group.clone(), PARTITION, Offset(0), reader::PopState::default());
-        let mut queue = Queue::new(pop, first);
+        let mut queue = queue(first);
         let take = |queue: &mut Queue, id| {
             let mut taking = queue.pop.take(TimestampMs(1), 1, 9);
             let cursor = queue.pop.cursor();

@@ -1,8 +1,10 @@
 //! Reads the records that a delivery needs.
+//!
+//! A batch whose producer packed it wrongly is passed over as a whole: it never will be unpacked, and nobody must wait for that. What
+//! the disk damaged is no such batch: its checksum says so, and it is an error.
 
-use bytes::Bytes;
 use duolog_coordinator::pop::order_of;
-use duolog_record::{Record, RecordBatch};
+use duolog_record::{BatchError, Record, RecordBatch};
 use duolog_state::reader;
 use duolog_types::{ConsumptionOrder, MessageType, Offset, TopicConfig, TopicPartition};
 
@@ -36,7 +38,10 @@ pub(super) fn wanted(
         return Ok((reached, Vec::new()));
     }
     let batches_max = if matches!(filter, Compiled::All) { room.max(BATCHES_MIN) } else { usize::MAX };
-    Ok((reached, from(runtime, partition, (reached, high_watermark), batches_max)?))
+    let found = from(runtime, partition, (reached, high_watermark), batches_max)?;
+    // Where no batch has records, what follows them is next.
+    let reached = if found.records.is_empty() { found.end } else { reached };
+    Ok((reached, found.records))
 }
 
 /// The first offset from `offset` on, up to the high watermark, at which a batch lies that the filter may want something of. What
@@ -60,20 +65,37 @@ fn wanted_from(
     Ok(reached.max(offset))
 }
 
+/// What lies in a range.
+struct Found {
+    records: Vec<Record>,
+    /// End of the last batch that was read; where there is none, the beginning of the range.
+    end: Offset,
+}
+
 /// The records from `offset` on, of `batches_max` batches at most, below the high watermark.
 fn from(
     runtime: &GroupRuntime,
     partition: TopicPartition,
     range: (Offset, Offset),
     batches_max: usize,
-) -> ItemResult<Vec<Record>> {
+) -> ItemResult<Found> {
     let (offset, _) = range;
     let amount = Amount { bytes_max: READ_BYTES, batches_max, at_least_one: true };
-    let mut records = Vec::new();
+    let mut found = Found { records: Vec::new(), end: offset };
     for bytes in read_batches(runtime, partition, range, amount)? {
-        decode(bytes, offset, &mut records)?;
+        let batch = RecordBatch::parse(bytes).map_err(storage)?;
+        found.end = found.end.max(batch.end_offset());
+        match unpacked(&batch) {
+            Ok(records) => found.records.extend(records.into_iter().filter(|record| record.offset >= offset)),
+            Err(error) => {
+                runtime.count_unreadable();
+                let (first, end) = (batch.view().base_offset(), batch.end_offset());
+                tracing::warn!(%partition, %first, %end, %error,
+                    "the records of a batch cannot be unpacked, although it is as its producer sent it: consumer groups pass over it");
+            }
+        }
     }
-    Ok(records)
+    Ok(found)
 }
 
 /// One record; `None` when it is not kept any more.
@@ -84,21 +106,15 @@ pub(super) fn at(
     high_watermark: Offset,
 ) -> ItemResult<Option<Record>> {
     let found = from(runtime, partition, (offset, high_watermark), 1)?;
-    Ok(found.into_iter().find(|record| record.offset == offset))
+    Ok(found.records.into_iter().find(|record| record.offset == offset))
 }
 
-fn decode(bytes: Bytes, from: Offset, records: &mut Vec<Record>) -> ItemResult<()> {
-    let batch = RecordBatch::parse(bytes).map_err(storage)?;
+/// All records of a batch, or none. Only its producer can be to blame: the batch was compared with its checksum.
+fn unpacked(batch: &RecordBatch) -> Result<Vec<Record>, BatchError> {
     if batch.view().is_control() {
-        return Ok(());
+        return Ok(Vec::new());
     }
-    for record in batch.records(BATCH_BYTES_MAX).map_err(storage)? {
-        let record = record.map_err(storage)?;
-        if record.offset >= from {
-            records.push(record);
-        }
-    }
-    Ok(())
+    batch.records(BATCH_BYTES_MAX)?.collect()
 }
 
 /// Hash of the message group in which a record is delivered in order; `None` when its order does not matter.

@@ -5,7 +5,7 @@ use duolog_record::group::{CommittedOffset, GroupId};
 use duolog_state::reader;
 use duolog_types::{ConsumptionStart, Offset, TopicPartition};
 
-use super::progress;
+use super::progress::{self, Told};
 use crate::api::ItemResult;
 use crate::broker::Broker;
 use crate::consumers;
@@ -14,34 +14,35 @@ use crate::offsets;
 use crate::produce::now;
 use crate::runtime::{GroupRuntime, storage};
 
-/// A queue as it goes on, and what has to be replicated before anything else: where the group begins, or that somebody has set it to
-/// another offset since.
+/// A queue as it goes on, what it has told, and what has to be replicated before anything else: where the group begins, or that somebody
+/// has set it to another offset since.
 pub(super) fn load(
     broker: &Broker,
     runtime: &GroupRuntime,
     served: &Served,
     group: &GroupId,
     partition: TopicPartition,
-) -> ItemResult<(PopQueue, Option<PopUpdate>)> {
+) -> ItemResult<(PopQueue, Told, Option<PopUpdate>)> {
     let state = reader::pop_state(&*runtime.tables(), partition, group).map_err(storage)?;
     let committed = committed(broker, group, partition)?;
     let queue = |start, state| PopQueue::load(group.clone(), partition, start, state);
     let Some(cursor) = state.cursor else {
-        let start = match committed {
+        let start = match &committed {
             Some(committed) => committed.offset,
             None => first(broker, runtime, served, group, partition)?,
         };
         let queue = queue(start, state);
         let begin = queue.touch(now());
-        return Ok((queue, Some(begin)));
+        return Ok((queue, Told::nothing(now(), committed.as_ref()), Some(begin)));
     };
     let mut queue = queue(cursor.offset, state);
-    let sought = committed.filter(|committed| progress::is_foreign(committed, cursor.at));
-    let update = match sought {
-        Some(sought) if !progress::has_members(broker, group)? => Some(queue.seek(sought.offset, now())),
+    let foreign = committed.filter(|committed| progress::is_foreign(committed, cursor.at));
+    let sought = match foreign {
+        Some(foreign) if !progress::has_members(broker, group)? => Some(foreign),
         Some(_) | None => None,
     };
-    Ok((queue, update))
+    let update = sought.as_ref().map(|sought| queue.seek(sought.offset, now()));
+    Ok((queue, Told::nothing(cursor.at, sought.as_ref()), update))
 }
 
 /// What this node's replica of the coordinating broker group says.

@@ -190,3 +190,33 @@ fn kafkas_tools_see_how_far_a_group_is_and_can_set_it_back() {
     assert_eq!(values(&again), ["a", "b", "c"]);
     node.stop();
 }
+
+/// The leader is lost before it has looked for what others commit, but not before it has delivered something once more.
+#[test]
+fn a_group_goes_where_it_was_set_though_its_leader_was_lost_before_it_looked() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start_with(dir.path(), |settings, _| settings.consumer_offset_interval_ms = 3_600_000);
+    node.create_topic("t", &[]);
+    for value in ["a", "b", "c"] {
+        node.send(value, None, &[]);
+    }
+    for message in node.receive(2, HOUR_MS) {
+        node.acknowledge(message.receipt).unwrap();
+    }
+    node.commit(0);
+    assert_eq!(values(&node.receive(1, HOUR_MS)), ["c"]);
+    node.stop();
+
+    let copy = tempfile::tempdir().unwrap();
+    copy_dir(dir.path(), copy.path());
+    let node = Node::start(copy.path());
+    let again = node.receive_with(|request| request.wait_ms_max = 30_000).unwrap();
+    assert_eq!((values(&again), again[0].attempt), (vec!["a", "b", "c"], 1));
+    // It went there once.
+    for message in again {
+        node.acknowledge(message.receipt).unwrap();
+    }
+    node.wait_committed("g", 3);
+    assert!(node.receive(16, HOUR_MS).is_empty());
+    node.stop();
+}

@@ -3,9 +3,11 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod consumer_groups;
+mod dead_letters;
 mod in_flight;
 mod node;
 mod traces;
+mod unreadable;
 
 use std::time::{Duration, Instant};
 

@@ -18,7 +18,7 @@ mod take;
 
 pub use order::order_of;
 pub use queue::{ConnectionId, PopQueue, Renewal};
-pub use take::{Offer, Taken, Taking};
+pub use take::{Bounds, Offer, Taken, Taking};
 
 pub use duolog_state::command::PopUpdate;
 pub use duolog_state::reader::PopState;

@@ -9,6 +9,7 @@ use duolog_state::rows::{DeliveryRow, PendingMessage, PopCursorRow};
 use duolog_types::{DeliveryId, Offset, TimestampMs, TopicPartition};
 
 use super::order::Orders;
+use super::take::Bounds;
 
 /// The delivery that holds what waits for an earlier message of its group. It is always due.
 pub(super) const HELD: DeliveryId = DeliveryId(0);
@@ -29,6 +30,7 @@ pub struct PopQueue {
     pub(super) orders: Orders,
     /// Deliveries of consumers that prolong them by signs of life.
     keepers: BTreeMap<String, BTreeMap<DeliveryId, Answer>>,
+    pub(super) bounds: Bounds,
 }
 
 /// A connection of a consumer, by a number that no other one of this process has.
@@ -73,11 +75,18 @@ impl PopQueue {
             lowest: BTreeSet::new(),
             orders: Orders::default(),
             keepers: BTreeMap::new(),
+            bounds: Bounds::default(),
         };
         for (id, row) in state.deliveries {
             queue.insert(id, row);
         }
         queue
+    }
+
+    /// The same with other bounds than the broker's, which a test would never reach.
+    #[must_use]
+    pub fn with_bounds(self, bounds: Bounds) -> Self {
+        Self { bounds, ..self }
     }
 
     /// The group.
@@ -110,7 +119,8 @@ impl PopQueue {
         let out = self.deliveries.iter().map(|(id, row)| (*id, row.messages.iter().map(|m| m.offset).collect()));
         update.removed = out.collect();
         update.cursor = Some(PopCursorRow { offset, at: now });
-        *self = Self::load(self.group.clone(), self.partition, offset, PopState::default());
+        let empty = Self::load(self.group.clone(), self.partition, offset, PopState::default());
+        *self = empty.with_bounds(self.bounds);
         update
     }
 
@@ -163,7 +173,7 @@ impl PopQueue {
     pub fn settle(&mut self, receipts: &[(DeliveryId, Offset)]) -> (Vec<bool>, PopUpdate) {
         let mut update = PopUpdate::new(self.group.clone(), self.partition);
         let mut settle = |(id, offset): &(DeliveryId, Offset)| {
-            let is_good = self.remove(*id, *offset, &mut update).is_some();
+            let is_good = self.is_out(*id, *offset) && self.remove(*id, *offset, &mut update).is_some();
             if is_good {
                 self.keep_from_now_on(*id);
             }
@@ -198,7 +208,7 @@ impl PopQueue {
         due: TimestampMs,
     ) -> Option<PopUpdate> {
         let mut update = PopUpdate::new(self.group.clone(), self.partition);
-        let message = self.remove(id, offset, &mut update)?;
+        let message = self.is_out(id, offset).then(|| self.remove(id, offset, &mut update)).flatten()?;
         let row = DeliveryRow { due, keeper: None, messages: vec![message] };
         self.insert(new, row.clone());
         update.added.push((new, row));

@@ -6,10 +6,20 @@ use duolog_types::{DeliveryId, Offset, TimestampMs};
 
 use super::queue::{HELD, PopQueue};
 
-/// Messages that wait behind others of their group, at most; then nothing new is offered until some are settled.
-const HELD_MAX: usize = 1_024;
-/// So many more that are due are looked at than are wanted, so that those come first that were sent first.
-const AHEAD: usize = 1_024;
+/// How far a delivery looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Messages that wait behind others of their group, at most; then nothing new is offered until some are settled.
+    pub held_max: usize,
+    /// So many more that are due are looked at than are wanted, so that those come first that were sent first.
+    pub ahead: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { held_max: 1_024, ahead: 1_024 }
+    }
+}
 
 /// A delivery in the making: it begins with [`PopQueue::take`] and MUST end with [`PopQueue::deliver`]; in between the queue is asked
 /// for nothing else.
@@ -92,7 +102,7 @@ impl PopQueue {
                 again.push((message.offset, *id));
                 free += usize::from(!self.orders.is_blocked(message.order, message.offset, |_| false));
             }
-            if free >= count_max + AHEAD {
+            if free >= count_max + self.bounds.ahead {
                 break;
             }
         }
@@ -132,7 +142,7 @@ impl PopQueue {
         let message = PendingMessage { offset, attempts: 1, order };
         if self.orders.is_blocked(order, offset, |earlier| taking.is_taken(earlier)) {
             let held = self.deliveries.get(&HELD).map_or(0, |row| row.messages.len());
-            if held + taking.held.len() >= HELD_MAX {
+            if held + taking.held.len() >= self.bounds.held_max {
                 return Offer::Full;
             }
             taking.held.push(PendingMessage { attempts: 0, ..message });

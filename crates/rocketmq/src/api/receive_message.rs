@@ -32,6 +32,9 @@ const SLICE: Duration = Duration::from_secs(1);
 /// The least time between two looks.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// Longest id of an attempt, which the leader remembers for a while: clients send UUIDs.
+const ATTEMPT_ID_BYTES_MAX: usize = 128;
+
 /// The status of an answer without messages.
 pub(crate) fn nothing() -> Status {
     Status { code: Code::MessageNotFound.into(), message: "no message came in time".to_owned() }
@@ -179,10 +182,19 @@ fn receive_of<B: MessageApi>(
         invisible_ms,
         auto_renew: request.auto_renew,
         connection: caller.connection.filter(|_| !caller.is_forwarded),
-        attempt_id: request.attempt_id.clone().filter(|id| !id.is_empty()),
+        attempt_id: attempt_id(request)?,
         attempts_max: settings::attempts_max(config, context.clients.attempts_max(&caller.client_id)),
         wait_ms_max: 0,
     })
+}
+
+fn attempt_id(request: &ReceiveMessageRequest) -> Result<Option<String>, Refusal> {
+    let id = request.attempt_id.as_ref().filter(|id| !id.is_empty());
+    if let Some(id) = id.filter(|id| id.len() > ATTEMPT_ID_BYTES_MAX) {
+        let sentence = format!("attempt_id has {} bytes: expected at most {ATTEMPT_ID_BYTES_MAX}", id.len());
+        return Err(Refusal::new(Code::BadRequest, sentence));
+    }
+    Ok(id.cloned())
 }
 
 pub(super) fn filter_of(expression: Option<&FilterExpression>) -> Filter {
@@ -289,6 +301,18 @@ mod tests {
         assert_eq!(asked("NORMAL", &spread), [(1, None), (0, None)]);
         assert_eq!(asked("PRIORITY", &spread), [(0, Some(3)), (1, Some(1)), (0, Some(0))]);
         assert_eq!(asked("PRIORITY", &[Some(0), Some(0)]), [(0, None)], "one leader knows the order himself");
+    }
+
+    #[test]
+    fn an_attempt_has_a_short_id_or_none() {
+        let of = |id: &str| {
+            let request = ReceiveMessageRequest { attempt_id: Some(id.to_owned()), ..ReceiveMessageRequest::default() };
+            attempt_id(&request)
+        };
+        let longest = "x".repeat(128);
+        assert_eq!((of(""), of(&longest)), (Ok(None), Ok(Some(longest.clone()))));
+        let refusal = of(&format!("{longest}y")).unwrap_err();
+        assert_eq!(refusal, Refusal::new(Code::BadRequest, "attempt_id has 129 bytes: expected at most 128"));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Telemetry: a client describes itself and is told how to behave; the node may ask it something later.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use duolog_broker::api::TopicRef;
@@ -33,10 +34,11 @@ pub(crate) fn handle<B: MessageApi>(
     commands: Streaming<TelemetryCommand>,
 ) -> ReceiverStream<Result<TelemetryCommand, Status>> {
     let (sender, answers) = mpsc::channel(COMMANDS_MAX);
+    let caller = Arc::new(caller);
     tokio::spawn(async move {
         let stop = context.stop.clone();
         let admitted = caller.check().and_then(|()| authenticate(&context, &caller));
-        let attached = admitted.and_then(|()| context.clients.attach(&caller.client_id, sender.clone()));
+        let attached = admitted.and_then(|()| context.clients.attach(&caller, sender.clone()));
         match attached {
             Ok(stream) => {
                 tokio::select! {
@@ -76,8 +78,15 @@ async fn listen<B: MessageApi>(
                 }
             }
         };
-        // A broken stream ends as a closed one does: the client opens another.
-        let Ok(Some(TelemetryCommand { command, .. })) = command else { return };
+        let command = match command {
+            Ok(Some(TelemetryCommand { command, .. })) => command,
+            Ok(None) => return,
+            // A broken stream ends as a closed one does: the client opens another. What was refused is told to who is still there.
+            Err(status) => {
+                let _ = sender.try_send(Err(status));
+                return;
+            }
+        };
         let Some(Command::Settings(told)) = command else {
             // Answers to questions that this version does not ask.
             continue;

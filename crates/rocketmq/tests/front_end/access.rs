@@ -1,9 +1,15 @@
 //! Users and rights: what each call must prove, at the node that it reaches and at the one that it is sent on to.
 
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use duolog_broker::message_api::{HiddenHandle, Orphan};
+use duolog_record::Record;
 use duolog_rocketmq::proto::*;
 use duolog_rocketmq::{AccessConfig, RocketmqConfig};
 use duolog_types::{
-    Acl, AclOperation, AclPermission, AclResourceType, PatternType, Secret, User, UserStatus, UserType,
+    Acl, AclOperation, AclPermission, AclResourceType, LogIndex, Offset, PatternType, Secret, Term, TimestampMs,
+    TopicId, TopicPartition, User, UserStatus, UserType,
 };
 use tonic::metadata::MetadataMap;
 
@@ -245,4 +251,56 @@ async fn a_user_that_is_disabled_loses_its_stream() {
     let answer = answers.message().await.unwrap().unwrap();
     assert_eq!(answer.status.unwrap().code(), Code::Unauthorized);
     assert!(answers.message().await.unwrap().is_none(), "the stream ends");
+}
+
+/// A half message of topic `t-here` that nobody has ended.
+fn orphan() -> Orphan {
+    let partition = TopicPartition { topic: TopicId([1; 16]), partition: 0 };
+    let handle = HiddenHandle { partition, index: LogIndex(3), slot: 0, term: Term(1) };
+    let value = Some(Bytes::from_static(b"half"));
+    let record = Record { offset: Offset(-1), timestamp: TimestampMs(1), key: None, value, headers: Vec::new() };
+    Orphan { handle, topic: "t-here".to_owned(), record, checks: 0 }
+}
+
+/// Its stream stays open: it is looked at seldom.
+#[tokio::test]
+async fn a_producer_that_lost_its_right_is_not_asked_any_more() {
+    for keeps_right in [true, false] {
+        let mut nodes = cluster(AccessConfig { stream_check_interval_ms: 3_600_000, ..both() }).await;
+        let (there, here) = (nodes.pop().unwrap(), nodes.pop().unwrap());
+        // It would look, too.
+        there.stop().await;
+        let mut client = signing(here.port, "p@1", Credentials::new("ann", SECRET)).await;
+        let publishing = Publishing { topics: resource("t-here").into_iter().collect(), ..Publishing::default() };
+        let told = Settings { pub_sub: Some(settings::PubSub::Publishing(publishing)), ..Settings::default() };
+        let command = TelemetryCommand { status: None, command: Some(telemetry_command::Command::Settings(told)) };
+        let (sender, commands) = tokio::sync::mpsc::channel(1);
+        sender.send(command).await.unwrap();
+        let commands = tokio_stream::wrappers::ReceiverStream::new(commands);
+        let mut answers = client.telemetry(commands).await.unwrap().into_inner();
+        assert_eq!(answers.message().await.unwrap().unwrap().status.unwrap().code(), Code::Ok);
+        let broker = here.broker.clone();
+        {
+            let mut state = broker.state.lock();
+            state.acls.retain(|acl| keeps_right || acl.operation != AclOperation::Write);
+            state.orphans.push(orphan());
+        }
+        let begun = Instant::now();
+        while !broker.state.lock().orphans.is_empty() {
+            assert!(begun.elapsed() < Duration::from_secs(10), "the leader looks");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        // A look that has begun asks before it can be stopped.
+        here.stop().await;
+        assert_eq!(broker.state.lock().asked.len(), usize::from(keeps_right));
+        let question = answers.message().await;
+        let is_asked = matches!(
+            &question,
+            Ok(Some(TelemetryCommand {
+                command: Some(telemetry_command::Command::RecoverOrphanedTransactionCommand(_)),
+                ..
+            }))
+        );
+        assert_eq!(is_asked, keeps_right, "{question:?}");
+    }
 }

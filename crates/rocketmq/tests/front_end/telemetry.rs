@@ -149,13 +149,17 @@ async fn a_producer_is_asked_how_its_transaction_ends_wherever_it_is() {
 async fn a_question_that_nobody_gets_does_not_count() {
     let broker = FakeBroker::new().with_topic("tx", "TRANSACTION", &[0]).with_topic("other", "TRANSACTION", &[0]);
     let nodes = start(&[broker.clone(), broker.node(1)]).await;
+    let mut without_group = consumer(&["tx"]);
+    let Some(PubSub::Subscription(subscription)) = &mut without_group.pub_sub else { panic!("a subscription") };
+    subscription.group = None;
+    let mut open = Vec::new();
     for node in &nodes {
-        let mut client = node.client("p@1").await;
-        let mut stream = Stream::open(&mut client).await;
-        settings(stream.ask(producer(&["other"])).await);
-        let mut consumer_client = node.client("c@1").await;
-        let mut stream = Stream::open(&mut consumer_client).await;
-        settings(stream.ask(consumer(&["tx"])).await);
+        for (id, told) in [("p@1", producer(&["other"])), ("c@1", consumer(&["tx"])), ("s@1", without_group.clone())] {
+            let mut client = node.client(id).await;
+            let mut stream = Stream::open(&mut client).await;
+            settings(stream.ask(told).await);
+            open.push((client, stream));
+        }
     }
     orphan(&broker);
     let begun = std::time::Instant::now();
