@@ -7,6 +7,7 @@ mod http;
 mod http_listener;
 mod node;
 mod open_files;
+mod private_files;
 mod restore_command;
 mod testing;
 
@@ -114,14 +115,20 @@ fn main() -> ExitCode {
         Err(error) if error.is::<OutputClosed>() => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("duolog: {error:#}");
-            ExitCode::from(Exit::FAILURE)
+            ExitCode::from(if error.is::<config::Invalid>() { Exit::CONFIG } else { Exit::FAILURE })
         }
     }
 }
 
 fn run(command: Command) -> anyhow::Result<Exit> {
+    if matches!(command, Command::Start { .. } | Command::Restore(_) | Command::Cluster(_)) {
+        private_files::make_private();
+    }
     match command {
-        Command::Start { config } => node::run(config::Loaded::read(&config)?).map(|()| Exit::Success),
+        Command::Start { config } => {
+            let loaded = config::Loaded::read(&config).map_err(config::Invalid)?;
+            node::run(loaded).map(|()| Exit::Success)
+        }
         Command::Topic(command) => command.run(),
         Command::Produce(command) => command.run(),
         Command::Consume(command) => command.run(),

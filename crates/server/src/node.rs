@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use crate::config::{FromEnvironment, Loaded, LogFormat, Node, NodeConfig};
 use crate::http_listener::LimitedListener;
 use crate::open_files::ConnectionLimits;
-use crate::{http, testing};
+use crate::{http, private_files, testing};
 
 /// What is logged without `RUST_LOG`.
 const LOG_FILTER: &str =
@@ -31,7 +31,7 @@ pub fn run(loaded: Loaded) -> anyhow::Result<()> {
     for FromEnvironment { key, variable, .. } in environment {
         tracing::info!(key, variable, "config from the environment");
     }
-    for warning in warnings {
+    for warning in warnings.into_iter().chain(private_files::warning(&config.data_dir)) {
         tracing::warn!("{warning}");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("client").build()?;

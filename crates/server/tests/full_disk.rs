@@ -6,7 +6,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use common::{Cluster, Layout, wait_for};
+use common::{Cluster, Layout, duolog, wait_for};
 
 const TOPIC: &str = "t";
 const LIMIT: Duration = Duration::from_secs(30);
@@ -44,6 +44,12 @@ fn produce(cluster: &Cluster, value: &str) -> i16 {
     cluster.node(leader).client().produce(TOPIC, value).expect("an answer").error_code
 }
 
+/// What `duolog cluster health` answers with, and what it says.
+fn health(cluster: &Cluster) -> (Option<i32>, String) {
+    let output = duolog(&["cluster", "health", "--node", &cluster.node(0).grpc_address()]);
+    (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
 #[test]
 fn a_nearly_full_node_is_read_only_until_there_is_room() {
     let cluster = start(1);
@@ -55,10 +61,16 @@ fn a_nearly_full_node_is_read_only_until_there_is_room() {
     assert_eq!(cluster.node(0).client().fetch_all(TOPIC), ["before"]);
     assert!(cluster.node(0).output().contains("the disk is nearly full"), "the operator is told");
     assert!(cluster.node(0).is_healthy());
+    let (code, said) = health(&cluster);
+    assert!(
+        code == Some(2) && said.contains("is nearly full: it leads it and takes no more records"),
+        "{code:?} {said}"
+    );
 
     set_free_bytes(&cluster, 0, MARK_BYTES + MARK_BYTES / 4);
     wait_for("the node takes records again", LIMIT, || says(&cluster, 0, "duolog_node_read_only 0"));
     assert_eq!(produce(&cluster, "after"), 0);
+    assert_eq!(health(&cluster), (Some(0), "healthy\n".to_owned()));
     assert_eq!(cluster.node(0).client().fetch_all(TOPIC), ["before", "after"]);
 }
 
@@ -78,6 +90,8 @@ fn a_follower_without_room_falls_behind_and_catches_up() {
     wait_for("the leader has applied them", LIMIT, || applied(&cluster, leader) >= before + 19);
     assert!(applied(&cluster, follower) <= before + 1, "the follower took entries: {}", applied(&cluster, follower));
     assert!(cluster.node_mut(follower).is_running());
+    let (code, said) = health(&cluster);
+    assert!(code == Some(1) && said.contains("is full: it takes no entries"), "{code:?} {said}");
 
     set_free_bytes(&cluster, follower, 10 * MARK_BYTES);
     wait_for("the follower has caught up", LIMIT, || {

@@ -57,6 +57,9 @@ fn an_unknown_key_is_named_with_its_line() {
         0,
         &["node.toml", &format!("line {line}"), "unknown field `flush_everything`", "expected"],
     );
+    let config = cluster.node(0).config().display().to_string();
+    let again = duolog(&["start", "--config", &config]);
+    assert_eq!(again.status.code(), Some(78), "a supervisor can tell that it is not worth another try: {again:?}");
 }
 
 #[test]
@@ -229,4 +232,16 @@ fn installed_snapshots(cluster: &Cluster, id: u64) -> u64 {
     let (_, metrics) = cluster.node(id).get("/metrics").expect("metrics");
     let of_groups = metrics.lines().filter(|line| line.starts_with("duolog_broker_group_installed_snapshots_total{"));
     of_groups.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
+}
+
+/// A readiness probe takes no clients to it, a liveness probe does not end it.
+#[test]
+fn a_node_that_waits_for_others_says_so_and_is_alive() {
+    let mut cluster = Cluster::down(Layout { nodes: 3, ..ONE });
+    cluster.node_mut(0).start();
+    let health = || cluster.node(0).get("/health");
+    wait_for("the node answers", LIMIT, || health().is_some());
+    let (status, reason) = health().expect("an answer");
+    assert!(status == 503 && reason.contains("waits until its cluster is made"), "{status} {reason}");
+    assert_eq!(cluster.node(0).get("/live"), Some((200, "alive\n".to_owned())));
 }

@@ -109,7 +109,7 @@ pub const KEYS: &[Key] = &[
         name: "listen.http",
         kind: Kind::Text,
         default: "required",
-        doc: "Address and port for `/health`, `/metrics`, `/durability`, `/transactions`, `/users` and `/debug/state-hash`. For operators: whoever reaches it may do everything.",
+        doc: "Address and port for `/health`, `/live`, `/metrics`, `/durability`, `/transactions`, `/users` and `/debug/state-hash`. For operators: whoever reaches it may do everything.",
     },
     Key {
         name: "listen.grpc",
@@ -127,7 +127,7 @@ pub const KEYS: &[Key] = &[
         name: "nodes.host",
         kind: Kind::Text,
         default: "required",
-        doc: "In each `[[nodes]]`: its host, for other nodes and for clients.",
+        doc: "In each `[[nodes]]`: the host name or address at which other nodes and clients reach it, without a port. A node keeps what it joined with.",
     },
     Key {
         name: "nodes.kafka_port",
@@ -371,10 +371,15 @@ pub fn markdown() -> String {
     for key in KEYS {
         text += &format!("| `{}` | `{}` | {} | {} |\n", key.name, key.variable_shown(), key.default, key.doc);
     }
-    text += "\n## Topic configs\n\nBy Kafka's names, with `duolog topic create|alter --config`, `kafka-topics --config`, any AdminClient, \
-             or `kafka-configs`; changed live.\n\n| key | default | meaning |\n|---|---|---|\n";
-    for key in duolog_types::TOPIC_CONFIG_KEYS {
-        text += &format!("| `{}` | {} | {} |\n", key.name, key.default, key.doc);
-    }
-    text
+    text += "\n## Topic configs\n\nWith `duolog topic create|alter --config`, any AdminClient, or `kafka-configs`; changed live. `kafka-topics \
+             --config` takes only those that Kafka knows.\n\n";
+    text += &client_configs(duolog_types::TOPIC_CONFIG_KEYS);
+    text += "\n## Group configs\n\nOf consumer groups of RocketMQ clients, with `duolog group alter --config`, any AdminClient, or `kafka-configs \
+             --entity-type groups`; changed live. [More about them](rocketmq.md#consumer-groups).\n\n";
+    text + &client_configs(duolog_types::GROUP_CONFIG_KEYS)
+}
+
+fn client_configs(keys: &[duolog_types::ConfigKey]) -> String {
+    let rows = keys.iter().map(|key| format!("| `{}` | {} | {} |\n", key.name, key.default, key.doc));
+    "| key | default | meaning |\n|---|---|---|\n".to_owned() + &rows.collect::<String>()
 }

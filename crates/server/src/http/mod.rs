@@ -1,4 +1,4 @@
-//! HTTP for people and machines: `/health`, `/metrics`, `/durability`, `/transactions`, `/users`, `/debug/state-hash`.
+//! HTTP for people and machines: `/health`, `/live`, `/metrics`, `/durability`, `/transactions`, `/users`, `/debug/state-hash`.
 
 mod transactions;
 mod users;
@@ -53,6 +53,7 @@ pub async fn serve(listener: LimitedListener, config: &NodeConfig, broker: Broke
     let (node_id, configured) = (config.node_id, Arc::new(nodes.collect()));
     let router = Router::new()
         .route("/health", get(health))
+        .route("/live", get(live))
         .route("/metrics", get(metrics))
         .route("/durability", get(durability))
         .route("/transactions", get(transactions::list))
@@ -70,12 +71,17 @@ pub async fn serve(listener: LimitedListener, config: &NodeConfig, broker: Broke
     }
 }
 
-async fn health(State(parts): State<Parts>) -> (StatusCode, &'static str) {
-    if parts.broker.is_ready() {
-        (StatusCode::OK, "ready\n")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "waiting for every broker group to have a leader\n")
+/// Whether clients are served: for a load balancer, or an orchestrator's readiness probe.
+async fn health(State(parts): State<Parts>) -> (StatusCode, String) {
+    match parts.broker.unready() {
+        reasons if reasons.is_empty() => (StatusCode::OK, "ready\n".to_owned()),
+        reasons => (StatusCode::SERVICE_UNAVAILABLE, reasons.join("\n") + "\n"),
     }
+}
+
+/// Whether the process answers: an orchestrator must not end a node because others are down.
+async fn live() -> &'static str {
+    "alive\n"
 }
 
 async fn metrics(State(parts): State<Parts>) -> String {
