@@ -25,11 +25,17 @@ struct Inner {
     /// Also those that were paid before they were owed: a consumer may be faster than the producer's answer.
     paid: BTreeSet<(Debt, Value)>,
     delivered_at: Instant,
+    paid_at: Instant,
 }
 
 impl Ledger {
     pub fn new() -> Ledger {
-        let inner = Inner { owed: BTreeSet::new(), paid: BTreeSet::new(), delivered_at: Instant::now() };
+        let inner = Inner {
+            owed: BTreeSet::new(),
+            paid: BTreeSet::new(),
+            delivered_at: Instant::now(),
+            paid_at: Instant::now(),
+        };
         Ledger(Mutex::new(inner))
     }
 
@@ -42,7 +48,9 @@ impl Ledger {
 
     pub fn pay(&self, debt: Debt, value: Value) {
         let mut inner = self.lock();
-        inner.owed.remove(&(debt, value));
+        if inner.owed.remove(&(debt, value)) {
+            inner.paid_at = Instant::now();
+        }
         inner.paid.insert((debt, value));
     }
 
@@ -54,6 +62,11 @@ impl Ledger {
     /// How long consumers were given nothing.
     pub fn silence(&self) -> Duration {
         self.lock().delivered_at.elapsed()
+    }
+
+    /// How long nothing that was owed was paid.
+    pub fn stands_still(&self) -> Duration {
+        self.lock().paid_at.elapsed()
     }
 
     pub fn owed(&self) -> u64 {

@@ -11,7 +11,7 @@ use duolog_rocketmq::proto::{
     ClientType, EndTransactionRequest, Publishing, RecoverOrphanedTransactionCommand, Settings, TransactionResolution,
     TransactionSource,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 
 use super::client::{CALL_LIMIT, Client, Failure, PAUSE, Questions, outcome};
@@ -79,20 +79,21 @@ async fn one(context: &Context, client: &mut Client, topic: u16, value: Value) {
     }
 }
 
-/// Answers all questions until the run is over, as one more producer.
+/// Answers questions until the run is over, as one more producer of several.
 pub async fn answer(
     context: Arc<Context>,
+    number: usize,
     questions: Questions,
-    mut asked: mpsc::UnboundedReceiver<RecoverOrphanedTransactionCommand>,
+    asked: Arc<Mutex<mpsc::UnboundedReceiver<RecoverOrphanedTransactionCommand>>>,
 ) {
     let topics = || (0..).zip(&context.shared.message_topics).filter(|(_, topic)| topic.kind == Kind::Transaction);
     let names: Vec<&str> = topics().map(|(_, topic)| topic.name.as_str()).collect();
-    let mut client = Client::new("answerer".to_string(), &context.ports, 0);
+    let mut client = Client::new(format!("answerer-{number}"), &context.ports, number);
     client.describe(&settings(&names), Some(&questions));
     let mut phase = context.phase.clone();
     loop {
         let question = tokio::select! {
-            question = asked.recv() => question,
+            question = async { asked.lock().await.recv().await } => question,
             _ = phase.wait_for(|phase| *phase == Phase::Over) => return,
         };
         let Some(RecoverOrphanedTransactionCommand { message: Some(message), transaction_id }) = question else {
