@@ -7,6 +7,7 @@ use duolog_state::reader;
 use duolog_types::BrokerGroupId;
 
 use crate::broker::Broker;
+use crate::prometheus::metric_head;
 use crate::runtime::GroupRuntime;
 
 /// A metric: its name, its type, and what it says.
@@ -96,12 +97,12 @@ const OF_GROUPS: &[OfGroup] = &[
 impl Metric {
     fn head(&self, text: &mut String) {
         let Self(name, kind, help) = self;
-        // Writing to a string does not fail.
-        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+        metric_head(text, name, kind, help);
     }
 
     fn line(&self, text: &mut String, labels: &str, value: impl Display) {
         let name = self.0;
+        // Writing to a string does not fail.
         let _ = match labels {
             "" => writeln!(text, "{name} {value}"),
             labels => writeln!(text, "{name}{{{labels}}} {value}"),

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use duolog_broker::Histogram;
+use duolog_broker::{Histogram, metric_head};
 use kafka_protocol::ResponseError;
 use kafka_protocol::error::ParseResponseErrorCode;
 
@@ -135,12 +135,12 @@ impl KafkaMetrics {
     #[must_use]
     pub fn render(&self) -> String {
         let mut text = String::new();
-        head(&mut text, REQUESTS_TOTAL, "counter", "Requests that were dispatched, by API.");
+        metric_head(&mut text, REQUESTS_TOTAL, "counter", "Requests that were dispatched, by API.");
         for (index, requests) in self.requests.iter().enumerate().filter(|(_, n)| get(n) > 0) {
             writeln!(text, "{REQUESTS_TOTAL}{{api=\"{}\"}} {}", api_name(index), get(requests))
                 .expect("a string takes all");
         }
-        head(
+        metric_head(
             &mut text,
             REQUEST_SECONDS,
             "histogram",
@@ -149,7 +149,7 @@ impl KafkaMetrics {
         for (index, took) in self.took.iter().enumerate() {
             took.render(&mut text, REQUEST_SECONDS, &format!("api=\"{}\"", api_name(index)));
         }
-        head(&mut text, ERRORS_TOTAL, "counter", "Errors that were answered, by Kafka's code.");
+        metric_head(&mut text, ERRORS_TOTAL, "counter", "Errors that were answered, by Kafka's code.");
         for (index, errors) in self.errors.iter().enumerate().filter(|(_, n)| get(n) > 0) {
             writeln!(text, "{ERRORS_TOTAL}{{code=\"{}\"}} {}", code_name(index), get(errors))
                 .expect("a string takes all");
@@ -180,15 +180,11 @@ impl KafkaMetrics {
                 &self.fetch_sessions_evicted,
             ),
         ] {
-            head(&mut text, name, kind, help);
+            metric_head(&mut text, name, kind, help);
             writeln!(text, "{name} {}", get(value)).expect("a string takes all");
         }
         text
     }
-}
-
-fn head(text: &mut String, name: &str, kind: &str, help: &str) {
-    writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}").expect("a string takes all");
 }
 
 fn code_name(index: usize) -> String {

@@ -20,20 +20,8 @@ use kafka_protocol::messages::elect_leaders_request::TopicPartitions;
 use kafka_protocol::messages::offset_delete_request::{OffsetDeleteRequestPartition, OffsetDeleteRequestTopic};
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::*;
-use kafka_protocol::protocol::StrBytes;
+use support::names::{group, name, text};
 use support::{Client, FakeBroker, TestServer};
-
-fn text(text: &str) -> StrBytes {
-    StrBytes::from_string(text.to_owned())
-}
-
-fn name(name: &str) -> TopicName {
-    TopicName(text(name))
-}
-
-fn group(id: &str) -> GroupId {
-    GroupId(text(id))
-}
 
 fn code(error: ResponseError) -> i16 {
     error.code()

@@ -14,23 +14,12 @@ use kafka_protocol::messages::offset_fetch_request::{
     OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
 };
 use kafka_protocol::messages::*;
-use kafka_protocol::protocol::{Encodable, StrBytes};
+use kafka_protocol::protocol::Encodable;
+use support::names::{group, name, text};
 use support::{FakeBroker, TestServer};
 
 const TOPIC: i8 = 2;
 const GROUP: i8 = 32;
-
-fn text(text: &str) -> StrBytes {
-    StrBytes::from_string(text.to_owned())
-}
-
-fn name(name: &str) -> TopicName {
-    TopicName(text(name))
-}
-
-fn group(id: &str) -> GroupId {
-    GroupId(text(id))
-}
 
 fn resource(kind: i8, name: &str) -> DescribeConfigsResource {
     DescribeConfigsResource::default()

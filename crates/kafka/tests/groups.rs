@@ -17,22 +17,11 @@ use kafka_protocol::messages::offset_fetch_request::{
 use kafka_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
 use kafka_protocol::messages::*;
 use kafka_protocol::protocol::StrBytes;
+use support::names::{group, name, text};
 use support::{Client, FakeBroker, TestServer};
 
 const NOT_COORDINATOR: i16 = 16;
 const ILLEGAL_GENERATION: i16 = 22;
-
-fn text(text: &str) -> StrBytes {
-    StrBytes::from_string(text.to_owned())
-}
-
-fn group(id: &str) -> GroupId {
-    GroupId(text(id))
-}
-
-fn name(name: &str) -> TopicName {
-    TopicName(text(name))
-}
 
 fn join(version: i16, id: &str, member: &str) -> JoinGroupRequest {
     let protocol = |name: &str, metadata: &'static [u8]| {

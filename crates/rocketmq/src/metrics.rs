@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use duolog_broker::Histogram;
+use duolog_broker::{Histogram, metric_head};
 
 use crate::proto::Code;
 
@@ -225,11 +225,11 @@ impl RocketmqMetrics {
     #[must_use]
     pub fn render(&self) -> String {
         let mut text = String::new();
-        head(&mut text, REQUESTS_TOTAL, "counter", "Calls that came, by name.");
+        metric_head(&mut text, REQUESTS_TOTAL, "counter", "Calls that came, by name.");
         for (call, requests) in CALLS.iter().zip(&self.requests).filter(|(_, n)| get(n) > 0) {
             line(&mut text, REQUESTS_TOTAL, &format!("{{call=\"{call:?}\"}}"), requests);
         }
-        head(
+        metric_head(
             &mut text,
             REQUEST_SECONDS,
             "histogram",
@@ -238,7 +238,7 @@ impl RocketmqMetrics {
         for (call, took) in CALLS.iter().zip(&self.took) {
             took.render(&mut text, REQUEST_SECONDS, &format!("call=\"{call:?}\""));
         }
-        head(&mut text, ANSWERS_TOTAL, "counter", "Statuses that were answered, by the protocol's code.");
+        metric_head(&mut text, ANSWERS_TOTAL, "counter", "Statuses that were answered, by the protocol's code.");
         for (code, answers) in CODES.iter().zip(&self.answers).filter(|(_, n)| get(n) > 0) {
             line(&mut text, ANSWERS_TOTAL, &format!("{{code=\"{}\"}}", code.as_str_name()), answers);
         }
@@ -261,15 +261,11 @@ impl RocketmqMetrics {
             (REQUESTS_STALLED_TOTAL, "counter", "Requests given up half-sent.", &self.requests_stalled),
             (REQUESTS_CROWDED_OUT_TOTAL, "counter", "Requests without room for too long.", &self.requests_crowded_out),
         ] {
-            head(&mut text, name, kind, help);
+            metric_head(&mut text, name, kind, help);
             line(&mut text, name, "", value);
         }
         text
     }
-}
-
-fn head(text: &mut String, name: &str, kind: &str, help: &str) {
-    writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}").expect("a string takes all");
 }
 
 fn line(text: &mut String, name: &str, labels: &str, value: &AtomicU64) {

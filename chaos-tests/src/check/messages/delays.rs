@@ -49,17 +49,7 @@ mod tests {
             }
             _ => None,
         });
-        plant.change_first(|event| match event {
-            MessageEvent::Read { spot, time_ms, .. } if by_kafka && *spot == of => {
-                *time_ms = due_ms - 10;
-                true
-            }
-            MessageEvent::Delivered { spot, time_ms, .. } if !by_kafka && *spot == of => {
-                *time_ms = due_ms - 10;
-                true
-            }
-            _ => false,
-        });
+        plant.move_first_sight(of, by_kafka, due_ms - 10);
         (sent_ms, due_ms)
     }
 

@@ -94,17 +94,7 @@ mod tests {
         for by_kafka in [true, false] {
             let mut plant = Plant::clean();
             let (of, _) = plant.first_final(TRANSACTION);
-            plant.change_first(|event| match event {
-                MessageEvent::Read { spot, time_ms, .. } if by_kafka && *spot == of => {
-                    *time_ms = 0;
-                    true
-                }
-                MessageEvent::Delivered { spot, time_ms, .. } if !by_kafka && *spot == of => {
-                    *time_ms = 0;
-                    true
-                }
-                _ => false,
-            });
+            plant.move_first_sight(of, by_kafka, 0);
             finds(&plant, "message_transactions");
         }
     }

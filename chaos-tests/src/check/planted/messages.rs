@@ -284,6 +284,21 @@ impl Plant {
         assert!(is_changed, "the clean history has this event");
     }
 
+    /// The message was seen first at another time, by a Kafka reader or by a consumer of single messages.
+    pub fn move_first_sight(&mut self, of: Spot, by_kafka: bool, seen_ms: u64) {
+        self.change_first(|event| match event {
+            MessageEvent::Read { spot, time_ms, .. } if by_kafka && *spot == of => {
+                *time_ms = seen_ms;
+                true
+            }
+            MessageEvent::Delivered { spot, time_ms, .. } if !by_kafka && *spot == of => {
+                *time_ms = seen_ms;
+                true
+            }
+            _ => false,
+        });
+    }
+
     pub fn deliver_again(&mut self, spot: Spot, asked_ms: u64, time_ms: u64) {
         let attempts = self.history.events.iter();
         let attempts = attempts

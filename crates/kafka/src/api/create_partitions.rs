@@ -1,7 +1,7 @@
 //! CreatePartitions (37), versions 0–3: topics grow. Answered once the catalog and every hosting broker group have the new
 //! partitions. KIP-195.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use duolog_broker::api::{BrokerApi, NewPartitions};
 use kafka_protocol::ResponseError;
@@ -10,6 +10,7 @@ use kafka_protocol::messages::create_partitions_response::CreatePartitionsTopicR
 use kafka_protocol::messages::{CreatePartitionsRequest, CreatePartitionsResponse};
 use kafka_protocol::protocol::StrBytes;
 
+use crate::bounds::each_once;
 use crate::context::Context;
 use crate::shape::{BOOL, INT32, Kind, Shape, field};
 use crate::translate::node_ids;
@@ -37,9 +38,8 @@ pub(crate) async fn handle<B: BrokerApi>(
         *times_named.entry(topic.name.0.clone()).or_default() += 1;
     }
     // A topic that is named twice is answered once, as in Kafka.
-    let mut seen = BTreeSet::new();
-    let names: Vec<_> =
-        request.topics.iter().map(|topic| topic.name.clone()).filter(|name| seen.insert(name.0.clone())).collect();
+    let mut names: Vec<_> = request.topics.iter().map(|topic| topic.name.clone()).collect();
+    each_once(&mut names, Clone::clone);
     let wanted: Vec<NewPartitions> =
         request.topics.into_iter().filter(|topic| times_named[&topic.name.0] == 1).map(new_partitions).collect();
     let created = match wanted.is_empty() {

@@ -4,6 +4,7 @@
 mod access;
 mod client;
 mod fetch;
+pub mod names;
 mod samples;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,4 +1,4 @@
-//! How long something took, as a Prometheus histogram.
+//! What every part that has metrics writes of them, as Prometheus text: the lines before a metric, and how long something took.
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,6 +6,12 @@ use std::time::Duration;
 
 /// Upper limits of the buckets, in milliseconds; what took longer is only in the total.
 const LIMITS_MS: [u64; 13] = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000];
+
+/// Appends the lines that come before the values of a metric; `kind` is Prometheus' word for its type.
+pub fn metric_head(text: &mut String, name: &str, kind: &str, help: &str) {
+    // Writing to a string does not fail.
+    let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+}
 
 /// Durations by bucket, with their number and sum.
 #[derive(Debug)]
@@ -40,7 +46,6 @@ impl Histogram {
         let mut below = 0;
         for (limit_ms, count) in LIMITS_MS.iter().zip(counts) {
             below += count;
-            // Writing to a string does not fail.
             let _ = writeln!(text, "{name}_bucket{{{label},le=\"{}\"}} {below}", seconds(limit_ms * 1_000));
         }
         let _ = writeln!(text, "{name}_bucket{{{label},le=\"+Inf\"}} {total}");
