@@ -26,6 +26,11 @@ impl MessageTopic {
     pub fn broadcasting_group(&self) -> String {
         format!("all-of-{}", self.name)
     }
+
+    /// Whether the topic's consumer group asks for a message.
+    pub fn wants(&self, value: Value) -> bool {
+        self.kind != Kind::Filtered || tag(value) == WANTED_TAG
+    }
 }
 
 /// What a topic is for: its `message.type`, but for letters.
@@ -38,6 +43,17 @@ pub enum Kind {
     Transaction,
     /// Normal messages, some of which nobody acknowledges.
     Letters,
+    /// Normal messages, of which the group wants those with [`WANTED_TAG`].
+    Filtered,
+}
+
+/// What the group of a filtered topic asks for.
+pub const WANTED_TAG: &str = "tag-1";
+
+/// The tag of a value's message: every third one has the same.
+pub fn tag(value: Value) -> String {
+    let Value::Sent { sequence, .. } = value else { return String::new() };
+    format!("tag-{}", sequence % 3)
 }
 
 /// A message in a partition of one of the topics.

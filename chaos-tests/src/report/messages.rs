@@ -32,7 +32,7 @@ pub fn table(history: &History, counts: &[MessageCounts]) -> String {
 pub fn besides(kind: Kind, counts: &MessageCounts) -> String {
     let MessageCounts { committed, rolled_back, asked, recalled, recalled_late, dead_letters, .. } = counts;
     match kind {
-        Kind::Normal | Kind::Fifo => String::new(),
+        Kind::Normal | Kind::Fifo | Kind::Filtered => String::new(),
         Kind::Delay => format!("{} delayed, {recalled} taken back, {recalled_late} too late", counts.delayed),
         Kind::Transaction => format!("{committed} committed, {rolled_back} rolled back, {asked} of them asked about"),
         Kind::Letters => format!("{dead_letters} dead letters"),

@@ -68,7 +68,7 @@ fn new_topic(topic: &Topic, names: ConfigNames) -> NewTopic<'_> {
 
 fn new_message_topic(topic: &MessageTopic) -> NewTopic<'_> {
     let message_type = match topic.kind {
-        Kind::Normal | Kind::Letters => "NORMAL",
+        Kind::Normal | Kind::Letters | Kind::Filtered => "NORMAL",
         Kind::Fifo => "FIFO",
         Kind::Delay => "DELAY",
         Kind::Transaction => "TRANSACTION",

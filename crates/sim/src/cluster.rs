@@ -191,7 +191,7 @@ fn new_topic(name: &str, partitions: i32, mode: String, message_type: Option<&st
 
 fn message_type(kind: Kind) -> &'static str {
     match kind {
-        Kind::Normal | Kind::Letters => "NORMAL",
+        Kind::Normal | Kind::Letters | Kind::Filtered => "NORMAL",
         Kind::Fifo => "FIFO",
         Kind::Delay => "DELAY",
         Kind::Transaction => "TRANSACTION",

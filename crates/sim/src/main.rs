@@ -97,7 +97,9 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
                 failed.push(seed);
                 is_found.fetch_or(arguments.plant.is_some(), Ordering::Relaxed);
             }
-            if !has_passed || seeds.len() == 1 {
+            if !has_passed && arguments.plant.is_none() {
+                print!("{}", shortest(arguments, seed, text)?);
+            } else if !has_passed || seeds.len() == 1 {
                 print!("{text}");
             }
         }
@@ -165,6 +167,20 @@ fn in_a_process(arguments: &Arguments, seed: u64) -> Result<(bool, String)> {
         text += &format!("seed {seed}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
     }
     Ok((output.status.success(), text))
+}
+
+/// What a failed seed printed with the shortest load with which it fails, found by halving: what happens under load is the same, however
+/// long that lasts.
+fn shortest(arguments: &Arguments, seed: u64, mut text: String) -> Result<String> {
+    let (mut passes_s, mut fails_s) = (0, arguments.load_s);
+    while fails_s - passes_s > 1 {
+        let load_s = passes_s.midpoint(fails_s);
+        match in_a_process(&Arguments { load_s, ..arguments.clone() }, seed)? {
+            (true, _) => passes_s = load_s,
+            (false, of_shorter) => (fails_s, text) = (load_s, of_shorter),
+        }
+    }
+    Ok(format!("{text}  shortest: --load-s {fails_s} --seed {seed}\n"))
 }
 
 const COUNTED: &str = "  - ";
@@ -265,7 +281,7 @@ fn scratch() -> &'static Path {
 }
 
 fn tell(outcome: &Outcome, has_passed: bool) {
-    let Outcome { history, findings, errors, .. } = outcome;
+    let Outcome { history, findings, errors, told, .. } = outcome;
     println!(
         "seed {} {}: {} events with digest {:016x}",
         history.run.seed,
@@ -275,6 +291,9 @@ fn tell(outcome: &Outcome, has_passed: bool) {
     );
     for (what, count) in counts(outcome) {
         println!("{COUNTED}{what}: {count}");
+    }
+    for text in told.iter().filter(|_| !has_passed) {
+        println!("  {text}");
     }
     for violation in findings.violations.iter().take(20) {
         println!("  {} (topic {:?}): {}", violation.property, violation.topic, violation.text);

@@ -1,6 +1,6 @@
 //! The simulation of one seed: a cluster, its clients, and faults; then calm, and the verdict.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::rc::Rc;
@@ -48,6 +48,8 @@ pub struct Outcome {
     pub errors: Vec<String>,
     /// How often each kind of fault came.
     pub faults: BTreeMap<&'static str, u64>,
+    /// What was done to the cluster, in order.
+    pub told: Vec<String>,
 }
 
 /// What a run consists of.
@@ -117,12 +119,13 @@ pub fn run(plan: Plan, home: &Path) -> Outcome {
         power_lost_at: None,
         round: 0,
         faults: BTreeMap::new(),
+        told: RefCell::default(),
         broken: Vec::new(),
         load: (0, 0),
     };
     (0..NODES).for_each(|node| world.start_process(node));
     let mut errors: Vec<String> = world.live(plan.load).err().map(|error| error.to_string()).into_iter().collect();
-    let World { load, broken, faults, clients, .. } = world;
+    let World { load, broken, faults, told, clients, .. } = world;
     errors.extend(broken);
     errors.extend(clients.take_broken());
     let run = Run {
@@ -136,7 +139,7 @@ pub fn run(plan: Plan, home: &Path) -> Outcome {
     let (topics, message_topics) = (cluster.topics.to_vec(), cluster.message_topics.to_vec());
     let history = History { run, topics, message_topics, events: recorder.take() };
     let findings = check::check(&history);
-    Outcome { history, findings, errors, faults }
+    Outcome { history, findings, errors, faults, told: told.into_inner() }
 }
 
 /// What happens, and when.
@@ -159,6 +162,8 @@ pub struct World {
     pub round: u32,
     /// How often each kind of fault came.
     pub faults: BTreeMap<&'static str, u64>,
+    /// What was done to the cluster, in order.
+    pub told: RefCell<Vec<String>>,
     /// Promises that only the world can see broken.
     pub broken: Vec<String>,
     load: (u64, u64),

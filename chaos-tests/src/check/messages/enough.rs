@@ -27,7 +27,7 @@ pub fn check(view: &MessageView, findings: &mut Findings) {
             }
         };
         match of_topic.kind {
-            Kind::Normal | Kind::Fifo => need(counts.redelivered, "message came again"),
+            Kind::Normal | Kind::Fifo | Kind::Filtered => need(counts.redelivered, "message came again"),
             Kind::Delay => need(counts.recalled, "message was taken back"),
             Kind::Transaction => {
                 need(counts.committed, "commit");

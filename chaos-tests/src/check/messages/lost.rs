@@ -1,5 +1,5 @@
-//! No message that was promised vanishes: it is kept where its producer was told, each message is delivered, and each delivery ends
-//! with an acknowledgement that may have happened, another delivery, or a dead letter.
+//! No message that was promised vanishes: it is kept where its producer was told, each message that its group wants is delivered, and
+//! each delivery ends with an acknowledgement that may have happened, another delivery, or a dead letter.
 
 use super::view::MessageView;
 use crate::check::Findings;
@@ -19,6 +19,7 @@ pub fn check(view: &MessageView, findings: &mut Findings) {
     // A dead letter may be one because the answers with all its deliveries were lost.
     for (spot, value) in view.finals.iter().filter(|(spot, _)| !view.dead_letters.contains_key(spot)) {
         match view.deliveries_at.get(spot) {
+            None if !view.topics[usize::from(spot.topic)].wants(*value) => {}
             None => findings.at_spot(PROPERTY, view, *spot, format!("{value:?} was never delivered")),
             Some(deliveries) if !view.may_be_settled(*spot) => {
                 let last = view.deliveries[*deliveries.last().expect("an index only of deliveries")];

@@ -9,6 +9,7 @@ mod dead_letters;
 mod delays;
 mod drained;
 mod enough;
+mod filtered;
 mod invisible;
 mod lost;
 mod order;
@@ -40,6 +41,7 @@ pub fn check(history: &History, findings: &mut Findings) {
     delays::check(&view, findings);
     recalls::check(&view, findings);
     dead_letters::check(&view, findings);
+    filtered::check(&view, findings);
     copies::check(&view, findings);
     drained::check(&view, findings);
     enough::check(&view, findings);

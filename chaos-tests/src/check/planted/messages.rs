@@ -2,7 +2,7 @@
 //!
 //! One topic of each kind with two partitions and a message every 150 ms. Each is sent, delivered and acknowledged within a few
 //! milliseconds, but: some come twice; every eighth delayed one is taken back; every fourth transaction is rolled back, and every third
-//! is asked about; every second letter dies after three deliveries.
+//! is asked about; every second letter dies after three deliveries; of filtered ones a third is delivered.
 
 use super::Plant;
 use crate::history::messages::{End, Form, Kind, MessageEvent, MessageTopic, Outcome, Spot};
@@ -13,6 +13,7 @@ pub const ORDERED: u16 = 1;
 pub const DELAY: u16 = 2;
 pub const TRANSACTION: u16 = 3;
 pub const LETTERS: u16 = 4;
+pub const FILTERED: u16 = 5;
 
 pub const INVISIBLE_MS: u64 = 5_000;
 
@@ -66,6 +67,7 @@ pub fn topics() -> Vec<MessageTopic> {
         ("delay", Kind::Delay),
         ("transaction", Kind::Transaction),
         ("letters", Kind::Letters),
+        ("filtered", Kind::Filtered),
     ];
     kinds.map(topic).into()
 }
@@ -79,7 +81,7 @@ struct Life {
 
 impl Plant {
     pub(super) fn fill_messages(&mut self) {
-        for topic in [NORMAL, ORDERED, DELAY, TRANSACTION, LETTERS] {
+        for topic in [NORMAL, ORDERED, DELAY, TRANSACTION, LETTERS, FILTERED] {
             let mut ends = [0, 0];
             for i in 0..COUNT {
                 let partition = i % 2;
@@ -149,6 +151,16 @@ impl Plant {
                 self.push_message(MessageEvent::Read { time_ms: time_ms + 5, spot, value });
                 self.delivered(life, time_ms + 10, 1, INVISIBLE_MS);
                 self.settled(life, time_ms + 15);
+            }
+            FILTERED => {
+                self.sent(life, at_ms, Form::Plain);
+                if self.history.message_topics[usize::from(topic)].wants(value) {
+                    let attempts = if i < 4 { 2 } else { 1 };
+                    for attempt in 1..=attempts {
+                        self.delivered(life, at_ms + (10 + INVISIBLE_MS) * attempt as u64, attempt, INVISIBLE_MS);
+                    }
+                    self.settled(life, at_ms + 15 + (10 + INVISIBLE_MS) * attempts as u64);
+                }
             }
             _ if i.is_multiple_of(2) => {
                 self.sent(life, at_ms, Form::Doomed);

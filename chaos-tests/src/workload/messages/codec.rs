@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use duolog_rocketmq::proto::{Digest, DigestType, Encoding, Message, MessageType, Resource, SystemProperties};
 use prost_types::Timestamp;
 
-use crate::history::messages::{End, Kind};
+use crate::history::messages::{End, Kind, tag};
 use crate::history::{Value, fnv1a};
 
 /// The user property that every message has.
@@ -78,7 +78,7 @@ pub fn is_doomed(value: Value) -> bool {
 
 pub fn kind_of(kind: Kind) -> MessageType {
     match kind {
-        Kind::Normal | Kind::Letters => MessageType::Normal,
+        Kind::Normal | Kind::Letters | Kind::Filtered => MessageType::Normal,
         Kind::Fifo => MessageType::Fifo,
         Kind::Delay => MessageType::Delay,
         Kind::Transaction => MessageType::Transaction,
@@ -105,10 +105,6 @@ fn id(value: Value) -> String {
 
 fn key(value: Value) -> String {
     format!("key-{}", sequence(value))
-}
-
-fn tag(value: Value) -> String {
-    format!("tag-{}", sequence(value) % 3)
 }
 
 fn sequence(value: Value) -> u64 {

@@ -12,7 +12,7 @@ use super::client::{CALL_LIMIT, Client, Failure, PAUSE, outcome, perhaps_done};
 use super::codec;
 use super::ledger::Debt;
 use super::{Context, Phase};
-use crate::history::messages::{Kind, MessageEvent, MessageTopic, Outcome, Spot};
+use crate::history::messages::{Kind, MessageEvent, MessageTopic, Outcome, Spot, WANTED_TAG};
 use crate::history::{Value, fnv1a};
 use duolog_rocketmq::proto::receive_message_response::Content;
 use duolog_rocketmq::proto::settings::PubSub;
@@ -120,7 +120,7 @@ impl Consumer {
                 id: queue,
                 ..MessageQueue::default()
             }),
-            filter_expression: Some(everything()),
+            filter_expression: Some(wanted(of_topic.kind)),
             batch_size: BATCH,
             invisible_duration: Some(codec::duration(invisible)),
             auto_renew: false,
@@ -269,8 +269,15 @@ pub fn everything() -> FilterExpression {
     FilterExpression { r#type: FilterType::Tag.into(), expression: "*".to_string() }
 }
 
+fn wanted(kind: Kind) -> FilterExpression {
+    match kind {
+        Kind::Filtered => FilterExpression { r#type: FilterType::Tag.into(), expression: WANTED_TAG.to_string() },
+        _ => everything(),
+    }
+}
+
 fn settings(topic: &MessageTopic, group: &str, is_push: bool) -> Settings {
-    let entry = SubscriptionEntry { topic: Some(codec::resource(&topic.name)), expression: Some(everything()) };
+    let entry = SubscriptionEntry { topic: Some(codec::resource(&topic.name)), expression: Some(wanted(topic.kind)) };
     let subscription =
         Subscription { group: Some(codec::resource(group)), subscriptions: vec![entry], ..Subscription::default() };
     let mut settings = Settings { pub_sub: Some(PubSub::Subscription(subscription)), ..Settings::default() };

@@ -160,7 +160,7 @@ async fn run(context: Arc<Context>, producers_ended: std::sync::mpsc::Sender<()>
     let (mut producers, mut others) = (JoinSet::new(), JoinSet::new());
     for (topic, of_topic) in (0..).zip(&context.shared.message_topics) {
         match of_topic.kind {
-            Kind::Normal | Kind::Letters => plain::spawn(&context, topic, &mut producers),
+            Kind::Normal | Kind::Letters | Kind::Filtered => plain::spawn(&context, topic, &mut producers),
             Kind::Fifo => ordered::spawn(&context, topic, &mut producers),
             Kind::Delay => delayed::spawn(&context, topic, &mut producers),
             Kind::Transaction => transactions::spawn(&context, topic, &questions, &mut producers),

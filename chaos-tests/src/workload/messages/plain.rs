@@ -41,7 +41,9 @@ async fn produce(context: Arc<Context>, topic: u16, producer: u32) {
         let is_doomed = is_letter && codec::is_doomed(value);
         let form = if is_doomed { Form::Doomed } else { Form::Plain };
         if let Attempt::Acked(_) = send(&context, &mut client, (topic, value, form), message).await {
-            context.ledger.owe(if is_doomed { Debt::Letter } else { Debt::Message }, value);
+            if context.topic(topic).wants(value) {
+                context.ledger.owe(if is_doomed { Debt::Letter } else { Debt::Message }, value);
+            }
             for member in 0..context.topic(topic).broadcast_members {
                 context.ledger.owe(Debt::Copy(member), value);
             }

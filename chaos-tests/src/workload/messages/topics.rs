@@ -6,7 +6,7 @@ use crate::workload::topics::PARTITION_COUNT;
 
 const BROADCAST_MEMBERS: u32 = 2;
 
-/// Both with synchronous replication; letters in one of them, and a broadcasting group beside the other at another.
+/// Both with synchronous replication; letters and filtered messages in one of them, and a broadcasting group beside the other at another.
 pub fn all() -> Vec<MessageTopic> {
     let mut topics = Vec::new();
     for kind in [Kind::Normal, Kind::Fifo, Kind::Delay, Kind::Transaction] {
@@ -15,6 +15,7 @@ pub fn all() -> Vec<MessageTopic> {
         }
     }
     topics.push(topic(Kind::Letters, Sync::Async));
+    topics.push(topic(Kind::Filtered, Sync::Async));
     topics
 }
 
@@ -33,5 +34,6 @@ fn word(kind: Kind) -> &'static str {
         Kind::Delay => "delay",
         Kind::Transaction => "transaction",
         Kind::Letters => "letters",
+        Kind::Filtered => "filtered",
     }
 }

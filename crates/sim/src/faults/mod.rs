@@ -143,9 +143,11 @@ impl World {
         *self.faults.entry(what).or_default() += 1;
     }
 
-    /// For whoever reads the logs.
+    /// For whoever reads the logs, or what led to a violation.
     fn tell(&self, text: &str) {
-        tracing::info!(target: "faults", at_ms = self.now_ms(), round = self.round, "{text}");
+        let at_ms = self.now_ms();
+        tracing::info!(target: "faults", at_ms, round = self.round, "{text}");
+        self.told.borrow_mut().push(format!("{at_ms} ms: {text}"));
     }
 
     fn record_begin(&self, node: u32, fault: Fault) {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use duolog_broker::api::{GroupId, TopicRef};
 use duolog_broker::message_api::{Consumer, DeliveredMessage, Filter, MessageApi, Receipt, Receive};
 use duolog_chaos::history::Value;
-use duolog_chaos::history::messages::{Kind, MessageEvent, Outcome, Spot};
+use duolog_chaos::history::messages::{Kind, MessageEvent, Outcome, Spot, WANTED_TAG};
 use duolog_chaos::workload::messages::codec;
 use duolog_chaos::workload::messages::ledger::Debt;
 use tokio::time::sleep;
@@ -109,7 +109,7 @@ impl Member {
             topic: TopicRef::Name(of_topic.name.clone()),
             partition,
             count_max: BATCH,
-            filter: Filter::All,
+            filter: wanted(of_topic.kind),
             invisible_ms,
             auto_renew: false,
             connection: None,
@@ -234,6 +234,13 @@ impl Member {
         for held in held {
             self.clients.ledger.pay(Debt::Message, held.value);
         }
+    }
+}
+
+fn wanted(kind: Kind) -> Filter {
+    match kind {
+        Kind::Filtered => Filter::Tags(vec![WANTED_TAG.to_owned()]),
+        _ => Filter::All,
     }
 }
 

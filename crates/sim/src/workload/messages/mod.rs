@@ -27,7 +27,7 @@ const CONSUMERS_PER_TOPIC: u32 = 2;
 
 /// A topic per kind of message. A message is promised to survive with synchronous replication only.
 pub fn topics(random: &mut Random) -> Vec<MessageTopic> {
-    let kinds = [Kind::Normal, Kind::Fifo, Kind::Delay, Kind::Transaction, Kind::Letters];
+    let kinds = [Kind::Normal, Kind::Fifo, Kind::Delay, Kind::Transaction, Kind::Letters, Kind::Filtered];
     let topic = |kind: Kind| {
         let name = format!("messages-{kind:?}").to_lowercase();
         let flush = if random.one_in(2) { Sync::Sync } else { Sync::Async };
@@ -50,7 +50,7 @@ pub fn spawn(clients: &Clients, topic: u16, random: &mut Random) -> Vec<JoinHand
     let mut tasks = Vec::new();
     let kind = clients.message_topic(topic).kind;
     match kind {
-        Kind::Normal | Kind::Letters => tasks.extend(producers::spawn_plain(clients, topic, random)),
+        Kind::Normal | Kind::Letters | Kind::Filtered => tasks.extend(producers::spawn_plain(clients, topic, random)),
         Kind::Fifo => tasks.extend(producers::spawn_ordered(clients, topic, random)),
         Kind::Delay => tasks.extend(delayed::spawn(clients, topic, random)),
         Kind::Transaction => tasks.extend(transactions::spawn(clients, topic, random)),

@@ -41,7 +41,9 @@ async fn plain(clients: Clients, topic: u16, producer: u32, mut random: Random) 
         let partition = random.below(PARTITIONS as u64) as i32;
         let letter = Letter { topic, partition, value, form, delivery: Delivery::Now };
         if let Attempt::Acked(_) = send(&clients, &mut node, &letter).await {
-            clients.owe(if is_doomed { Debt::Letter } else { Debt::Message }, value);
+            if clients.message_topic(topic).wants(value) {
+                clients.owe(if is_doomed { Debt::Letter } else { Debt::Message }, value);
+            }
         }
     }
 }

@@ -2,10 +2,10 @@
 
 use duolog_broker::BrokerError;
 use duolog_broker::api::TopicRef;
-use duolog_broker::message_api::{Delivery, MessageApi, SendMessage, Sent};
+use duolog_broker::message_api::{Delivery, MessageApi, SendMessage, Sent, TAG_HEADER};
 use duolog_chaos::history::Value;
-use duolog_chaos::history::messages::{Form, MessageEvent, Outcome};
-use duolog_record::BatchBuilder;
+use duolog_chaos::history::messages::{Form, MessageEvent, Outcome, tag};
+use duolog_record::{BatchBuilder, RecordHeader};
 use tokio::time::sleep;
 
 use super::super::{Clients, wall_now};
@@ -41,7 +41,8 @@ pub async fn send(clients: &Clients, node: &mut usize, letter: &Letter) -> Attem
     };
     let mut builder = BatchBuilder::new();
     let key = key.as_deref().map(str::as_bytes);
-    builder.push(wall_now(), key, Some(&value.payload())).expect("a small record");
+    let tag = RecordHeader::text(TAG_HEADER, tag(value));
+    builder.push_with_headers(wall_now(), key, Some(&value.payload()), &[tag]).expect("a small record");
     let batch = builder.build().expect("a small batch").into_bytes();
     let name = TopicRef::Name(clients.message_topic(topic).name.clone());
     let message = SendMessage { topic: name, partition, batch, delivery };
