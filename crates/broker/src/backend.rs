@@ -85,13 +85,35 @@ struct Replica<T> {
     sink: Arc<dyn StateSink>,
 }
 
-impl<S: StateStore> StateFactory for Factory<S> {
-    fn open(&self, group: BrokerGroupId, dir: &Path) -> io::Result<Box<dyn ReplicatedState>> {
+/// Reads a copy.
+struct Nobody;
+
+impl StateSink for Nobody {
+    fn opened(&self, _: Arc<dyn StateReader>) {}
+    fn applied(&self, _: LogIndex, _: &[StateEvent]) {}
+}
+
+impl<S: StateStore> Factory<S> {
+    fn open_for(
+        &self,
+        sink: Arc<dyn StateSink>,
+        group: BrokerGroupId,
+        dir: &Path,
+    ) -> io::Result<Box<dyn ReplicatedState>> {
         let tables = self.store.open(group, dir)?;
-        let sink = (self.sink)(group);
         sink.opened(tables.reader());
         let machine = Machine::open(tables)?;
         Ok(Box::new(Replica { machine, sink }))
+    }
+}
+
+impl<S: StateStore> StateFactory for Factory<S> {
+    fn open(&self, group: BrokerGroupId, dir: &Path) -> io::Result<Box<dyn ReplicatedState>> {
+        self.open_for((self.sink)(group), group, dir)
+    }
+
+    fn open_copy(&self, group: BrokerGroupId, dir: &Path) -> io::Result<Box<dyn ReplicatedState>> {
+        self.open_for(Arc::new(Nobody), group, dir)
     }
 }
 

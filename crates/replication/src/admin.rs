@@ -57,6 +57,9 @@ pub enum AdminRequest {
     Backup {
         /// A directory of the node's machine, new or empty.
         path: PathBuf,
+        /// Whether entries behind what was applied count, too, as if they were committed.
+        #[serde(default)]
+        with_uncommitted: bool,
     },
     /// Lead nothing for as long as another node can, or do so again.
     Drain {
@@ -210,8 +213,9 @@ async fn answer(shared: &Arc<Shared>, request: AdminRequest) -> Result<AdminRepl
             Ok(membership::change(shared, BrokerGroupId(broker_group), add.map(NodeId), remove.map(NodeId)).await)
         }
         AdminRequest::Retire { node } => retire(shared, NodeId(node)).await,
-        AdminRequest::Backup { path } => {
-            let lines = backup::write(shared, &path).await.map_err(|error| format!("no backup was made: {error}"))?;
+        AdminRequest::Backup { path, with_uncommitted } => {
+            let lines = backup::write(shared, &path, with_uncommitted).await;
+            let lines = lines.map_err(|error| format!("no backup was made: {error}"))?;
             Ok(AdminReply::Done { lines })
         }
         AdminRequest::Drain { on } => drain(shared, on).await,

@@ -20,7 +20,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use duolog_commit_log::{ArchiveWriter, CommitLog, LogEntry, LogOptions, RealDisk};
-use duolog_types::{BrokerGroupId, Incarnation, LogIndex, NodeId};
+use duolog_state::{AppliedEntry, EntryKind};
+use duolog_types::{BrokerGroupId, Incarnation, LogIndex, NodeId, Term};
 use openraft::{EntryPayload, Membership};
 use prost::Message;
 use serde::{Deserialize, Serialize};
@@ -31,9 +32,9 @@ use crate::files;
 use crate::group::BrokerGroup;
 use crate::identity::{FORMAT_VERSION, NodeFile};
 use crate::log_store::{ProgressObserver, encode_vote, to_log_entry};
-use crate::snapshot::SnapshotSource;
-use crate::state_machine::write_current;
+use crate::state_machine::{RUN_BYTES_MAX, RUN_ENTRIES_MAX, write_current};
 use crate::type_config::{RaftEntry, RaftVote, raft_log_id};
+use crate::watermarks::Mark;
 use crate::wire::{self, proto};
 
 /// Version of the backup's layout.
@@ -85,11 +86,12 @@ fn begin(dir: &Path) -> io::Result<()> {
     }
 }
 
-/// Writes a backup of everything that this node has applied. Gives a line per broker group.
+/// Writes a backup of everything that this node has applied, and with `with_uncommitted` of what its logs hold behind that. Gives a line
+/// per broker group.
 ///
 /// # Errors
-/// The directory is not empty, or something cannot be read or written.
-pub(crate) async fn write(shared: &Arc<Shared>, dir: &Path) -> io::Result<Vec<String>> {
+/// The directory is not empty, or something cannot be read or written; uncommitted entries changed meanwhile.
+pub(crate) async fn write(shared: &Arc<Shared>, dir: &Path, with_uncommitted: bool) -> io::Result<Vec<String>> {
     let mut groups: Vec<Arc<BrokerGroup>> = shared.groups().cloned().collect();
     groups.sort_unstable_by_key(|group| (group.id() == BrokerGroupId::SYSTEM, group.id()));
     let file = shared.identity.get();
@@ -103,30 +105,41 @@ pub(crate) async fn write(shared: &Arc<Shared>, dir: &Path) -> io::Result<Vec<St
             node_id: file.node_id.0,
             groups: Vec::new(),
         };
+        let mut lines = Vec::new();
         for group in groups {
-            manifest.groups.push(write_group(&group, &dir.join("groups").join(group.id().to_string()))?);
+            let id = group.id();
+            let (written, uncommitted) =
+                write_group(&group, &dir.join("groups").join(id.to_string()), with_uncommitted)?;
+            let GroupManifest { index, entries, .. } = written;
+            let mut line = format!("broker group {id}: up to log index {index}, {entries} entries");
+            if with_uncommitted {
+                line += &format!(", {uncommitted} of them behind what this node has applied");
+            }
+            lines.push(line);
+            manifest.groups.push(written);
         }
         files::write_json(&dir.join(MANIFEST), &manifest)?;
-        let line = |group: &GroupManifest| {
-            let GroupManifest { broker_group, index, entries, .. } = group;
-            format!("broker group {broker_group}: up to log index {index}, {entries} entries")
-        };
-        Ok(manifest.groups.iter().map(line).collect())
+        Ok(lines)
     };
     blocking(write).await
 }
 
-fn write_group(group: &BrokerGroup, dir: &Path) -> io::Result<GroupManifest> {
+/// Gives what was written, and how many entries of it were not applied.
+fn write_group(group: &BrokerGroup, dir: &Path, with_uncommitted: bool) -> io::Result<(GroupManifest, u64)> {
     files::create_dir_all(dir).map_err(named(dir))?;
     let log = group.log();
     // Before the checkpoint: what retention deletes meanwhile is wanted by nobody.
     let first = log.segments().iter().map(|segment| segment.first).min().unwrap_or(LogIndex(0));
-    let last = group.cell.materialize(&dir.join("state"))?.last;
+    let state_dir = dir.join("state");
+    let applied = group.cell.copy_to(&state_dir)?;
+    let last = if with_uncommitted { apply_rest(group, &state_dir)? } else { applied };
+    let last = last.ok_or_else(|| io::Error::other(format!("broker group {} has applied nothing yet", group.id())))?;
     let path = dir.join(ENTRIES);
     let mut file = BufWriter::new(File::create(&path).map_err(named(&path))?);
-    let mut entries = 0;
+    let (mut entries, mut last_term) = (0, None);
     for index in first.0..=last.index {
         let Some(entry) = log.read_any(LogIndex(index)).map_err(io::Error::other)? else { continue };
+        last_term = Some(entry.term);
         let message = wire::log_entry_to_wire(entry).encode_to_vec();
         let length = u32::try_from(message.len()).map_err(io::Error::other)?;
         file.write_all(&length.to_le_bytes())?;
@@ -136,7 +149,38 @@ fn write_group(group: &BrokerGroup, dir: &Path) -> io::Result<GroupManifest> {
     }
     file.into_inner().map_err(|error| error.into_error())?.sync_all()?;
     files::sync_dir(dir)?;
-    Ok(GroupManifest { broker_group: group.id().0, term: last.term, index: last.index, entries })
+    // Only a leader takes entries back, and then what it has is the better backup.
+    if with_uncommitted && last_term != Some(Term(last.term)) {
+        return Err(io::Error::other(format!(
+            "entries of broker group {} were taken back meanwhile: another node leads, so make a backup of what is committed",
+            group.id()
+        )));
+    }
+    let uncommitted = last.index + 1 - applied.map_or(0, |mark| mark.index + 1);
+    Ok((GroupManifest { broker_group: group.id().0, term: last.term, index: last.index, entries }, uncommitted))
+}
+
+/// Applies to the copy of a group's state what its log holds behind it. Gives where it ends.
+fn apply_rest(group: &BrokerGroup, state_dir: &Path) -> io::Result<Option<Mark>> {
+    let log = group.log();
+    let mut state = group.cell.open_copy(state_dir)?;
+    let mut next = state.applied().map_or(0, |mark| mark.index + 1);
+    let end = log.last().map_or(0, |(_, index)| index.0 + 1);
+    while next < end {
+        let (mut run, mut bytes) = (Vec::new(), 0);
+        while next < end && run.len() < RUN_ENTRIES_MAX && bytes < RUN_BYTES_MAX {
+            let entry = log.read_any(LogIndex(next)).map_err(io::Error::other)?;
+            let LogEntry { index, term, kind, body, .. } =
+                entry.ok_or_else(|| invalid(format!("broker group {}: the log lacks entry {next}", group.id())))?;
+            let kind = EntryKind::from_byte(kind)
+                .ok_or_else(|| invalid(format!("entry {index} has the unknown kind {kind}")))?;
+            bytes += body.len();
+            run.push(AppliedEntry { index, term, kind, body });
+            next += 1;
+        }
+        state.apply(&run)?;
+    }
+    state.make_durable()
 }
 
 /// Makes the data directories of a new cluster from a backup, `<to>/node-<id>` for each node. Gives a line per node. Blocks.
@@ -215,7 +259,7 @@ fn restore_group(
         return Err(invalid(format!("{}: expected {} entries, found {found}", from.display(), group.entries)));
     }
     let term = group.term + 1;
-    log.purge(LogIndex(group.index), duolog_types::Term(group.term));
+    log.purge(LogIndex(group.index), Term(group.term));
     let entry =
         RaftEntry { log_id: raft_log_id(term, group.index + 1), payload: EntryPayload::Membership(membership.clone()) };
     log.append(vec![to_log_entry(&entry)], None).map_err(io::Error::other)?;

@@ -29,8 +29,8 @@ use crate::watermarks::Mark;
 use crate::wire;
 
 /// Most entries and bytes of one applied run.
-const RUN_ENTRIES_MAX: usize = 256;
-const RUN_BYTES_MAX: usize = 4 << 20;
+pub(crate) const RUN_ENTRIES_MAX: usize = 256;
+pub(crate) const RUN_BYTES_MAX: usize = 4 << 20;
 
 /// The state of one replica: applies committed entries, one atomic run at a time.
 pub trait ReplicatedState: Send + 'static {
@@ -64,6 +64,11 @@ pub trait StateFactory: Send + Sync + 'static {
     /// # Errors
     /// [`io::ErrorKind::InvalidData`] when it is damaged: then it is copied from another replica. Others, among them a newer version.
     fn open(&self, group: BrokerGroupId, dir: &Path) -> io::Result<Box<dyn ReplicatedState>>;
+    /// Opens a copy of a replica's state that nobody reads, to apply more to it.
+    ///
+    /// # Errors
+    /// As of [`StateFactory::open`].
+    fn open_copy(&self, group: BrokerGroupId, dir: &Path) -> io::Result<Box<dyn ReplicatedState>>;
 }
 
 struct Inner {
@@ -148,6 +153,18 @@ impl StateCell {
     /// Snapshots that were installed since the start.
     pub(crate) fn installed_snapshots(&self) -> u64 {
         self.installed_snapshots.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// Writes a copy into a directory that does not exist yet, and says what it has applied.
+    pub(crate) fn copy_to(&self, dir: &Path) -> io::Result<Option<Mark>> {
+        let mut inner = self.inner.lock();
+        inner.state.checkpoint(dir)?;
+        Ok(inner.state.applied())
+    }
+
+    /// Opens what [`StateCell::copy_to`] wrote.
+    pub(crate) fn open_copy(&self, dir: &Path) -> io::Result<Box<dyn ReplicatedState>> {
+        self.factory.open_copy(self.group, dir)
     }
 
     /// Makes the state durable and says up to where.
@@ -452,6 +469,9 @@ mod tests {
         fn open(&self, _: BrokerGroupId, dir: &Path) -> io::Result<Box<dyn ReplicatedState>> {
             let applied: Option<(u64, u64)> = files::read_json(&dir.join("applied"))?;
             Ok(Box::new(Standing(applied.map(|(term, index)| Mark { term, index }))))
+        }
+        fn open_copy(&self, group: BrokerGroupId, dir: &Path) -> io::Result<Box<dyn ReplicatedState>> {
+            self.open(group, dir)
         }
     }
 

@@ -111,3 +111,47 @@ fn a_restored_cluster_has_everything_up_to_the_backup() {
     let compared = succeeds(&["verify", "--http", &http.join(",")]);
     assert!(compared.contains("equal"), "{compared}");
 }
+
+#[test]
+fn of_one_node_of_three_a_new_cluster_is_made_with_all_that_it_has() {
+    let place = tempfile::tempdir().expect("a directory");
+    let (backup, restored) = (place.path().join("backup"), place.path().join("restored"));
+    let mut old = Cluster::start(LAYOUT);
+    old.node(0).client().create_topic(TOPIC, &[]);
+    let leader = old.node(0).client().leader(TOPIC).expect("a leader");
+    let values: Vec<String> = (0..20).map(|i| format!("value {i}")).collect();
+    for value in &values {
+        let produced = old.node(leader).client().produce(TOPIC, value).expect("an answer");
+        assert_eq!(produced.error_code, 0);
+    }
+    for id in 0..3 {
+        old.node_mut(id).kill();
+    }
+    // Alone it commits nothing, so what it applies is what its state had when that was flushed last.
+    old.node_mut(leader).start();
+    let grpc = old.node(leader).grpc_address();
+    let backup_dir = backup.display().to_string();
+    let ask = ["cluster", "backup", "--node", &grpc, "--to", &backup_dir, "--with-uncommitted"];
+    let mut said = (false, String::new());
+    wait_for("a backup", LIMIT, || {
+        said = run(&ask);
+        said.0
+    });
+    assert!(said.1.contains("behind what this node has applied"), "{}", said.1);
+    assert!(!said.1.contains("broker group 1: up to log index 0,"), "{}", said.1);
+    assert!(old.node_mut(leader).is_running());
+
+    let mut new = Cluster::down(LAYOUT);
+    let config = new.node(0).config().display().to_string();
+    succeeds(&["restore", "--from", &backup_dir, "--to", &restored.display().to_string(), "--config", &config]);
+    for id in 0..3 {
+        fs::rename(restored.join(format!("node-{id}")), new.node(id).data())
+            .expect("the directory of a node that is down");
+        new.node_mut(id).start();
+    }
+    new.wait_ready();
+    let leader = new.node(0).client().leader(TOPIC).expect("a leader");
+    assert_eq!(new.node(leader).client().fetch_all(TOPIC), values);
+    let produced = new.node(leader).client().produce(TOPIC, "goes on").expect("an answer");
+    assert_eq!((produced.error_code, produced.offset), (0, values.len() as i64));
+}

@@ -13,6 +13,7 @@ use crate::output::Out;
 #[command(after_help = "Examples:
   duolog cluster backup --to /backups/2026-11-27
   duolog cluster backup --node 10.0.0.2:7070 --to /backups/2026-11-27
+  duolog cluster backup --node 10.0.0.2:7070 --to /backups/last --with-uncommitted    # the other nodes are gone for good
 
 One node writes all that it has applied into a directory of its own machine: records, topics, committed offsets, half and delayed
 messages, users. Service goes on. `duolog restore` makes a new cluster of it.")]
@@ -22,15 +23,20 @@ pub struct BackupCommand {
     /// A directory of the node's machine, new or empty; an absolute path.
     #[arg(long, value_name = "DIR")]
     to: PathBuf,
+    /// Also what the node's logs hold without its knowing that a majority has it: all of it, acknowledged or not. For a node whose
+    /// majority is gone for good.
+    #[arg(long)]
+    with_uncommitted: bool,
 }
 
 pub async fn run(command: BackupCommand) -> anyhow::Result<()> {
-    let BackupCommand { node, to } = command;
+    let BackupCommand { node, to, with_uncommitted } = command;
     if !to.is_absolute() {
         bail!("--to {}: expected an absolute path, since another process writes there", to.display());
     }
     let address = node.nodes.first().context("--node: expected HOST:PORT")?;
-    let AdminReply::Done { lines } = ask(address, &AdminRequest::Backup { path: to.clone() }).await? else {
+    let request = AdminRequest::Backup { path: to.clone(), with_uncommitted };
+    let AdminReply::Done { lines } = ask(address, &request).await? else {
         bail!("{address}: unexpected answer");
     };
     let mut out = Out::default();

@@ -80,6 +80,11 @@ impl StateFactory for Recorder {
         self.0.lock().insert(group, Recorded { file, opened_with, checkpoints: 0 });
         Ok(Box::new(State { group, path, recorder: self.clone() }))
     }
+
+    /// A recorder of its own: that of the cluster goes on.
+    fn open_copy(&self, group: BrokerGroupId, dir: &Path) -> io::Result<Box<dyn ReplicatedState>> {
+        Self::default().open(group, dir)
+    }
 }
 
 struct State {
