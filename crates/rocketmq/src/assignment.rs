@@ -1,6 +1,8 @@
 //! Which queues of a topic each consumer of a group asks, by the group's strategy. Pure: every node that knows the same consumers
 //! comes to the same result, so none has to remember anything.
 
+use std::ops::Range;
+
 use duolog_types::AssignmentStrategy;
 
 /// Places of a consumer on the ring of hashes.
@@ -18,11 +20,10 @@ pub(crate) fn assigned(
     let Some(own) = consumers.iter().position(|other| other == consumer) else { return Vec::new() };
     let is_own: Box<dyn FnMut(&usize) -> bool> = match strategy {
         AssignmentStrategy::Shared => Box::new(|_| true),
-        AssignmentStrategy::Averaging => {
-            let (each, more) = (queues / consumers.len(), queues % consumers.len());
-            let first = own * each + own.min(more);
-            let count = each + usize::from(own < more);
-            Box::new(move |queue| (first..first + count).contains(queue))
+        // Without rooms everything lies in the same one.
+        AssignmentStrategy::Averaging | AssignmentStrategy::MachineRoom => {
+            let part = part(queues, consumers.len(), own);
+            Box::new(move |queue| part.contains(queue))
         }
         AssignmentStrategy::AveragingByCircle => Box::new(move |queue| queue % consumers.len() == own),
         AssignmentStrategy::ConsistentHashing => {
@@ -35,6 +36,31 @@ pub(crate) fn assigned(
         }
     };
     (0..queues).filter(is_own).collect()
+}
+
+/// The part of `count` that belongs to the consumer `own` of `consumers`: neighbours, as many for each, give or take one.
+fn part(count: usize, consumers: usize, own: usize) -> Range<usize> {
+    let (each, more) = (count / consumers, count % consumers);
+    let first = own * each + own.min(more);
+    first..first + each + usize::from(own < more)
+}
+
+/// The numbers of the queues that the consumer `own` asks when each lies in a machine room, or in none: those of its own room, shared with
+/// the others there, and its share of those in whose room no consumer is. `rooms` are those of the queues' leaders, `consumers` those of the
+/// consumers.
+pub(crate) fn nearby(rooms: &[Option<usize>], consumers: &[Option<usize>], own: usize) -> Vec<usize> {
+    let is_manned = |room: &Option<usize>| room.is_some() && consumers.contains(room);
+    let own_room = consumers[own].filter(|room| rooms.contains(&Some(*room)));
+    let in_room = |room: &Option<usize>| own_room.is_some() && *room == own_room;
+    let queues = |is_it: &dyn Fn(&Option<usize>) -> bool| -> Vec<usize> {
+        rooms.iter().enumerate().filter(|(_, room)| is_it(room)).map(|(queue, _)| queue).collect()
+    };
+    let (near, others) = (queues(&in_room), queues(&|room| !is_manned(room)));
+    let neighbours = consumers.iter().filter(|room| in_room(room)).count().max(1);
+    let place = consumers[..own].iter().filter(|room| in_room(room)).count();
+    let near = &near[part(near.len(), neighbours, place)];
+    let far = &others[part(others.len(), consumers.len(), own)];
+    near.iter().chain(far).copied().collect()
 }
 
 /// A ring on which each consumer has some places, and a queue belongs to the next one.
@@ -150,6 +176,24 @@ mod tests {
             let (old, new) = (owners(strategy, 100, &before), owners(strategy, 100, &after));
             let moved = old.iter().zip(&new).filter(|(old, new)| **old != gone && old != new).count();
             assert!(moved <= moves_max, "{strategy:?}: {moved} queues moved that need not");
+        }
+    }
+
+    #[test]
+    fn queues_stay_in_their_machine_room_where_there_is_a_consumer() {
+        let (east, west, south) = (Some(0), Some(1), Some(2));
+        let queues = [east, west, east, south, west, None, east, south];
+        let of = |consumers: &[Option<usize>]| -> Vec<Vec<usize>> {
+            (0..consumers.len()).map(|own| nearby(&queues, consumers, own)).collect()
+        };
+        // Nobody is in the south, and one queue is nowhere: these are for all.
+        assert_eq!(of(&[east, west, east]), [vec![0, 2, 3], vec![1, 4, 5], vec![6, 7]]);
+        assert_eq!(of(&[None, west]), [vec![0, 2, 3], vec![1, 4, 5, 6, 7]]);
+        assert_eq!(of(&[None]), [(0..8).collect::<Vec<_>>()]);
+        for consumers in [&[east][..], &[east, west, south], &[None, None, south, south, east], &[west; 9]] {
+            let mut all = of(consumers).concat();
+            all.sort_unstable();
+            assert_eq!(all, (0..8).collect::<Vec<_>>(), "{consumers:?}");
         }
     }
 

@@ -204,6 +204,11 @@ impl Clients {
         consumers.into_iter().collect()
     }
 
+    /// The address that a client's newest telemetry stream comes from.
+    pub(crate) fn host(&self, id: &str) -> Option<String> {
+        self.known.lock().get(id)?.streams.last().map(|stream| stream.caller.host.clone())
+    }
+
     /// Whether there is a producer of a topic that could be asked how a transaction ends. `may` says whether who opened a stream may know.
     pub(crate) fn has_producer(&self, topic: &str, may: impl Fn(&Caller) -> bool) -> bool {
         let known = self.known.lock();

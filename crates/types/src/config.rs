@@ -60,6 +60,8 @@ pub(crate) enum Kind {
     ListOf(&'static [&'static str]),
     /// A comma-separated list of at most 32 integers from 1 on.
     Integers,
+    /// Machine rooms with what lies in them.
+    Rooms,
 }
 
 pub(crate) const ANY_INTEGER: Kind = Kind::Integer { min: -1, max: i64::MAX };
@@ -76,6 +78,7 @@ impl Kind {
             Self::Factor => value.parse::<f32>().is_ok_and(|f| (1.0..=100.0).contains(&f)),
             Self::Boolean => value == "true" || value == "false",
             Self::ListOf(words) => value.split(',').all(|word| words.contains(&word.trim())),
+            Self::Rooms => crate::Rooms::parse(value).is_some(),
             Self::Integers => value.split(',').count() <= 32 && value.split(',').all(|item| integer_from(item, 1)),
         }
     }
@@ -101,7 +104,7 @@ impl ConfigKey {
     pub fn kafka_type(&self) -> i8 {
         match self.kind {
             Kind::Boolean => 1,
-            Kind::OneOf(_) | Kind::OneOfOrInteger(_) => 2,
+            Kind::OneOf(_) | Kind::OneOfOrInteger(_) | Kind::Rooms => 2,
             Kind::Integer { .. } => 5,
             Kind::Ratio | Kind::Factor => 6,
             Kind::ListOf(_) | Kind::Integers => 7,

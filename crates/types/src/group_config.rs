@@ -6,17 +6,31 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::TimestampMs;
 use crate::config::{ConfigError, ConfigKey, ConfigKeys, ConfigSource, ConfigValue, Kind};
+use crate::{Rooms, TimestampMs};
 
 /// Every config of a consumer group that is accepted, in the order in which it is described.
 pub const GROUP_CONFIG_KEYS: &[ConfigKey] = &[
     ConfigKey {
+        name: "assignment.rooms",
+        default: "",
+        doc: "With assignment.strategy=machine-room, the machine rooms and what lies in each: addresses, networks and host names of nodes and consumers.",
+        expected: "rooms as east=10.1.0.0/16,node-1.example; west=10.2.0.0/16",
+        kind: Kind::Rooms,
+    },
+    ConfigKey {
         name: "assignment.strategy",
         default: "shared",
         doc: "Which queues RocketMQ's push consumers ask: shared lets all ask for any message of a node; the others give each queue to one consumer.",
-        expected: "shared, averaging, averaging-by-circle, consistent-hashing or sticky",
-        kind: Kind::OneOf(&["shared", "averaging", "averaging-by-circle", "consistent-hashing", "sticky"]),
+        expected: "shared, averaging, averaging-by-circle, consistent-hashing, sticky or machine-room",
+        kind: Kind::OneOf(&[
+            "shared",
+            "averaging",
+            "averaging-by-circle",
+            "consistent-hashing",
+            "sticky",
+            "machine-room",
+        ]),
     },
     ConfigKey {
         name: "consumption.mode",
@@ -131,6 +145,8 @@ pub enum AssignmentStrategy {
     ConsistentHashing,
     /// As many for each, and as few as possible move.
     Sticky,
+    /// Queues of each machine room's nodes by averaging among the consumers there; where there are none, among all.
+    MachineRoom,
 }
 
 /// How delays between deliveries grow (`retry.policy`).
@@ -249,8 +265,15 @@ impl GroupConfig {
             "averaging-by-circle" => AssignmentStrategy::AveragingByCircle,
             "consistent-hashing" => AssignmentStrategy::ConsistentHashing,
             "sticky" => AssignmentStrategy::Sticky,
+            "machine-room" => AssignmentStrategy::MachineRoom,
             _ => AssignmentStrategy::Shared,
         }
+    }
+
+    /// The machine rooms.
+    #[must_use]
+    pub fn rooms(&self) -> Rooms {
+        Rooms::parse(self.value("assignment.rooms")).expect("checked to be rooms")
     }
 
     /// How delays between deliveries grow.
@@ -310,6 +333,7 @@ mod tests {
             ("retry.exponential.multiplier", "0.5"),
             ("retry.exponential.multiplier", "NaN"),
             ("retry.max.times", "-1"),
+            ("assignment.rooms", "10.0.0.0/8"),
         ] {
             assert!(matches!(one(key, value), Err(ConfigError::InvalidValue { .. })), "{key}={value}");
         }

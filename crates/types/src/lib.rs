@@ -10,6 +10,7 @@ mod ids;
 pub mod limits;
 mod nearest;
 mod partitioner;
+mod rooms;
 mod topic_config;
 
 pub use access::{
@@ -28,4 +29,5 @@ pub use ids::{
 };
 pub use nearest::nearest;
 pub use partitioner::{partition_of_key, partition_of_message_group};
+pub use rooms::Rooms;
 pub use topic_config::{MessageType, TOPIC_CONFIG_KEYS, TimestampType, TopicConfig};

@@ -4,12 +4,12 @@
 
 use std::collections::BTreeSet;
 
-use duolog_broker::api::TopicRef;
+use duolog_broker::api::{TopicRef, TopicView};
 use duolog_broker::message_api::MessageApi;
-use duolog_types::AssignmentStrategy;
+use duolog_types::{AssignmentStrategy, Rooms};
 
 use super::query_route::queue_of;
-use crate::assignment::assigned;
+use crate::assignment::{assigned, nearby};
 use crate::caller::Caller;
 use crate::context::Context;
 use crate::errors::Refusal;
@@ -32,8 +32,11 @@ pub(crate) async fn handle<B: MessageApi>(
     let strategy = config.strategy();
     let any = strategy == AssignmentStrategy::Shared && !settings::is_in_order(&config, &topic);
     let consumers = context.clients.consumers(&group, &topic.name, &caller.client_id);
-    let own: BTreeSet<usize> =
-        assigned(strategy, topic.partitions.len(), &consumers, &caller.client_id).into_iter().collect();
+    let own = match strategy {
+        AssignmentStrategy::MachineRoom => in_rooms(&context, &config.rooms(), &topic, &consumers, &caller),
+        _ => assigned(strategy, topic.partitions.len(), &consumers, &caller.client_id),
+    };
+    let own: BTreeSet<usize> = own.into_iter().collect();
     // A partition without a leader comes back with the next question, a few seconds later.
     let led = topic.partitions.iter().filter_map(|partition| Some((partition.leader?, partition.partition)));
     let queues: BTreeSet<_> = led
@@ -46,4 +49,24 @@ pub(crate) async fn handle<B: MessageApi>(
     let assignment =
         |(leader, id)| Assignment { message_queue: Some(queue_of(&context, &resource, &topic, id, leader)) };
     Ok(QueryAssignmentResponse { assignments: queues.into_iter().map(assignment).collect(), status: None })
+}
+
+/// The consumer's queues by machine rooms: nodes lie where their advertised host does, consumers where they call from.
+fn in_rooms<B: MessageApi>(
+    context: &Context<B>,
+    rooms: &Rooms,
+    topic: &TopicView,
+    consumers: &[String],
+    caller: &Caller,
+) -> Vec<usize> {
+    let Some(own) = consumers.iter().position(|id| *id == caller.client_id) else { return Vec::new() };
+    let nodes = context.broker.cluster().nodes;
+    let room_of_node = |id| nodes.iter().find(|node| node.id == id).and_then(|node| rooms.room_of(&node.host));
+    let queues: Vec<_> = topic.partitions.iter().map(|partition| partition.leader.and_then(room_of_node)).collect();
+    let room_of_consumer = |id: &String| match *id == caller.client_id {
+        true => rooms.room_of(&caller.host),
+        false => rooms.room_of(&context.clients.host(id)?),
+    };
+    let consumers: Vec<_> = consumers.iter().map(room_of_consumer).collect();
+    nearby(&queues, &consumers, own)
 }

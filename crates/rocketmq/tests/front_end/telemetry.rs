@@ -9,7 +9,7 @@ use duolog_record::Record;
 use duolog_rocketmq::proto::settings::PubSub;
 use duolog_rocketmq::proto::telemetry_command::Command;
 use duolog_rocketmq::proto::*;
-use duolog_types::{LogIndex, NodeId, Offset, TimestampMs, TopicId, TopicPartition};
+use duolog_types::{GroupConfig, LogIndex, NodeId, Offset, TimestampMs, TopicId, TopicPartition};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
@@ -171,4 +171,33 @@ async fn a_question_that_nobody_gets_does_not_count() {
         node.stop().await;
     }
     assert!(broker.state.lock().asked.is_empty());
+}
+
+#[tokio::test]
+async fn queues_stay_in_the_machine_room_of_their_node() {
+    let broker = FakeBroker::new().with_topic("n", "NORMAL", &[0, 0, 1]);
+    {
+        let mut state = broker.state.lock();
+        state.hosts = vec!["node-0.here".to_owned(), "10.0.0.2".to_owned()];
+        let rooms = ("assignment.rooms", "here=127.0.0.0/8,node-0.here; there=10.0.0.0/8");
+        state.group_config = GroupConfig::new([("assignment.strategy", "machine-room"), rooms]).unwrap();
+    }
+    let node = start(&[broker]).await.pop().unwrap();
+    let mut streams = Vec::new();
+    let mut queues = Vec::new();
+    for id in ["c@1", "c@2"] {
+        let mut client = node.client(id).await;
+        let mut stream = Stream::open(&mut client).await;
+        settings(stream.ask(consumer(&["n"])).await);
+        streams.push((client, stream));
+    }
+    for (client, _) in &mut streams {
+        let request = QueryAssignmentRequest { topic: Some(topic("n")), group: Some(topic("g")), endpoints: None };
+        let answer = client.query_assignment(request).await.unwrap().into_inner();
+        let ids = answer.assignments.into_iter().map(|assignment| assignment.message_queue.unwrap().id);
+        queues.push(ids.collect::<Vec<_>>());
+    }
+    // Both are here: they share what node 0 leads, and what node 1 leads, since nobody is there. By averaging the first has 0 and 1.
+    assert_eq!(queues, [vec![0, 2], vec![1]]);
+    node.stop().await;
 }

@@ -18,7 +18,15 @@ impl BrokerApi for FakeBroker {
     }
 
     fn cluster(&self) -> ClusterView {
-        ClusterView { cluster_id: "fake".to_owned(), nodes: Vec::new(), controller: None }
+        let node = |(id, host): (u64, &String)| NodeView {
+            id: NodeId(id),
+            host: host.clone(),
+            kafka_port: 0,
+            rocketmq_port: 0,
+            http_port: 0,
+        };
+        let nodes = (0..).zip(&self.state.lock().hosts).map(node).collect();
+        ClusterView { cluster_id: "fake".to_owned(), nodes, controller: None }
     }
 
     fn topics(&self) -> Vec<TopicView> {
@@ -50,7 +58,7 @@ impl BrokerApi for FakeBroker {
     }
 
     fn group_config(&self, _: &GroupId) -> GroupConfig {
-        GroupConfig::default()
+        self.state.lock().group_config.clone()
     }
 
     fn member_group(&self, group: &GroupId, _: &str) -> GroupId {

@@ -15,7 +15,7 @@ use duolog_broker::api::{GroupId, PartitionView, TopicRef, TopicView};
 use duolog_broker::message_api::{ConnectionId, HiddenHandle, Orphan, Question, Receipt, Receive, Resolution};
 use duolog_record::{Record, RecordBatch};
 use duolog_types::{
-    Acl, BrokerGroupId, LeaderEpoch, LogIndex, NodeId, Offset, TopicConfig, TopicId, TopicPartition, User,
+    Acl, BrokerGroupId, GroupConfig, LeaderEpoch, LogIndex, NodeId, Offset, TopicConfig, TopicId, TopicPartition, User,
 };
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
@@ -49,6 +49,10 @@ pub struct State {
     pub taken_by: Vec<NodeId>,
     pub users: BTreeMap<String, User>,
     pub acls: Vec<Acl>,
+    /// The config of every group.
+    pub group_config: GroupConfig,
+    /// The advertised hosts of the nodes from 0 on, where a test needs them.
+    pub hosts: Vec<String>,
     next: i64,
 }
 
