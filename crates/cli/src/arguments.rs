@@ -65,7 +65,7 @@ mod tests {
         let shown = |text: &str| addresses(text).map(|list| list.iter().map(ToString::to_string).collect::<Vec<_>>());
         assert_eq!(shown("a:1, b:2,").unwrap(), ["a:1", "b:2"]);
         assert_eq!(shown("[::1]:9092").unwrap(), ["[::1]:9092"]);
-        for wrong in ["", ",", "a", "a:", ":1", "a:65536", "a:x", "a:0"] {
+        for wrong in ["", ",", "a", "a:", ":1", "a:65536", "a:x", "a:0", "http://a:1", "a b:1"] {
             let error = shown(wrong).expect_err(wrong).to_string();
             assert!(error.contains("expected HOST:PORT"), "{wrong:?}: {error}");
         }

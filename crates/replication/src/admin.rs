@@ -3,6 +3,7 @@
 //! Requests and replies are JSON inside one gRPC call, so that scripts can use them and a newer CLI may ask an older node.
 
 use std::collections::BTreeSet;
+use std::error::Error;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use duolog_state::Command;
 use duolog_state::command::CatalogCommand;
 use duolog_types::{BrokerGroupId, FlushWish, NodeId};
 use serde::{Deserialize, Serialize};
-use tonic::Request;
+use tonic::{Code, Request, Status};
 
 use crate::balance;
 use crate::cluster::{Cluster, Shared};
@@ -168,8 +169,8 @@ pub struct ReplicaStatus {
 /// # Errors
 /// It does not answer, or its answer is not understood.
 pub async fn call(address: &str, request: &AdminRequest) -> Result<AdminReply, String> {
-    let (host, port) = address.rsplit_once(':').ok_or_else(|| format!("{address:?} is not HOST:PORT"))?;
-    let port = port.parse().map_err(|_| format!("{port:?} is not a port"))?;
+    let (host, port) = address.rsplit_once(':').ok_or_else(|| format!("{address:?}: expected HOST:PORT"))?;
+    let port = port.parse().map_err(|_| format!("{address:?}: expected HOST:PORT, {port:?} is no port"))?;
     let timeout = match request {
         // It copies everything.
         AdminRequest::Backup { .. } => Duration::from_secs(86_400),
@@ -190,15 +191,40 @@ pub(crate) async fn call_within(
     let json = serde_json::to_string(request).map_err(|error| error.to_string())?;
     let mut message = Request::new(proto::AdminRequest { json });
     message.set_timeout(deadline.saturating_duration_since(Instant::now()));
-    let reply = client.admin(message).await.map_err(|status| format!("{address}: {}", status.message()))?;
-    serde_json::from_str(&reply.into_inner().json).map_err(|error| format!("answer of {address}: {error}"))
+    let reply = client.admin(message).await.map_err(|status| format!("{address} {}", fault(&status)))?;
+    serde_json::from_str(&reply.into_inner().json).map_err(|error| {
+        format!("the answer of {address} is not understood ({error}): it runs another version of Duolog than who asks")
+    })
+}
+
+/// Why a call has no reply. What the other side says itself has no cause here. Of the rest tonic says little more than "tcp connect error", so
+/// the cause at the bottom is told as well.
+fn fault(status: &Status) -> String {
+    let mut cause: Option<&(dyn Error + 'static)> = status.source();
+    let mut root = None;
+    while let Some(error) = cause {
+        root = Some(error.to_string());
+        cause = error.source();
+    }
+    match root {
+        None if status.code() == Code::Unimplemented => {
+            "does not know the call: is this the port for calls between nodes (listen.grpc)?".to_owned()
+        }
+        None => format!("refuses the call: {}", status.message()),
+        Some(root) if root == status.message() => format!("does not answer: {root}"),
+        Some(root) => format!("does not answer: {}: {root}", status.message()),
+    }
 }
 
 /// Answers a call.
 pub(crate) async fn handle(shared: &Arc<Shared>, json: &str) -> String {
     let reply = match serde_json::from_str::<AdminRequest>(json) {
         Ok(request) => answer(shared, request).await.unwrap_or_else(|reason| AdminReply::Failed { reason }),
-        Err(error) => AdminReply::Failed { reason: format!("request not understood: {error}") },
+        Err(error) => AdminReply::Failed {
+            reason: format!(
+                "the request is not understood ({error}): the node runs another version of Duolog than who asks"
+            ),
+        },
     };
     serde_json::to_string(&reply).expect("a reply is plain data")
 }

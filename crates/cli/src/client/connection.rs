@@ -38,7 +38,8 @@ impl Connection {
         let mut connection =
             Self { address: address.clone(), stream, next_correlation_id: 0, offered: BTreeMap::new() };
         let request = ApiVersionsRequest::default();
-        let answer = connection.exchange("ApiVersions", API_VERSIONS_VERSION, &request, limit).await?;
+        let answer = connection.exchange("ApiVersions", API_VERSIONS_VERSION, &request, limit).await;
+        let answer = answer.map_err(|error| reason(error.to_string()))?;
         connection.offered =
             answer.api_keys.iter().map(|api| (api.api_key, (api.min_version, api.max_version))).collect();
         Ok(connection)
@@ -98,9 +99,7 @@ impl Connection {
         self.stream.write_all(frame).await.map_err(io)?;
         let length = self.stream.read_u32().await.map_err(io)? as usize;
         if length > ANSWER_BYTES_MAX {
-            return Err(format!(
-                "the answer claims {length} bytes, at most {ANSWER_BYTES_MAX} were expected; is this a Kafka port?"
-            ));
+            return Err(format!("the answer claims {length} bytes, at most {ANSWER_BYTES_MAX} were expected"));
         }
         // Grows with what arrives, not with what is claimed.
         let mut answer = Vec::new();

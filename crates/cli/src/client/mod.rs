@@ -61,9 +61,11 @@ impl FromStr for Address {
         let parsed = text.rsplit_once(':').and_then(|(host, port)| {
             let host = host.trim_start_matches('[').trim_end_matches(']');
             let port = port.parse().ok().filter(|port| *port > 0)?;
-            (!host.is_empty()).then(|| Self { host: host.to_owned(), port })
+            // A list where one is wanted, or a URL.
+            let is_host = !host.is_empty() && !host.contains([',', '/', ' ']);
+            is_host.then(|| Self { host: host.to_owned(), port })
         });
-        parsed.ok_or_else(|| anyhow::anyhow!("{text:?}: expected HOST:PORT, for example 127.0.0.1:9092"))
+        parsed.ok_or_else(|| anyhow::anyhow!("{text:?}: expected HOST:PORT"))
     }
 }
 

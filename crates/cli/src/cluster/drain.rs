@@ -1,11 +1,11 @@
 //! `duolog cluster drain`.
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Args;
 use duolog_replication::admin::{AdminReply, AdminRequest};
 
 use super::steps::address_of;
-use super::{NodeArgs, ask, fetch_status};
+use super::{NodeArgs, ask, fetch_status, unexpected};
 use crate::output::Out;
 
 #[derive(Debug, Args)]
@@ -32,7 +32,7 @@ pub async fn run(command: DrainCommand) -> anyhow::Result<()> {
     let address = address_of(&status, id)
         .with_context(|| format!("node {id} is no member of the cluster; see: duolog cluster status"))?;
     let AdminReply::Done { lines } = ask(&address, &AdminRequest::Drain { on: !undo }).await? else {
-        bail!("{address}: unexpected answer");
+        return Err(unexpected(&address));
     };
     let mut out = Out::default();
     lines.iter().try_for_each(|line| out.line(line))

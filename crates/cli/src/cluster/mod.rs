@@ -10,10 +10,11 @@ mod replace;
 mod status;
 mod steps;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::{Args, Subcommand};
 use duolog_replication::admin::{self, AdminReply, AdminRequest, StatusReply};
 
+use crate::client::Address;
 use crate::exit::Exit;
 use crate::run;
 
@@ -62,8 +63,19 @@ impl ClusterCommand {
 #[derive(Debug, Args)]
 struct NodeArgs {
     /// Addresses for calls between nodes (gRPC) of one or more nodes: HOST:PORT[,HOST:PORT…]; the first that answers is asked.
-    #[arg(long = "node", value_name = "ADDRESSES", default_value = "127.0.0.1:7070", value_delimiter = ',')]
+    #[arg(
+        long = "node",
+        value_name = "ADDRESSES",
+        default_value = "127.0.0.1:7070",
+        value_delimiter = ',',
+        value_parser = node_address
+    )]
     nodes: Vec<String>,
+}
+
+/// HOST:PORT. What is none is wrong usage: `cluster health` must not take it for a cluster that is down.
+fn node_address(text: &str) -> anyhow::Result<String> {
+    Ok(text.trim().parse::<Address>()?.to_string())
 }
 
 async fn ask(node: &str, request: &AdminRequest) -> anyhow::Result<AdminReply> {
@@ -73,18 +85,25 @@ async fn ask(node: &str, request: &AdminRequest) -> anyhow::Result<AdminReply> {
     }
 }
 
-/// The cluster as the first node sees it that answers.
-async fn fetch_status(nodes: &[String]) -> anyhow::Result<StatusReply> {
-    let mut first_error = None;
+/// A reply to another question than was asked.
+fn unexpected(node: &str) -> anyhow::Error {
+    anyhow::anyhow!("{node} answers something else than was asked: it runs another version of Duolog than this command")
+}
+
+/// The first node that answers, and the cluster as it sees it.
+async fn first_that_answers(nodes: &[String]) -> anyhow::Result<(&str, StatusReply)> {
+    let mut silent = Vec::new();
     for node in nodes {
         match ask(node, &AdminRequest::Status).await {
-            Ok(AdminReply::Status(status)) => return Ok(status),
-            Ok(other) => bail!("{node}: unexpected answer {other:?}"),
-            Err(error) => {
-                first_error.get_or_insert(error);
-            }
+            Ok(AdminReply::Status(status)) => return Ok((node.as_str(), status)),
+            Ok(_) => return Err(unexpected(node)),
+            Err(error) => silent.push(format!("{error:#}")),
         }
     }
-    let error = first_error.context("--node: expected HOST:PORT[,HOST:PORT…]")?;
-    Err(error.context("no node answers; is one running there, and is this its gRPC port (listen.grpc)?"))
+    bail!("no node answers; is one running there, and is this its gRPC port (listen.grpc)? {}", silent.join("; "))
+}
+
+/// The cluster as the first node sees it that answers.
+async fn fetch_status(nodes: &[String]) -> anyhow::Result<StatusReply> {
+    Ok(first_that_answers(nodes).await?.1)
 }

@@ -1,10 +1,9 @@
 //! `duolog cluster recover`.
 
-use anyhow::bail;
 use clap::Args;
 use duolog_replication::admin::{AdminReply, AdminRequest};
 
-use super::ask;
+use super::{ask, first_that_answers, node_address, unexpected};
 use crate::output::Out;
 use crate::run::confirm;
 
@@ -14,7 +13,7 @@ use crate::run::confirm;
   duolog cluster recover --node 10.0.0.1:7070 --accept-loss    # asks, then lets the node vote again")]
 pub struct RecoverCommand {
     /// The guarded node's address for calls between nodes.
-    #[arg(long, default_value = "127.0.0.1:7070")]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7070", value_parser = node_address)]
     node: String,
     /// Accept the loss that is printed.
     #[arg(long)]
@@ -27,8 +26,10 @@ pub struct RecoverCommand {
 pub async fn run(command: RecoverCommand) -> anyhow::Result<()> {
     let RecoverCommand { node, accept_loss, yes } = command;
     let mut out = Out::default();
+    // Whoever is not there is told of with what to do about it.
+    first_that_answers(std::slice::from_ref(&node)).await?;
     let AdminReply::Done { lines } = ask(&node, &AdminRequest::RecoverPreview).await? else {
-        bail!("{node}: unexpected answer");
+        return Err(unexpected(&node));
     };
     for line in &lines {
         out.line(line)?;

@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use duolog_replication::Member;
 use duolog_replication::admin::{self, AdminReply, AdminRequest, GroupStatus, ReplicaStatus, StatusReply};
 
-use super::{ask, fetch_status};
+use super::{ask, fetch_status, unexpected};
 use crate::output::Out;
 
 /// How long a broker group may be without a leader, or a node silent, before the command gives up.
@@ -101,7 +101,7 @@ impl Steps {
                     }
                     Ok(AdminReply::Failed { reason }) => bail!("{address}: {reason}"),
                     Ok(AdminReply::NotLeader { .. }) => last = format!("{address} does not lead it any more"),
-                    Ok(other) => bail!("{address}: unexpected answer {other:?}"),
+                    Ok(_) => return Err(unexpected(&address)),
                     Err(reason) => last = reason,
                 }
             }
@@ -149,7 +149,7 @@ impl Steps {
         for address in self.nodes.clone() {
             match ask(&address, &AdminRequest::Retire { node }).await {
                 Ok(AdminReply::Done { lines }) => return lines.iter().try_for_each(|line| self.say(line)),
-                Ok(other) => bail!("{address}: unexpected answer {other:?}"),
+                Ok(_) => return Err(unexpected(&address)),
                 Err(error) => {
                     first_error.get_or_insert(error);
                 }

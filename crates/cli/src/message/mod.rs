@@ -6,7 +6,8 @@
 mod parts;
 mod search;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, anyhow, ensure};
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 use duolog_record::{BatchBuilder, Record, RecordHeader};
 use duolog_types::limits::{self, TRACE_TOPIC};
@@ -48,10 +49,10 @@ struct SearchArgs {
     /// The topic.
     topic: String,
     /// The id that a RocketMQ client gave to the message.
-    #[arg(long, required_unless_present = "key")]
+    #[arg(long, required_unless_present = "key", value_parser = NonEmptyStringValueParser::new())]
     id: Option<String>,
     /// A key of the message, its message group, or the key of a Kafka record.
-    #[arg(long, conflicts_with = "id")]
+    #[arg(long, conflicts_with = "id", value_parser = NonEmptyStringValueParser::new())]
     key: Option<String>,
     /// Only what is stored from this time on: RFC 3339, or milliseconds since 1970. Default: ten minutes before the id was made; all that
     /// is kept when a key is looked for.
@@ -65,7 +66,9 @@ struct SearchArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   duolog message query orders --id 01A1B2C3D4E5F60007055A3B0000000001
-  duolog message query orders --key customer-7 --since 2026-11-23T10:00:00Z --max 100 --output json")]
+  duolog message query orders --key customer-7 --since 2026-11-23T10:00:00Z --max 100 --output json
+
+Exit code 0: found. 1: there is no such message, or it could not be looked for.")]
 pub struct QueryCommand {
     #[command(flatten)]
     connection: ConnectionArgs,
@@ -74,8 +77,8 @@ pub struct QueryCommand {
     #[command(flatten)]
     search: SearchArgs,
     /// Messages at most.
-    #[arg(long, default_value_t = 32)]
-    max: usize,
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
+    max: u32,
 }
 
 #[derive(Debug, Args)]
@@ -133,6 +136,14 @@ impl SearchArgs {
             time.as_deref().map(parse_ms).transpose().with_context(|| option.to_owned())
         };
         let (since, until_ms) = (parse("--since", &self.since)?, parse("--until", &self.until)?);
+        if let (Some(since), Some(until)) = (since, until_ms) {
+            ensure!(
+                since <= until,
+                "--since {} is later than --until {}: expected the earlier time first",
+                format_ms(since),
+                format_ms(until)
+            );
+        }
         let wanted = match (&self.id, &self.key) {
             (Some(id), _) => Wanted::Id(id.clone()),
             (None, Some(key)) => Wanted::Key(key.clone()),
@@ -145,13 +156,50 @@ impl SearchArgs {
         let range = Range { since_ms: since.or(default), until_ms };
         search(client, &self.topic, wanted, range, limit).await
     }
+
+    /// Nothing was found: what was looked for and where, and what may be the reason.
+    fn nothing(&self, searched: u64) -> anyhow::Error {
+        let (what, wanted) = match (&self.id, &self.key) {
+            (Some(id), _) => ("id", id.as_str()),
+            (None, key) => ("key", key.as_deref().unwrap_or_default()),
+        };
+        let made = self.id.as_deref().and_then(made_ms);
+        let reason = match (made, &self.id) {
+            _ if self.since.is_some() || self.until.is_some() => {
+                "nothing before --since or after --until was looked at".to_owned()
+            }
+            (Some(made), _) => {
+                let from = format_ms(made - BEFORE_ID_MS);
+                format!(
+                    "nothing before {from} was looked at, as the id says when it was made: --since TIME begins earlier"
+                )
+            }
+            (None, Some(_)) => {
+                "is it whole? Ids of RocketMQ 5 clients have 34 hexadecimal digits, of which the first are 01"
+                    .to_owned()
+            }
+            (None, None) => "keys are compared whole, and upper and lower case are told apart".to_owned(),
+        };
+        let searched = count(searched, "record");
+        anyhow!(
+            "topic {:?} has no message with the {what} {wanted:?} in {searched} that may have it; {reason}",
+            self.topic
+        )
+    }
 }
 
 async fn query(command: QueryCommand) -> anyhow::Result<()> {
-    let found = command.search.search(&command.connection.client()?, command.max).await?;
+    let found = command.search.search(&command.connection.client()?, command.max as usize).await?;
     let mut out = Out::default();
-    if command.output.output == OutputFormat::Json {
-        return out.json(&found.messages);
+    let is_json = command.output.output == OutputFormat::Json;
+    if is_json {
+        out.json(&found.messages)?;
+    }
+    if found.messages.is_empty() {
+        return Err(command.search.nothing(found.searched));
+    }
+    if is_json {
+        return Ok(());
     }
     let mut table = Table::new(&["PARTITION", ">OFFSET", "TIME", "KEY", "TAG", ">BYTES", "ID"]);
     for message in &found.messages {
@@ -182,9 +230,7 @@ struct GroupRow {
 async fn trace(command: TraceCommand) -> anyhow::Result<()> {
     let client = command.connection.client()?;
     let found = command.search.search(&client, 1).await?;
-    let searched = count(found.searched, "record");
-    let message = found.messages.into_iter().next();
-    let message = message.with_context(|| format!("no such message in {searched}; --since searches further back"))?;
+    let message = found.messages.into_iter().next().ok_or_else(|| command.search.nothing(found.searched))?;
     let leader = client.leaders(&message.topic).await?.get(&message.partition).copied();
     let groups = groups(&client, &message).await?;
     let events = events(&client, &message).await?;
@@ -289,11 +335,11 @@ async fn resend(command: ResendCommand) -> anyhow::Result<()> {
     let client = command.connection.client()?;
     let ResendCommand { topic, partition, offset, .. } = &command;
     let record = record_at(&client, topic, *partition, *offset).await?;
-    let record =
-        record.with_context(|| format!("partition {partition} of topic {topic:?} has no record at offset {offset}"))?;
     let origin = header(&record, ORIGIN_TOPIC).filter(|_| topic.starts_with(limits::DEAD_LETTER_TOPIC_PREFIX));
     let to = command.to.clone().or(origin).unwrap_or_else(|| topic.clone());
-    let partitions = u32::try_from(client.topic(&to).await?.partitions.len()).unwrap_or(u32::MAX);
+    let target =
+        client.topic(&to).await.with_context(|| format!("it would go to topic {to:?}; --to names another one"))?;
+    let partitions = u32::try_from(target.partitions.len()).unwrap_or(u32::MAX);
     ensure!(partitions > 0, "topic {to:?} has no partitions");
     let target = partition_for(&record, partition.unsigned_abs(), partitions).cast_signed();
     let appended = client.append(&to, target, &again(&record)?).await?;
@@ -326,4 +372,33 @@ fn again(record: &Record) -> anyhow::Result<duolog_record::RecordBatch> {
     let mut builder = BatchBuilder::new();
     builder.push_with_headers(record.timestamp, record.key.as_deref(), record.value.as_deref(), &headers)?;
     Ok(builder.build()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_finds_nothing_hears_what_was_looked_for_and_why_it_may_be_missing() {
+        let id = format!("01{}{}{:08X}{}", "A1B2C3D4E5F6", "0007", 186_000_000, "00000001");
+        let search = |id: Option<&str>, key: Option<&str>, since: Option<&str>| SearchArgs {
+            topic: "orders".to_owned(),
+            id: id.map(str::to_owned),
+            key: key.map(str::to_owned),
+            since: since.map(str::to_owned),
+            until: None,
+        };
+        for (search, expected) in [
+            (search(Some(&id), None, None), "--since TIME begins earlier"),
+            (search(Some(&id), None, Some("1")), "nothing before --since"),
+            (search(Some("01A"), None, None), "34 hexadecimal digits"),
+            (
+                search(None, Some("k"), None),
+                "with the key \"k\" in 7 records that may have it; keys are compared whole",
+            ),
+        ] {
+            let said = search.nothing(7).to_string();
+            assert!(said.contains("topic \"orders\" has no message") && said.contains(expected), "{said}");
+        }
+    }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use anyhow::{Context, ensure};
 use duolog_record::{Record, RecordBatch};
 
 use super::parts::{Message, Wanted};
@@ -97,24 +98,43 @@ pub(super) async fn search(
 }
 
 /// The record at an offset.
-pub(super) async fn record_at(
-    client: &Client,
-    topic: &str,
-    partition: i32,
-    offset: i64,
-) -> anyhow::Result<Option<Record>> {
-    let within = |found: &BTreeMap<i32, Option<i64>>| found.get(&partition).copied().flatten();
+///
+/// # Errors
+/// There is none; what there is.
+pub(super) async fn record_at(client: &Client, topic: &str, partition: i32, offset: i64) -> anyhow::Result<Record> {
     let (first, end) = (client.offsets(topic, Asked::Earliest).await?, client.offsets(topic, Asked::Latest).await?);
-    let is_kept = within(&first).is_some_and(|first| first <= offset) && within(&end).is_some_and(|end| offset < end);
-    if !is_kept {
-        return Ok(None);
-    }
+    check_place(topic, (partition, offset), &first, &end)?;
     let mut reader = Reader::new(client, topic, BTreeMap::from([(partition, offset)]));
     let mut one = One { offset, record: None };
     while one.record.is_none() && reader.positions().values().all(|next| *next <= offset) {
         reader.poll(&mut one).await?;
     }
-    Ok(one.record)
+    one.record.with_context(|| {
+        format!("partition {partition} of topic {topic:?} has no record of a client at offset {offset}; look with: duolog consume")
+    })
+}
+
+/// Whether an offset is kept, by the first offset of each partition and the one after its last.
+fn check_place(
+    topic: &str,
+    (partition, offset): (i32, i64),
+    first: &BTreeMap<i32, Option<i64>>,
+    end: &BTreeMap<i32, Option<i64>>,
+) -> anyhow::Result<()> {
+    let of = |found: &BTreeMap<i32, Option<i64>>| found.get(&partition).copied().flatten().unwrap_or(0);
+    ensure!(
+        end.contains_key(&partition),
+        "--partition {partition}: topic {topic:?} has partitions 0 to {}",
+        end.len().saturating_sub(1)
+    );
+    let (first, end) = (of(first), of(end));
+    ensure!(first < end, "--offset {offset}: partition {partition} of topic {topic:?} holds no records");
+    ensure!(
+        (first..end).contains(&offset),
+        "--offset {offset}: partition {partition} of topic {topic:?} holds offsets {first} to {}",
+        end - 1
+    );
+    Ok(())
 }
 
 struct One {
@@ -139,5 +159,26 @@ impl Sink for One {
 
     fn flush(&mut self) -> anyhow::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_offset_that_is_not_kept_is_refused_with_what_is() {
+        let first = BTreeMap::from([(0, Some(5)), (1, Some(0))]);
+        let end = BTreeMap::from([(0, Some(9)), (1, Some(0))]);
+        let said = |place| check_place("t", place, &first, &end).map_err(|error| error.to_string());
+        assert_eq!((said((0, 5)), said((0, 8))), (Ok(()), Ok(())));
+        for (place, expected) in [
+            ((2, 5), "--partition 2: topic \"t\" has partitions 0 to 1"),
+            ((0, 4), "--offset 4: partition 0 of topic \"t\" holds offsets 5 to 8"),
+            ((0, 9), "--offset 9: partition 0 of topic \"t\" holds offsets 5 to 8"),
+            ((1, 0), "--offset 0: partition 1 of topic \"t\" holds no records"),
+        ] {
+            assert_eq!(said(place), Err(expected.to_owned()));
+        }
     }
 }

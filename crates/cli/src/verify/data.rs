@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail, ensure};
 use duolog_commit_log::{FileReport, Finding, RealDisk, inspect};
-use duolog_replication::{NodeFile, files, lock_data_dir};
+use duolog_replication::{NodeFile, StartError, files, lock_data_dir};
 use duolog_state_store::{RocksReader, StoreBudget};
 use serde::Serialize;
 
@@ -51,18 +51,29 @@ struct LogFile {
 /// # Errors
 /// The directory is none of a node, or is in use, or cannot be read.
 pub(super) fn verify(dir: &Path) -> anyhow::Result<DataReport> {
+    ensure!(dir.is_dir(), "--data-dir {}: expected the data_dir of a node's config, found no directory", dir.display());
     let node: Option<NodeFile> = files::read_json(&dir.join("node.json"))?;
-    let node = node.with_context(|| format!("{} has no node.json: expected the data_dir of a node", dir.display()))?;
-    let _lock = lock_data_dir(dir)?;
+    let node = node.with_context(|| {
+        format!("--data-dir {}: expected the data_dir of a node's config, found no node.json in it", dir.display())
+    })?;
+    let _lock = lock_data_dir(dir).map_err(|error| match error {
+        StartError::InUse(dir) => anyhow!(
+            "--data-dir {}: expected that of a node that is stopped, but a process uses it; replicas of nodes that run are compared \
+             with --http",
+            dir.display()
+        ),
+        other => other.into(),
+    })?;
     let groups_dir = dir.join("groups");
-    let entries = fs::read_dir(&groups_dir).with_context(|| groups_dir.display().to_string())?;
+    let entries = fs::read_dir(&groups_dir)
+        .with_context(|| format!("{}: expected a directory for each broker group", groups_dir.display()))?;
     let mut ids = Vec::new();
     for entry in entries {
         let name = entry?.file_name();
         ids.extend(name.to_str().and_then(|name| name.parse::<u32>().ok()));
     }
     if ids.is_empty() {
-        bail!("{} holds no broker group", groups_dir.display());
+        bail!("{}: expected a directory for each broker group, found none", groups_dir.display());
     }
     ids.sort_unstable();
     let mut groups = Vec::new();

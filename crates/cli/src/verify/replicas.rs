@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 
 use crate::client::Address;
 use crate::durability::report::NodeReport;
 use crate::http::{ask_all, get_within};
-use crate::output::{Out, Table};
+use crate::output::{Out, Table, list};
 
 /// Under load replicas are seldom at the same index when they are asked.
 const LOOKS: usize = 20;
@@ -54,7 +54,7 @@ struct StateHash {
 type Seen = BTreeMap<u32, BTreeMap<u64, BTreeMap<u64, String>>>;
 
 /// # Errors
-/// No node answers.
+/// No node answers, or those that do know no members.
 pub(super) async fn compare(http: &[Address]) -> anyhow::Result<ReplicasReport> {
     let (answers, mut silent) = ask_all::<NodeReport>(http, "/durability").await?;
     let known: BTreeMap<u64, String> =
@@ -63,6 +63,12 @@ pub(super) async fn compare(http: &[Address]) -> anyhow::Result<ReplicasReport> 
     for (node, address) in known.into_iter().filter(|(node, _)| answers.contains_key(node)) {
         nodes.push((node, address.parse::<Address>().with_context(|| format!("node {node}: {address:?}"))?));
     }
+    ensure!(
+        !nodes.is_empty(),
+        "node {} answers, but knows no member whose HTTP port is known (http_port in [[nodes]]): is it in a cluster yet? `duolog cluster \
+         status` says so",
+        list(answers.keys())
+    );
     let mut seen = Seen::new();
     for _ in 0..LOOKS {
         let looks = nodes.iter().map(async |(node, address)| (*node, look(address).await));
