@@ -56,6 +56,7 @@ fn a_node_that_does_not_answer_is_named_with_the_reason() {
         &["cluster", "remove-node", "--id", "3"],
         &["cluster", "replace", "--old", "2", "--new", "3"],
         &["cluster", "drain", "--id", "3"],
+        &["cluster", "backup", "--to", "/nowhere"],
         &["cluster", "recover"],
     ] {
         ends_with(&[arguments, &["--node", NOBODY]].concat(), FAILURE, &silent);

@@ -2,21 +2,21 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::Args;
 use duolog_replication::admin::{AdminReply, AdminRequest};
 
-use super::{NodeArgs, ask};
+use super::{NodeArgs, ask, first_that_answers, unexpected};
 use crate::output::Out;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   duolog cluster backup --to /backups/2026-11-27
-  duolog cluster backup --node 10.0.0.2:7070 --to /backups/2026-11-27
+  duolog cluster backup --node 10.0.0.1:7070,10.0.0.2:7070 --to /backups/2026-11-27
   duolog cluster backup --node 10.0.0.2:7070 --to /backups/last --with-uncommitted    # the other nodes are gone for good
 
-One node writes all that it has applied into a directory of its own machine: records, topics, committed offsets, half and delayed
-messages, users. Service goes on. `duolog restore` makes a new cluster of it.")]
+The first node of the list that answers writes all that it has applied into a directory of its own machine: records, topics, committed
+offsets, half and delayed messages, users. Service goes on. `duolog restore` makes a new cluster of it.")]
 pub struct BackupCommand {
     #[command(flatten)]
     node: NodeArgs,
@@ -34,10 +34,11 @@ pub async fn run(command: BackupCommand) -> anyhow::Result<()> {
     if !to.is_absolute() {
         bail!("--to {}: expected an absolute path, since another process writes there", to.display());
     }
-    let address = node.nodes.first().context("--node: expected HOST:PORT")?;
+    // Only who is silent is passed over: a node that has begun leaves a directory that is not empty, and may be on the same machine.
+    let (address, _) = first_that_answers(&node.nodes).await?;
     let request = AdminRequest::Backup { path: to.clone(), with_uncommitted };
     let AdminReply::Done { lines } = ask(address, &request).await? else {
-        bail!("{address}: unexpected answer");
+        return Err(unexpected(address));
     };
     let mut out = Out::default();
     lines.iter().try_for_each(|line| out.line(line))?;
