@@ -13,6 +13,7 @@ use crate::clients::Clients;
 use crate::config::{RocketmqConfig, RocketmqNode};
 use crate::metrics::RocketmqMetrics;
 use crate::peers::{LookUp, Peers};
+use crate::unread::{Answers, PATIENCE};
 
 /// Shared by all connections; cheap to clone.
 pub(crate) struct Context<B>(Arc<Shared<B>>);
@@ -23,6 +24,8 @@ pub(crate) struct Shared<B> {
     pub(crate) metrics: Arc<RocketmqMetrics>,
     pub(crate) clients: Clients,
     pub(crate) peers: Peers,
+    /// Answers that are not read to their end yet.
+    pub(crate) answers: Arc<Answers>,
     /// The address that clients know this node by.
     pub(crate) own_address: String,
     /// Cancelled when the front end stops: long polls and telemetry end.
@@ -38,6 +41,7 @@ impl<B: MessageApi> Context<B> {
             own_address: own.map(|own| format!("{}:{}", own.host, own.port)).unwrap_or_default(),
             clients: Clients::new(config.clients_max, Duration::from_millis(config.client_expiration_ms)),
             peers: Peers::new(&config, look_up(broker.clone()), metrics.clone()),
+            answers: Arc::new(Answers::new(PATIENCE)),
             stop: CancellationToken::new(),
             turn: AtomicU32::new(0),
             broker,

@@ -15,7 +15,7 @@ use crate::context::Context;
 use crate::proto::receive_message_response::Content;
 use crate::proto::{ChangeInvisibleDurationRequest, Message, ReceiveMessageResponse, Resource, Status};
 use crate::time::{now, to_duration, to_timestamp};
-use crate::unread::{PATIENCE, Unread};
+use crate::unread::Unread;
 
 /// The items that the client has not got yet.
 pub(crate) struct Delivery<B: MessageApi> {
@@ -44,7 +44,7 @@ impl<B: MessageApi> Delivery<B> {
         let wants_time = !messages.is_empty();
         let receiver = Arc::new(Receiver { context, caller, group });
         let slow = receiver.clone();
-        let messages = Unread::new(messages, PATIENCE, move |left| slow.give_back(left));
+        let messages = Unread::new(&receiver.context.answers, messages, move |left| slow.give_back(left));
         Self { receiver, status: Some(status), messages, wants_time }
     }
 

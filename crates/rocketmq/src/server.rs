@@ -25,6 +25,7 @@ use crate::proto::messaging_service_server::MessagingServiceServer;
 use crate::service::Service;
 use crate::stream::{self, Connection, HandshakeError, OpenConnection};
 use crate::tls;
+use crate::unread;
 
 pub use crate::tls::TlsError;
 
@@ -74,6 +75,7 @@ impl<B: MessageApi> RocketmqServer<B> {
         let mut serving = tokio::spawn(speak(self.context.clone(), incoming));
         let asking = tokio::spawn(orphans::run(self.context.clone()));
         let relaying = tokio::spawn(orphans::relay(self.context.clone()));
+        let looking = tokio::spawn(unread::run(self.context.answers.clone(), stop.clone()));
         tokio::pin!(shutdown);
         loop {
             tokio::select! {
@@ -95,7 +97,7 @@ impl<B: MessageApi> RocketmqServer<B> {
             // Every connection ends with an error now.
             let _ = serving.await;
         }
-        let _ = (asking.await, relaying.await);
+        let _ = (asking.await, relaying.await, looking.await);
     }
 
     async fn admit(

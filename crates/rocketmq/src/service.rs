@@ -18,7 +18,7 @@ use crate::errors::{Refusal, ok};
 use crate::metrics::Call;
 use crate::proto::messaging_service_server::MessagingService;
 use crate::proto::*;
-use crate::unread::{PATIENCE, Unread};
+use crate::unread::Unread;
 
 type Items<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -151,7 +151,7 @@ impl<B: MessageApi> MessagingService for Service<B> {
         metrics.count_answer(pulled.as_ref().map_or_else(Refusal::code, |_| Code::Ok));
         metrics.count_took(Call::PullMessage, began.elapsed());
         let contents = pulled.unwrap_or_else(|refusal| vec![pull_message_response::Content::Status(refusal.status())]);
-        let unread = Unread::new(contents, PATIENCE, drop);
+        let unread = Unread::new(&self.context.answers, contents, drop);
         let contents = std::iter::from_fn(move || unread.next().transpose());
         let items = contents.map(|item| item.map(|content| PullMessageResponse { content: Some(content) }));
         Ok(Response::new(Box::pin(iter(items))))
