@@ -211,10 +211,8 @@ impl Clients {
 
     /// Whether there is a producer of a topic that could be asked how a transaction ends. `may` says whether who opened a stream may know.
     pub(crate) fn has_producer(&self, topic: &str, may: impl Fn(&Caller) -> bool) -> bool {
-        let known = self.known.lock();
-        let producers = known.values().filter(|client| client.is_producer_of(topic));
-        let mut streams = producers.flat_map(|client| &client.streams);
-        streams.any(|stream| !stream.commands.is_closed() && may(&stream.caller))
+        let mut streams = self.streams_of_producers(topic, 0).into_iter();
+        streams.any(|(caller, commands)| !commands.is_closed() && may(&caller))
     }
 
     /// Sends a command to one of the producers of a topic, to another one in each turn. Whether there was one that took it. `may` as for
@@ -226,14 +224,21 @@ impl Clients {
         command: &TelemetryCommand,
         may: impl Fn(&Caller) -> bool,
     ) -> bool {
+        let mut streams = self.streams_of_producers(topic, turn).into_iter();
+        streams.any(|(caller, commands)| may(&caller) && commands.try_send(Ok(command.clone())).is_ok())
+    }
+
+    /// The streams of a topic's producers, beginning with another producer in each turn, and of each producer with the newest. They are copies:
+    /// rights take their time and are looked at without the lock, for which every call waits.
+    fn streams_of_producers(&self, topic: &str, turn: u32) -> Vec<(Arc<Caller>, Commands)> {
         let known = self.known.lock();
         let mut producers: Vec<(&String, &Client)> =
             known.iter().filter(|(_, client)| client.is_producer_of(topic)).collect();
         producers.sort_by_key(|(id, _)| *id);
         let first = (turn as usize).checked_rem(producers.len()).unwrap_or(0);
         producers.rotate_left(first);
-        let mut streams = producers.iter().flat_map(|(_, client)| client.streams.iter().rev());
-        streams.any(|stream| may(&stream.caller) && stream.commands.try_send(Ok(command.clone())).is_ok())
+        let streams = producers.iter().flat_map(|(_, client)| client.streams.iter().rev());
+        streams.map(|stream| (stream.caller.clone(), stream.commands.clone())).collect()
     }
 
     /// Forgets who has been silent for too long. A client with an open stream is not silent.
@@ -349,6 +354,17 @@ mod tests {
         assert!(!ask(&|caller| caller.client_id != "a"));
         assert!(received.try_recv().is_err());
         assert!(ask(&anybody) && received.try_recv().is_ok());
+    }
+
+    #[test]
+    fn rights_are_checked_without_the_lock() {
+        let clients = clients();
+        let (sender, mut received) = mpsc::channel(4);
+        clients.described("a", &producer(), vec!["t".to_owned()], None).unwrap();
+        clients.attach(&caller("a"), sender).unwrap();
+        let is_free = |_: &Caller| clients.known.try_lock().is_some();
+        assert!(clients.has_producer("t", is_free));
+        assert!(clients.ask_producer("t", 0, &TelemetryCommand::default(), is_free) && received.try_recv().is_ok());
     }
 
     #[test]
