@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use common::{Node, copy_dir};
 use duolog_broker::BrokerError;
@@ -11,36 +13,42 @@ use duolog_broker::api::{
 };
 use duolog_types::{LeaderEpoch, Offset};
 
+fn join_of(group: &str) -> JoinRequest {
+    JoinRequest {
+        group: GroupId(group.to_owned()),
+        member_id: None,
+        instance_id: None,
+        client_id: "client".to_owned(),
+        client_host: "/127.0.0.1".to_owned(),
+        session_timeout_ms: 30_000,
+        rebalance_timeout_ms: 30_000,
+        protocol_type: "consumer".to_owned(),
+        protocols: vec![MemberProtocol { name: "range".to_owned(), metadata: Bytes::from_static(b"topics") }],
+        uuid: String::new(),
+        requires_member_id: false,
+        supports_skipping_assignment: true,
+    }
+}
+
+fn sync_of(group: &str, joined: &JoinReply, assignment: &'static [u8]) -> SyncRequest {
+    SyncRequest {
+        group: GroupId(group.to_owned()),
+        member_id: joined.member_id.clone(),
+        instance_id: None,
+        generation: joined.generation,
+        protocol_type: Some("consumer".to_owned()),
+        protocol_name: Some("range".to_owned()),
+        assignments: vec![(joined.member_id.clone(), Bytes::from_static(assignment))],
+    }
+}
+
 impl Node {
     fn join(&self, group: &str) -> JoinReply {
-        let request = JoinRequest {
-            group: GroupId(group.to_owned()),
-            member_id: None,
-            instance_id: None,
-            client_id: "client".to_owned(),
-            client_host: "/127.0.0.1".to_owned(),
-            session_timeout_ms: 30_000,
-            rebalance_timeout_ms: 30_000,
-            protocol_type: "consumer".to_owned(),
-            protocols: vec![MemberProtocol { name: "range".to_owned(), metadata: Bytes::from_static(b"topics") }],
-            uuid: String::new(),
-            requires_member_id: false,
-            supports_skipping_assignment: true,
-        };
-        self.runtime.block_on(self.broker.join_group(request)).unwrap()
+        self.runtime.block_on(self.broker.join_group(join_of(group))).unwrap()
     }
 
     fn sync(&self, group: &str, joined: &JoinReply, assignment: &'static [u8]) -> Bytes {
-        let request = SyncRequest {
-            group: GroupId(group.to_owned()),
-            member_id: joined.member_id.clone(),
-            instance_id: None,
-            generation: joined.generation,
-            protocol_type: Some("consumer".to_owned()),
-            protocol_name: Some("range".to_owned()),
-            assignments: vec![(joined.member_id.clone(), Bytes::from_static(assignment))],
-        };
-        self.runtime.block_on(self.broker.sync_group(request)).unwrap().assignment
+        self.runtime.block_on(self.broker.sync_group(sync_of(group, joined, assignment))).unwrap().assignment
     }
 
     fn beat(&self, group: &str, member_id: &MemberId, generation: i32) -> Result<(), BrokerError> {
@@ -132,6 +140,24 @@ fn a_group_outlives_its_coordinator_without_a_rebalance() {
     assert_eq!(node.beat("g", &joined.member_id, 1), Err(GroupError::UnknownMemberId.into()));
     assert_eq!(node.join("g").generation, 3, "the empty group is a generation too");
     assert_eq!(node.pulled_back(), 0);
+    node.stop();
+}
+
+/// What serves clients runs on this thread, and so stalls with it: afterwards the member's request has arrived and its deadline has
+/// come. Timers are looked at after each task, so that the deadline has come before the request is taken.
+#[test]
+fn a_request_that_came_during_a_stall_is_heard_before_a_deadline_that_came_too() {
+    const REBALANCE_TIMEOUT_MS: u32 = 500;
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().event_interval(1).enable_all().build().unwrap();
+    let node = Node::start_on(runtime, dir.path(), |_, _| {});
+    // Whoever has joined and does not sync within this time is dropped.
+    let request = JoinRequest { rebalance_timeout_ms: REBALANCE_TIMEOUT_MS, ..join_of("g") };
+    let joined = node.runtime.block_on(node.broker.join_group(request)).unwrap();
+    std::thread::sleep(2 * Duration::from_millis(u64::from(REBALANCE_TIMEOUT_MS)));
+    let (broker, request) = (node.broker.clone(), sync_of("g", &joined, b"mine"));
+    let synced = node.runtime.block_on(async { tokio::spawn(async move { broker.sync_group(request).await }).await });
+    assert_eq!(synced.unwrap().map(|reply| reply.assignment), Ok(Bytes::from_static(b"mine")));
     node.stop();
 }
 

@@ -82,18 +82,30 @@ pub(super) async fn run(runtime: Arc<GroupRuntime>, config: GroupConfig, mut req
         next_request: 0,
         outcomes: FuturesOrdered::new(),
     };
+    // The machine's deadline has come, and so many requests that came before are to be taken first: after a stall, a member whose
+    // heartbeat waits here is alive. Those that come later wait, so that no flood keeps the machine from its deadline.
+    let mut before_tick: Option<usize> = None;
     loop {
         let term = *serving.borrow_and_update();
         driver.follow(term).await;
+        if before_tick == Some(0) {
+            before_tick = None;
+            driver.on(Event::Tick).await;
+        }
         let deadline = driver.deadline();
         tokio::select! {
             biased;
             changed = serving.changed() => if changed.is_err() { return },
             Some(outcome) = driver.outcomes.next(), if !driver.outcomes.is_empty() => driver.on_outcome(outcome).await,
-            () = tokio::time::sleep_until(deadline) => driver.on(Event::Tick).await,
+            () = tokio::time::sleep_until(deadline), if before_tick.is_none() => {
+                // Connections that a stall has held up too hand over what has arrived for them.
+                tokio::task::yield_now().await;
+                before_tick = Some(requests.len());
+            }
             _ = ticks.tick() => driver.learn(),
             request = requests.recv(), if driver.outcomes.len() < PROPOSALS_MAX => {
                 let Some(request) = request else { return };
+                before_tick = before_tick.map(|waiting| waiting.saturating_sub(1));
                 // A request may overtake the news that its sender has waited for.
                 let term = *serving.borrow_and_update();
                 driver.follow(term).await;

@@ -28,6 +28,16 @@ impl Node {
 
     /// The same, with other settings.
     pub fn start_with(data_dir: &Path, change: impl FnOnce(&mut Settings, &mut ClusterOptions)) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        Self::start_on(runtime, data_dir, change)
+    }
+
+    /// The same, with the tasks that serve clients on a given runtime.
+    pub fn start_on(
+        runtime: Runtime,
+        data_dir: &Path,
+        change: impl FnOnce(&mut Settings, &mut ClusterOptions),
+    ) -> Self {
         let mut settings = Settings {
             num_partitions: 1,
             auto_create_topics: false,
@@ -68,12 +78,11 @@ impl Node {
             drop_received_marks: false,
         };
         change(&mut settings, &mut options);
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let broker = Broker::start(settings, options, runtime.handle()).unwrap();
         let begun = Instant::now();
         while !broker.is_ready() {
             assert!(begun.elapsed() < PATIENCE, "the node is not ready");
-            std::thread::sleep(Duration::from_millis(5));
+            runtime.block_on(async { tokio::time::sleep(Duration::from_millis(5)).await });
         }
         Self { broker, runtime }
     }
