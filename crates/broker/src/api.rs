@@ -4,6 +4,7 @@
 //! maps [`BrokerError`] to its own codes in one exhaustive `match`. The simulation drives the same trait.
 
 mod configs;
+mod groups;
 
 use std::future::Future;
 
@@ -14,6 +15,7 @@ use duolog_types::{
 };
 
 use crate::error::BrokerError;
+use crate::request_budget::Admission;
 
 pub use crate::access::AccessApi;
 pub use configs::{BrokerConfigValue, ConfigChange, ConfigEdit};
@@ -23,6 +25,7 @@ pub use duolog_coordinator::groups::{
 };
 pub use duolog_record::group::{CommittedOffset, GroupId, InstanceId, MemberId, MemberProtocol};
 pub use duolog_record::{NameFilter, NameSearch};
+pub use groups::{GroupOffset, JoinRefusal, OffsetCommits, PartitionOffset};
 
 /// How an operation on one item ended.
 pub type ItemResult<T> = Result<T, BrokerError>;
@@ -339,56 +342,6 @@ pub struct QuorumReplica {
     pub log_end_next: Option<u64>,
 }
 
-/// A refused JoinGroup.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct JoinRefusal {
-    /// Why.
-    pub error: BrokerError,
-    /// The member id to answer with: the given one, a new one to join again with (KIP-394), or none.
-    pub member_id: Option<MemberId>,
-}
-
-/// Offsets that a group's member commits.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OffsetCommits {
-    /// The group.
-    pub group: GroupId,
-    /// `None` for a client that does not use group management.
-    pub member_id: Option<MemberId>,
-    /// Of a static member.
-    pub instance_id: Option<InstanceId>,
-    /// −1 for a client that does not use group management.
-    pub generation: i32,
-    /// The partitions.
-    pub partitions: Vec<PartitionOffset>,
-}
-
-/// A partition of [`OffsetCommits`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PartitionOffset {
-    /// The topic.
-    pub topic: TopicRef,
-    /// The partition.
-    pub partition: i32,
-    /// The next offset to consume.
-    pub offset: Offset,
-    /// Leader epoch of the last consumed record, if the client says it.
-    pub leader_epoch: Option<LeaderEpoch>,
-    /// The client's own words.
-    pub metadata: String,
-}
-
-/// A partition's committed offset.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GroupOffset {
-    /// The topic as it was asked for, or by name when all were.
-    pub topic: TopicRef,
-    /// The partition.
-    pub partition: i32,
-    /// `None` when there is none.
-    pub committed: Option<CommittedOffset>,
-}
-
 /// The broker as front ends see it. One implementation serves a node; a fake serves the front ends' tests.
 ///
 /// Every call may be made on every node; a call that needs another node's leadership gives [`BrokerError::NotLeader`] or
@@ -545,14 +498,24 @@ pub trait BrokerApi: AccessApi + Clone + Send + Sync + 'static {
     /// The node that coordinates a consumer group.
     fn find_group_coordinator(&self, group_id: &str) -> ItemResult<NodeView>;
 
-    /// Joins a classic group. The broker chooses the request's `uuid`. Answered when the group's next generation begins.
-    fn join_group(&self, request: JoinRequest) -> impl Future<Output = Result<JoinReply, JoinRefusal>> + Send;
+    /// Joins a classic group. The broker chooses the request's `uuid`. Answered when the group's next generation begins, which may
+    /// take minutes: the request's `share` of a front end's budget is given back once the coordinator has taken the request.
+    fn join_group(
+        &self,
+        request: JoinRequest,
+        share: Option<Admission>,
+    ) -> impl Future<Output = Result<JoinReply, JoinRefusal>> + Send;
 
-    /// Gives a member its assignment, once the leader's assignments are committed.
+    /// Gives a member its assignment, once the leader's assignments are committed; until then it waits as in
+    /// [`BrokerApi::join_group`].
     ///
     /// # Errors
     /// `Group`, `NotCoordinator`, `CoordinatorLoading`, `CoordinatorNotAvailable`; so for all calls about groups.
-    fn sync_group(&self, request: SyncRequest) -> impl Future<Output = ItemResult<SyncReply>> + Send;
+    fn sync_group(
+        &self,
+        request: SyncRequest,
+        share: Option<Admission>,
+    ) -> impl Future<Output = ItemResult<SyncReply>> + Send;
 
     /// Keeps a member's session alive.
     fn heartbeat(&self, request: HeartbeatRequest) -> impl Future<Output = ItemResult<()>> + Send;

@@ -29,6 +29,7 @@ use crate::error::BrokerError;
 use crate::groups::{self, Coordinator};
 use crate::message_api::Consumer;
 use crate::producer_ids::ProducerIds;
+use crate::request_budget::Admission;
 use crate::runtime::GroupRuntime;
 use crate::trace::Traces;
 use crate::{
@@ -497,12 +498,12 @@ impl BrokerApi for Broker {
         nodes.into_iter().find(|node| node.id == leader).ok_or(BrokerError::CoordinatorNotAvailable)
     }
 
-    async fn join_group(&self, request: JoinRequest) -> Result<JoinReply, JoinRefusal> {
-        groups::join(self, request).await
+    async fn join_group(&self, request: JoinRequest, share: Option<Admission>) -> Result<JoinReply, JoinRefusal> {
+        groups::join(self, request, share).await
     }
 
-    async fn sync_group(&self, request: SyncRequest) -> ItemResult<SyncReply> {
-        groups::sync(self, request).await
+    async fn sync_group(&self, request: SyncRequest, share: Option<Admission>) -> ItemResult<SyncReply> {
+        groups::sync(self, request, share).await
     }
 
     async fn heartbeat(&self, request: HeartbeatRequest) -> ItemResult<()> {

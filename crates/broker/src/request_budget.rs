@@ -1,8 +1,9 @@
 //! Bytes of requests in progress, bounded over all connections of a front end.
 //!
-//! A request takes its length before more than its beginning is read and gives it back once its answer is computed. One that is
-//! larger than three quarters of the budget takes three quarters: it is admitted with at most the smallest ones beside it,
-//! and requests that are parked for long (a fetch, a join) can never keep it out for as long as they wait.
+//! A request takes its length before more than its beginning is read and gives it back once its answer is computed, or once it is
+//! parked for what may take long (Kafka's fetch, join and sync) and has let go of its frame. One that is larger than three
+//! quarters of the budget takes three quarters: it is admitted with at most the smallest ones beside it, and small requests
+//! that wait for long with their share (RocketMQ's receive) do not keep it out.
 
 use std::sync::Arc;
 

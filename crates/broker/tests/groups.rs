@@ -5,12 +5,12 @@ mod common;
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::{Node, copy_dir};
-use duolog_broker::BrokerError;
+use common::{Node, PATIENCE, copy_dir};
 use duolog_broker::api::{
     BrokerApi, ConfigEdit, GroupError, GroupId, HeartbeatRequest, JoinReply, JoinRequest, LeaveRequest, LeavingMember,
     MemberId, MemberProtocol, OffsetCommits, PartitionOffset, SyncRequest, TopicRef,
 };
+use duolog_broker::{BrokerError, RequestBudget};
 use duolog_types::{LeaderEpoch, Offset};
 
 fn join_of(group: &str) -> JoinRequest {
@@ -44,11 +44,11 @@ fn sync_of(group: &str, joined: &JoinReply, assignment: &'static [u8]) -> SyncRe
 
 impl Node {
     fn join(&self, group: &str) -> JoinReply {
-        self.runtime.block_on(self.broker.join_group(join_of(group))).unwrap()
+        self.runtime.block_on(self.broker.join_group(join_of(group), None)).unwrap()
     }
 
     fn sync(&self, group: &str, joined: &JoinReply, assignment: &'static [u8]) -> Bytes {
-        self.runtime.block_on(self.broker.sync_group(sync_of(group, joined, assignment))).unwrap().assignment
+        self.runtime.block_on(self.broker.sync_group(sync_of(group, joined, assignment), None)).unwrap().assignment
     }
 
     fn beat(&self, group: &str, member_id: &MemberId, generation: i32) -> Result<(), BrokerError> {
@@ -153,11 +153,29 @@ fn a_request_that_came_during_a_stall_is_heard_before_a_deadline_that_came_too()
     let node = Node::start_on(runtime, dir.path(), |_, _| {});
     // Whoever has joined and does not sync within this time is dropped.
     let request = JoinRequest { rebalance_timeout_ms: REBALANCE_TIMEOUT_MS, ..join_of("g") };
-    let joined = node.runtime.block_on(node.broker.join_group(request)).unwrap();
+    let joined = node.runtime.block_on(node.broker.join_group(request, None)).unwrap();
     std::thread::sleep(2 * Duration::from_millis(u64::from(REBALANCE_TIMEOUT_MS)));
     let (broker, request) = (node.broker.clone(), sync_of("g", &joined, b"mine"));
-    let synced = node.runtime.block_on(async { tokio::spawn(async move { broker.sync_group(request).await }).await });
+    let synced =
+        node.runtime.block_on(async { tokio::spawn(async move { broker.sync_group(request, None).await }).await });
     assert_eq!(synced.unwrap().map(|reply| reply.assignment), Ok(Bytes::from_static(b"mine")));
+    node.stop();
+}
+
+#[test]
+fn a_join_that_waits_for_other_members_gives_back_its_share_of_the_budget() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(dir.path());
+    let joined = node.join("g");
+    node.sync("g", &joined, b"mine");
+    let budget = RequestBudget::new(1_000);
+    let share = node.runtime.block_on(budget.admit(700));
+    let broker = node.broker.clone();
+    // The member that is there has not joined again yet.
+    let waits = node.runtime.spawn(async move { broker.join_group(join_of("g"), Some(share)).await });
+    let admitted = node.runtime.block_on(async { tokio::time::timeout(PATIENCE, budget.admit(700)).await });
+    assert!(admitted.is_ok(), "the share is still held");
+    assert!(!waits.is_finished());
     node.stop();
 }
 

@@ -2,8 +2,9 @@
 
 mod world;
 
+use bytes::Bytes;
 use duolog_coordinator::groups::*;
-use duolog_record::group::{GroupRecord, GroupState, InstanceId};
+use duolog_record::group::{GroupRecord, GroupState, InstanceId, MemberProtocol};
 use world::*;
 
 fn two() -> Vec<JoinRequest> {
@@ -363,6 +364,21 @@ fn a_member_names_no_more_protocols_than_clients_have_assignors() {
     let taken = w.join(JoinRequest { protocols: first(64), ..join("c", "") });
     assert!(w.parked(taken));
     assert_eq!(w.phase(), Some(Phase::PreparingRebalance));
+}
+
+#[test]
+fn a_member_brings_no_more_than_can_be_replicated() {
+    let mut w = World::new();
+    w.stable(two());
+    let large = |bytes: usize| {
+        let metadata = Bytes::from(vec![7_u8; bytes - "range".len()]);
+        JoinRequest { protocols: vec![MemberProtocol { name: "range".to_owned(), metadata }], ..join("c", "") }
+    };
+    let refused = w.join(large((4 << 20) + 1));
+    assert_eq!(w.refused(refused), GroupError::InconsistentGroupProtocol);
+    assert_eq!(w.phase(), Some(Phase::Stable), "who is turned away disturbs nobody");
+    let taken = w.join(large(4 << 20));
+    assert!(w.parked(taken));
 }
 
 #[test]

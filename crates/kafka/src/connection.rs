@@ -167,18 +167,18 @@ async fn begin<B: BrokerApi>(
     frame: frame::Frame,
 ) -> Result<Slot, CloseReason> {
     let is_fetch = Head::read(&frame.bytes).is_some_and(|head| head.api_key == ApiKey::Fetch as i16);
-    let (api, answer) = dispatch(context, peer, frame.bytes)?;
+    let mut share = Some(frame.admission);
+    let (api, answer) = dispatch(context, peer, frame.bytes, &mut share)?;
     let answer = timed(context.metrics.clone(), api, answer);
     let place = is_fetch.then(|| fetch_place.clone());
     let mut answer = Box::pin(compute(context.clone(), answer, place));
-    let admission = frame.admission;
     // Not constrained by tokio's cooperative budget: with it used up, a broker's channel would give Pending without having
     // taken the batch, and the order of produces would be lost.
     Ok(match poll!(unconstrained(&mut answer)) {
         Poll::Ready(answer) => Slot::Ready(answer),
         Poll::Pending => Slot::Pending(AbortOnDropHandle::new(tokio::spawn(async move {
             let answer = answer.await;
-            drop(admission);
+            drop(share);
             answer
         }))),
     })

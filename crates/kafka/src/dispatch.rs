@@ -10,6 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 
 use bytes::Bytes;
+use duolog_broker::Admission;
 use duolog_broker::api::BrokerApi;
 use kafka_protocol::messages::ApiKey;
 use kafka_protocol::protocol::{Decodable, Request};
@@ -106,6 +107,9 @@ pub(crate) type Pending = Pin<Box<dyn Future<Output = Result<Answer, CloseReason
 /// Decodes a request and gives the place of its API, for metrics, and the future of its answer. Nothing of the request was done before the future's first poll;
 /// Produce is enqueued within it.
 ///
+/// `share` is the request's share of the budget. A request that may wait for others for long takes it along and gives it back when it has
+/// let go of its frame; that of any other request is to be held until it is answered.
+///
 /// # Errors
 /// Whatever Kafka closes a connection for: an unknown API, a version that is not served, bytes that are no request.
 /// Kafka answers none of them either, since the client could not know in which version to read the answer.
@@ -113,6 +117,7 @@ pub(crate) fn dispatch<B: BrokerApi>(
     context: &Context<B>,
     peer: IpAddr,
     frame: Bytes,
+    share: &mut Option<Admission>,
 ) -> Result<(usize, Pending), CloseReason> {
     let head = Head::read(&frame).ok_or_else(|| CloseReason("request is shorter than a request head".to_owned()))?;
     let (index, api) = TABLE
@@ -126,7 +131,8 @@ pub(crate) fn dispatch<B: BrokerApi>(
     }
     let caller = Caller::read(peer, &frame);
     let body = checked_body(head, api, frame)?;
-    let pending = catch_unwind(AssertUnwindSafe(|| route(context, head, api.key, caller, body))).unwrap_or_else(|panic| {
+    let routed = catch_unwind(AssertUnwindSafe(|| route(context, head, api.key, caller, body, share)));
+    let pending = routed.unwrap_or_else(|panic| {
         tracing::error!(api = ?api.key, version = head.version, panic = panic_text(&*panic), "decoding a request panicked");
         Err(CloseReason(format!("decoding {:?} version {} panicked", api.key, head.version)))
     })?;
@@ -139,6 +145,7 @@ fn route<B: BrokerApi>(
     api: ApiKey,
     caller: Caller,
     body: Bytes,
+    share: &mut Option<Admission>,
 ) -> Result<Pending, CloseReason> {
     let (context, version) = (context.clone(), head.version);
     match api {
@@ -149,17 +156,17 @@ fn route<B: BrokerApi>(
         }
         ApiKey::Fetch => {
             let request = decode(head, body)?;
-            Ok(Box::pin(fetch::handle(context, head, request)))
+            Ok(Box::pin(fetch::handle(context, head, request, share.take())))
         }
         ApiKey::ListOffsets => answer(head, body, |r| list_offsets::handle(context, version, r)),
         ApiKey::Metadata => answer(head, body, |r| metadata::handle(context, version, r)),
         ApiKey::FindCoordinator => answer(head, body, |r| find_coordinator::handle(context, version, r)),
         ApiKey::OffsetCommit => answer(head, body, |r| offset_commit::handle(context, version, caller, r)),
         ApiKey::OffsetFetch => answer(head, body, |r| offset_fetch::handle(context, version, caller, r)),
-        ApiKey::JoinGroup => answer(head, body, |r| join_group::handle(context, version, caller, r)),
+        ApiKey::JoinGroup => answer(head, body, |r| join_group::handle(context, version, caller, r, share.take())),
         ApiKey::Heartbeat => answer(head, body, |r| heartbeat::handle(context, version, caller, r)),
         ApiKey::LeaveGroup => answer(head, body, |r| leave_group::handle(context, version, caller, r)),
-        ApiKey::SyncGroup => answer(head, body, |r| sync_group::handle(context, version, caller, r)),
+        ApiKey::SyncGroup => answer(head, body, |r| sync_group::handle(context, version, caller, r, share.take())),
         ApiKey::ApiVersions => answer(head, body, |r| api_versions::handle(context, version, r)),
         ApiKey::CreateTopics => answer(head, body, |r| create_topics::handle(context, version, r)),
         ApiKey::DeleteTopics => answer(head, body, |r| delete_topics::handle(context, version, r)),

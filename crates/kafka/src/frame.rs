@@ -35,7 +35,7 @@ const STALL_MAX: Duration = Duration::from_secs(5);
 pub(crate) struct Frame {
     /// Head and body, without the length.
     pub(crate) bytes: Bytes,
-    /// The share, to be held until the answer is computed.
+    /// The share, to be held until the answer is computed, or until the request waits for others and needs its frame no more.
     pub(crate) admission: Admission,
 }
 

@@ -9,6 +9,7 @@ use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::describe_producers_request::TopicRequest;
 use kafka_protocol::messages::describe_quorum_request::{PartitionData, TopicData};
 use kafka_protocol::messages::elect_leaders_request::TopicPartitions;
+use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::offset_fetch_request::{
     OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
@@ -119,6 +120,22 @@ async fn work_on_a_partition_is_done_once() {
     let elected = client.call(2, request.with_timeout_ms(1_000)).await;
     let told = elected.replica_election_results.iter().flat_map(|t| &t.partition_result).map(|p| p.partition_id);
     assert_eq!(told.collect::<Vec<_>>(), [1, 0]);
+    server.stop().await;
+}
+
+/// A fetch may wait for records, and all that it names with it.
+#[tokio::test]
+async fn records_of_a_partition_are_fetched_once() {
+    let server = TestServer::start(FakeBroker::new().with_topic("t", 2)).await;
+    let mut client = server.client().await;
+    let topic = |partitions: &[i32]| {
+        let asked = partitions.iter().map(|index| FetchPartition::default().with_partition(*index));
+        FetchTopic::default().with_topic(name("t")).with_partitions(asked.collect())
+    };
+    let topics = vec![topic(&[0, 1, 0]), topic(&[1, 7])];
+    let fetched = client.call(12, FetchRequest::default().with_session_epoch(-1).with_topics(topics)).await;
+    let told = fetched.responses.iter().flat_map(|t| &t.partitions).map(|p| p.partition_index);
+    assert_eq!(told.collect::<Vec<_>>(), [0, 1, 7]);
     server.stop().await;
 }
 

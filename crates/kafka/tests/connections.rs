@@ -9,9 +9,13 @@ use bytes::{BufMut, Bytes, BytesMut};
 use duolog_kafka::KafkaConfig;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
-use kafka_protocol::messages::{ApiVersionsRequest, FetchRequest, MetadataRequest, ProduceRequest, TopicName};
+use kafka_protocol::messages::{
+    ApiVersionsRequest, FetchRequest, JoinGroupRequest, MetadataRequest, ProduceRequest, TopicName,
+};
 use kafka_protocol::protocol::{Decodable, StrBytes};
+use support::names::{group, text};
 use support::{FakeBroker, TestServer};
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
@@ -211,6 +215,52 @@ async fn one_request_beyond_the_budget_still_passes() {
     for response in [first, second] {
         assert_eq!(response.responses[0].partition_responses[0].error_code, 0);
     }
+    server.stop().await;
+}
+
+/// A long poll in a frame of two thousand bytes.
+fn large_poll() -> FetchRequest {
+    long_poll(0, 600_000).with_rack_id(text(&"r".repeat(2_000)))
+}
+
+/// For one request there is room, not for two.
+const SMALL_BUDGET: usize = 4_000;
+
+#[tokio::test]
+async fn requests_that_wait_for_others_hold_no_share_of_the_budget() {
+    const COUNT: usize = 20;
+    let broker = FakeBroker::new().with_topic("t", 1);
+    let config = KafkaConfig { request_budget_bytes: SMALL_BUDGET, ..KafkaConfig::default() };
+    let server = TestServer::start_with(broker.clone(), config).await;
+    let protocol = JoinGroupRequestProtocol::default().with_name(text("range")).with_metadata(vec![7_u8; 2_000].into());
+    let join = JoinGroupRequest::default().with_group_id(group("waiting")).with_protocols(vec![protocol]);
+    let mut waiting = Vec::new();
+    for _ in 0..COUNT {
+        let (mut polling, mut joining) = (server.client().await, server.client().await);
+        polling.send(12, &large_poll()).await;
+        joining.send(5, &join).await;
+        waiting.extend([polling, joining]);
+    }
+    until(|| server.metrics.render().contains(&format!("api=\"Fetch\"}} {COUNT}\n"))).await;
+    until(|| broker.joins().len() == COUNT).await;
+    server.client().await.call(9, produce(-1, 0, vec![7; 3_000])).await;
+    drop(waiting);
+    server.stop().await;
+}
+
+/// Until it is its turn, a fetch is in memory as it came.
+#[tokio::test]
+async fn a_fetch_that_waits_for_the_answers_before_it_holds_its_share() {
+    let broker = FakeBroker::new().with_topic("t", 1);
+    let config = KafkaConfig { request_budget_bytes: SMALL_BUDGET, shutdown_grace_ms: 1, ..KafkaConfig::default() };
+    let server = TestServer::start_with(broker, config).await;
+    let mut client = server.client().await;
+    for _ in 0..3 {
+        client.send(12, &large_poll()).await;
+    }
+    let polls = |count: usize| server.metrics.render().contains(&format!("api=\"Fetch\"}} {count}\n"));
+    until(|| polls(2)).await;
+    assert!(timeout(Duration::from_millis(50), until(|| polls(3))).await.is_err());
     server.stop().await;
 }
 

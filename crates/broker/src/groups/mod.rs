@@ -40,6 +40,7 @@ use crate::broker::Broker;
 use crate::catalog::Located;
 use crate::error::BrokerError;
 use crate::fetch::PARK_MAX;
+use crate::request_budget::Admission;
 use crate::runtime::GroupRuntime;
 
 /// Requests that wait for a driver.
@@ -121,7 +122,11 @@ fn locate(broker: &Broker, topic: &TopicRef, partition: i32) -> ItemResult<Locat
 }
 
 /// JoinGroup; the answer comes when the group's next generation begins.
-pub(crate) async fn join(broker: &Broker, request: JoinRequest) -> Result<JoinReply, JoinRefusal> {
+pub(crate) async fn join(
+    broker: &Broker,
+    request: JoinRequest,
+    share: Option<Admission>,
+) -> Result<JoinReply, JoinRefusal> {
     let member_id = request.member_id.clone();
     let refused = |error| JoinRefusal { error, member_id };
     let coordinator = match coordinator(broker, &request.group) {
@@ -129,7 +134,11 @@ pub(crate) async fn join(broker: &Broker, request: JoinRequest) -> Result<JoinRe
         Err(error) => return Err(refused(error)),
     };
     let request = JoinRequest { uuid: uuid::Uuid::new_v4().to_string(), ..request };
-    match coordinator.ask(|reply_to| Event::Join { reply_to, request }).await {
+    let event = |reply_to| {
+        drop(share);
+        Event::Join { reply_to, request }
+    };
+    match coordinator.ask(event).await {
         Ok(ReplyBody::Join(result)) => {
             result.map_err(|refusal| JoinRefusal { error: refusal.error.into(), member_id: refusal.member_id })
         }
@@ -139,9 +148,13 @@ pub(crate) async fn join(broker: &Broker, request: JoinRequest) -> Result<JoinRe
 }
 
 /// SyncGroup; the answer comes when the leader's assignments are committed.
-pub(crate) async fn sync(broker: &Broker, request: SyncRequest) -> ItemResult<SyncReply> {
+pub(crate) async fn sync(broker: &Broker, request: SyncRequest, share: Option<Admission>) -> ItemResult<SyncReply> {
     let coordinator = coordinator(broker, &request.group)?;
-    match coordinator.ask(|reply_to| Event::Sync { reply_to, request }).await? {
+    let event = |reply_to| {
+        drop(share);
+        Event::Sync { reply_to, request }
+    };
+    match coordinator.ask(event).await? {
         ReplyBody::Sync(result) => Ok(result?),
         other => unreachable!("a SyncGroup is answered as one, found {other:?}"),
     }

@@ -1,7 +1,7 @@
 //! JoinGroup.
 
 use bytes::Bytes;
-use duolog_record::group::{GroupMember, GroupRecord, MemberId};
+use duolog_record::group::{GroupMember, GroupRecord, MemberId, MemberProtocol};
 
 use super::error::GroupError;
 use super::event::{JoinRequest, RequestId};
@@ -12,6 +12,8 @@ use super::turn::{GroupCommand, Purpose, ReplyBody, Turn};
 /// Most protocols that a member may name: clients have one for each assignor that they know, and all members' names are
 /// compared with one another.
 const PROTOCOLS_MAX: usize = 64;
+/// Most bytes of them, names and metadata: a group with more could not be replicated, and a waiting member would keep them in memory.
+const PROTOCOLS_BYTES_MAX: usize = 4 << 20;
 
 impl Group {
     pub fn join(&mut self, turn: &mut Turn<'_>, reply_to: RequestId, request: JoinRequest) {
@@ -26,9 +28,7 @@ impl Group {
             }
             return turn.refuse_join(reply_to, GroupError::GroupMaxSizeReached, None);
         }
-        if request.protocols.len() > PROTOCOLS_MAX
-            || !self.supports_protocols(&request.protocol_type, &request.protocols)
-        {
+        if !are_bounded(&request.protocols) || !self.supports_protocols(&request.protocol_type, &request.protocols) {
             return turn.refuse_join(reply_to, GroupError::InconsistentGroupProtocol, request.member_id);
         }
         match request.member_id.clone() {
@@ -160,4 +160,9 @@ impl Group {
         let purpose = Purpose::StaticRejoin { reply_to, instance, reply };
         turn.propose(&self.id, GroupCommand::Group(GroupRecord::Snapshot(snapshot)), purpose);
     }
+}
+
+fn are_bounded(protocols: &[MemberProtocol]) -> bool {
+    let bytes: usize = protocols.iter().map(|protocol| protocol.name.len() + protocol.metadata.len()).sum();
+    protocols.len() <= PROTOCOLS_MAX && bytes <= PROTOCOLS_BYTES_MAX
 }

@@ -2,9 +2,11 @@
 //!
 //! Sessions (KIP-227) are in `fetch_sessions`. Both isolation levels are alike as long as there are no transactions.
 
+use std::collections::{HashMap, HashSet};
 use std::time::Instant;
 
-use duolog_broker::api::{BrokerApi, Fetch, FetchPartition, Fetched, ItemResult};
+use duolog_broker::Admission;
+use duolog_broker::api::{BrokerApi, Fetch, FetchPartition, Fetched, ItemResult, TopicRef};
 use duolog_types::Offset;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::FetchRequest;
@@ -60,6 +62,7 @@ pub(crate) async fn handle<B: BrokerApi>(
     context: Context<B>,
     head: Head,
     request: FetchRequest,
+    share: Option<Admission>,
 ) -> Result<Answer, CloseReason> {
     let isolation_level = request.isolation_level;
     let bytes_left = i32::try_from(context.unwritten.answer_bytes_max()).unwrap_or(i32::MAX);
@@ -71,6 +74,8 @@ pub(crate) async fn handle<B: BrokerApi>(
         answer.encode(&context, head, isolation_level)
     };
     let begun = context.sessions.begin(session_request(head.version, request), Instant::now());
+    // What is left is no part of the frame, and small: each partition once. Whoever waits for records takes no room from others.
+    drop(share);
     let Turn { partitions, kind } = match begun {
         Ok(turn) => turn,
         Err(error) => return refuse(error),
@@ -88,12 +93,16 @@ pub(crate) async fn handle<B: BrokerApi>(
     FetchAnswer { error_code: 0, session_id: told.session_id, topics }.encode(&context, head, isolation_level)
 }
 
+/// Of a partition that the request names again the first one counts: otherwise one that waits could hold as many as fit a frame.
 fn session_request(version: i16, request: FetchRequest) -> SessionRequest {
     let by_id = version >= 13;
     let mut partitions = Vec::new();
+    let mut seen: HashMap<TopicRef, HashSet<i32>> = HashMap::new();
     for topic in request.topics {
         let name = topic_ref(by_id, &topic.topic, topic.topic_id);
-        partitions.extend(topic.partitions.into_iter().map(|partition| FetchPartition {
+        let seen = seen.entry(name.clone()).or_default();
+        let named_first = topic.partitions.into_iter().filter(|partition| seen.insert(partition.partition));
+        partitions.extend(named_first.map(|partition| FetchPartition {
             topic: name.clone(),
             partition: partition.partition,
             fetch_offset: Offset(partition.fetch_offset),

@@ -1,6 +1,9 @@
 //! JoinGroup (11), versions 0–9: KIP-62, KIP-345 (5), KIP-394 (4), KIP-559 (7), KIP-814 (9).
 
+use bytes::Bytes;
+use duolog_broker::Admission;
 use duolog_broker::api::{BrokerApi, JoinReply, JoinRequest, MemberId, MemberProtocol};
+use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use kafka_protocol::messages::join_group_response::JoinGroupResponseMember;
 use kafka_protocol::messages::{JoinGroupRequest, JoinGroupResponse};
 use kafka_protocol::protocol::StrBytes;
@@ -29,8 +32,10 @@ pub(crate) async fn handle<B: BrokerApi>(
     version: i16,
     caller: Caller,
     request: JoinGroupRequest,
+    share: Option<Admission>,
 ) -> JoinGroupResponse {
-    match context.broker.join_group(translated(&context, version, &caller, request)).await {
+    let request = translated(&context, version, caller, request);
+    match context.broker.join_group(request, share).await {
         Ok(reply) => joined(version, reply),
         Err(refusal) => JoinGroupResponse::default()
             .with_error_code(context.failure(&refusal.error).0)
@@ -39,18 +44,18 @@ pub(crate) async fn handle<B: BrokerApi>(
     }
 }
 
+/// Takes whatever is a part of the frame: nothing keeps that in memory while the member waits.
 fn translated<B: BrokerApi>(
     context: &Context<B>,
     version: i16,
-    caller: &Caller,
+    caller: Caller,
     request: JoinGroupRequest,
 ) -> JoinRequest {
     // A negative time is as good as none.
     let milliseconds = |ms: i32| u32::try_from(ms).unwrap_or(0);
     let rebalance_timeout_ms = if version >= 1 { request.rebalance_timeout_ms } else { request.session_timeout_ms };
-    let protocols = request.protocols.into_iter();
     JoinRequest {
-        group: context.member_group(&request.group_id, caller),
+        group: context.member_group(&request.group_id, &caller),
         member_id: member_id(&request.member_id),
         instance_id: instance_id(request.group_instance_id.as_ref()),
         client_id: caller.client_id(),
@@ -58,11 +63,19 @@ fn translated<B: BrokerApi>(
         session_timeout_ms: milliseconds(request.session_timeout_ms),
         rebalance_timeout_ms: milliseconds(rebalance_timeout_ms),
         protocol_type: request.protocol_type.to_string(),
-        protocols: protocols.map(|p| MemberProtocol { name: p.name.to_string(), metadata: p.metadata }).collect(),
+        protocols: kept(request.protocols),
         uuid: String::new(),
         requires_member_id: version >= 4,
         supports_skipping_assignment: version >= 9,
     }
+}
+
+/// Copies: the coordinator keeps a member's metadata for as long as the member lives, and a slice would keep the frame.
+fn kept(protocols: Vec<JoinGroupRequestProtocol>) -> Vec<MemberProtocol> {
+    let copied = protocols
+        .into_iter()
+        .map(|p| MemberProtocol { name: p.name.to_string(), metadata: Bytes::copy_from_slice(&p.metadata) });
+    copied.collect()
 }
 
 fn joined(version: i16, reply: JoinReply) -> JoinGroupResponse {
@@ -92,4 +105,18 @@ fn protocol_name(version: i16, name: Option<String>) -> Option<StrBytes> {
 
 fn text(id: Option<MemberId>) -> StrBytes {
     string(id.unwrap_or_default().0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_members_metadata_is_no_part_of_the_frame() {
+        let frame = Bytes::from(vec![7_u8; 100]);
+        let asked = JoinGroupRequestProtocol::default().with_name(string("range")).with_metadata(frame.slice(10..20));
+        let kept = kept(vec![asked]);
+        assert_eq!((kept[0].name.as_str(), &kept[0].metadata[..]), ("range", &[7; 10][..]));
+        assert!(frame.is_unique(), "the member keeps the frame");
+    }
 }

@@ -13,7 +13,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use duolog_broker::BrokerError;
 use duolog_broker::api::{
     AckLease, BrokerApi, BrokerConfigValue, ClusterView, CommittedOffset, ConfigChange, ConfigEdit, CreatedTopic,
     Elected, Election, EpochCheck, EpochEnd, Fetch, Fetched, FoundOffset, GroupDescription, GroupError, GroupId,
@@ -22,6 +21,7 @@ use duolog_broker::api::{
     PartitionView, ProducePartition, Produced, ProducerIdentity, ProducerView, QuorumReplica, QuorumView, SyncReply,
     SyncRequest, TopicRef, TopicView,
 };
+use duolog_broker::{Admission, BrokerError};
 use duolog_types::{
     Acl, BrokerGroupId, Durability, GroupConfig, LeaderEpoch, NodeId, Offset, ProducerEpoch, ProducerId, Term,
     TimestampMs, TopicConfig, TopicId,
@@ -373,8 +373,13 @@ impl BrokerApi for FakeBroker {
         if group_id == "lost" { Err(BrokerError::CoordinatorNotAvailable) } else { Ok(node(2)) }
     }
 
-    async fn join_group(&self, request: JoinRequest) -> Result<JoinReply, JoinRefusal> {
+    /// In group "waiting" the answer never comes.
+    async fn join_group(&self, request: JoinRequest, share: Option<Admission>) -> Result<JoinReply, JoinRefusal> {
         self.state.lock().joins.push(request.clone());
+        drop(share);
+        if request.group.0 == "waiting" {
+            std::future::pending::<()>().await;
+        }
         elsewhere(&request.group).map_err(|error| JoinRefusal { error, member_id: request.member_id.clone() })?;
         let member_id = request.member_id.unwrap_or_else(|| MemberId(format!("{}-1", request.client_id)));
         if request.requires_member_id && member_id.0.ends_with("-1") {
@@ -401,7 +406,7 @@ impl BrokerApi for FakeBroker {
         })
     }
 
-    async fn sync_group(&self, request: SyncRequest) -> ItemResult<SyncReply> {
+    async fn sync_group(&self, request: SyncRequest, _: Option<Admission>) -> ItemResult<SyncReply> {
         check_generation(&request.group, request.generation)?;
         let mine = request.assignments.iter().find(|(member, _)| *member == request.member_id);
         Ok(SyncReply {

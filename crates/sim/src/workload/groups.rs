@@ -139,7 +139,7 @@ impl Member {
             protocol_name: None,
             assignments,
         };
-        let synced = self.ask(|broker| async move { broker.sync_group(request).await }).await;
+        let synced = self.ask(|broker| async move { broker.sync_group(request, None).await }).await;
         let assignment = synced.map_err(stop_of)?.assignment;
         let recorder = self.clients.recorder.clone();
         let partitions: Vec<i32> =
@@ -169,7 +169,7 @@ impl Member {
                 requires_member_id: true,
                 supports_skipping_assignment: true,
             };
-            let joined = self.ask(|broker| async move { Ok(broker.join_group(request).await) }).await;
+            let joined = self.ask(|broker| async move { Ok(broker.join_group(request, None).await) }).await;
             match joined {
                 Ok(Ok(reply)) => {
                     self.id = Some(reply.member_id.clone());

@@ -2,8 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
-use duolog_broker::BrokerError;
 use duolog_broker::api::*;
+use duolog_broker::{Admission, BrokerError};
 use duolog_types::{Durability, GroupConfig, LeaderEpoch, NodeId, Offset, TimestampMs};
 
 use super::FakeBroker;
@@ -155,11 +155,11 @@ impl BrokerApi for FakeBroker {
         Ok(NodeView { id: self.coordinator, host: String::new(), kafka_port: 0, rocketmq_port: 0, http_port: 0 })
     }
 
-    async fn join_group(&self, _: JoinRequest) -> Result<JoinReply, JoinRefusal> {
+    async fn join_group(&self, _: JoinRequest, _: Option<Admission>) -> Result<JoinReply, JoinRefusal> {
         Err(JoinRefusal { error: BrokerError::NotCoordinator, member_id: None })
     }
 
-    async fn sync_group(&self, _: SyncRequest) -> ItemResult<SyncReply> {
+    async fn sync_group(&self, _: SyncRequest, _: Option<Admission>) -> ItemResult<SyncReply> {
         no_business()
     }
 
