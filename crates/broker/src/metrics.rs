@@ -1,14 +1,20 @@
 //! What a node shows of its broker groups and topics, as Prometheus text. Names are listed in `docs/metrics.md`.
 
+use std::collections::HashMap;
 use std::fmt::{Display, Write};
 
 use duolog_replication::DiskState;
 use duolog_state::reader;
-use duolog_types::BrokerGroupId;
+use duolog_types::{BrokerGroupId, Offset, TopicPartition};
 
 use crate::broker::Broker;
-use crate::prometheus::metric_head;
+use crate::catalog::{Catalog, Topic};
+use crate::consumers;
+use crate::prometheus::{label_value, metric_head};
 use crate::runtime::GroupRuntime;
+
+/// Bytes of all lags, at most: whoever commits an offset makes a group, and its name may be long.
+const LAG_BYTES_MAX: usize = 8 << 20;
 
 /// A metric: its name, its type, and what it says.
 struct Metric(&'static str, &'static str, &'static str);
@@ -41,6 +47,9 @@ const OFFSETS_PULLED_BACK: Metric = Metric(
     "counter",
     "Committed offsets that were pulled back after an allowed loss.",
 );
+const LAG: Metric =
+    Metric("duolog_consumer_group_lag", "gauge", "Records from a committed offset to the high watermark.");
+const LAG_CUT: Metric = Metric("duolog_consumer_group_lag_cut", "gauge", "1 while there are more lags than are told.");
 
 const OF_GROUPS: &[OfGroup] = &[
     OfGroup(Metric("duolog_broker_group_leader", "gauge", "1 where this node leads."), |runtime| {
@@ -111,7 +120,7 @@ impl Metric {
 }
 
 impl Broker {
-    /// All gauges of this node's broker groups; those of a leader only where this node leads.
+    /// All gauges of this node's broker groups; those of a leader only where this node leads. Reads committed offsets from the disk.
     #[must_use]
     pub fn render_metrics(&self) -> String {
         let mut text = String::new();
@@ -120,6 +129,7 @@ impl Broker {
         self.render_partitions(&mut text);
         self.render_exposure(&mut text);
         self.render_coordinators(&mut text);
+        self.render_lags(&mut text);
         text
     }
 
@@ -180,15 +190,11 @@ impl Broker {
 
     fn render_partitions(&self, text: &mut String) {
         let (mut high_watermarks, mut log_ends) = (String::new(), String::new());
-        for topic in self.catalog().topics() {
-            for (group, number) in topic.row.partitions.iter().zip(0_u32..) {
-                let Ok(runtime) = self.runtime(*group) else { continue };
-                let partition = duolog_types::TopicPartition { topic: topic.id, partition: number };
-                let Ok(Some((high_watermark, log_end))) = runtime.ends(partition) else { continue };
-                let labels = format!("topic=\"{}\",partition=\"{number}\"", topic.row.name);
-                HIGH_WATERMARK.line(&mut high_watermarks, &labels, high_watermark);
-                LOG_END.line(&mut log_ends, &labels, log_end);
-            }
+        let catalog = self.catalog();
+        for (topic, partition, (high_watermark, log_end)) in self.led_partitions(&catalog) {
+            let labels = format!("topic=\"{}\",partition=\"{}\"", topic.row.name, partition.partition);
+            HIGH_WATERMARK.line(&mut high_watermarks, &labels, high_watermark);
+            LOG_END.line(&mut log_ends, &labels, log_end);
         }
         for (metric, lines) in [(HIGH_WATERMARK, high_watermarks), (LOG_END, log_ends)] {
             metric.head(text);
@@ -223,17 +229,73 @@ impl Broker {
         }
     }
 
+    /// Each lag is told by the partition's leader, which alone knows what consumers can see. The committed offset is that of its own
+    /// replica of the coordinator's state: when the coordinator is another node, the newest commits may be missing for a moment.
+    fn render_lags(&self, text: &mut String) {
+        let catalog = self.catalog();
+        let led = self.led_partitions(&catalog).map(|(topic, at, (high_watermark, _))| (at, (topic, high_watermark)));
+        let led: HashMap<TopicPartition, (&Topic, Offset)> = led.collect();
+        let mut lags = String::new();
+        let is_cut = !led.is_empty() && self.render_lags_in(&catalog, &led, &mut lags);
+        LAG.head(text);
+        text.push_str(&lags);
+        LAG_CUT.head(text);
+        LAG_CUT.line(text, "", u8::from(is_cut));
+    }
+
+    /// Whether there are more than there is room for.
+    fn render_lags_in(
+        &self,
+        catalog: &Catalog,
+        led: &HashMap<TopicPartition, (&Topic, Offset)>,
+        lags: &mut String,
+    ) -> bool {
+        for runtime in self.runtimes() {
+            let tables = runtime.tables();
+            // A state that cannot be read stops its replica elsewhere.
+            let groups = reader::groups_with_offsets(&*tables).unwrap_or_default();
+            // In broadcasting each client is a group: clients come and go, and metrics are not labelled with them.
+            for group in groups.iter().filter(|group| consumers::broadcasting(catalog, group).is_none()) {
+                let name = label_value(&group.0);
+                for (at, committed) in reader::committed_offsets(&*tables, group).unwrap_or_default() {
+                    let Some((topic, high_watermark)) = led.get(&at) else { continue };
+                    if lags.len() >= LAG_BYTES_MAX {
+                        return true;
+                    }
+                    let labels =
+                        format!("group=\"{name}\",topic=\"{}\",partition=\"{}\"", topic.row.name, at.partition);
+                    // After an allowed loss a committed offset may lie beyond the end until it is pulled back.
+                    LAG.line(lags, &labels, high_watermark.0.saturating_sub(committed.offset.0).max(0));
+                }
+            }
+        }
+        false
+    }
+
+    /// The partitions that this node leads, with their topics, high watermarks and log ends.
+    fn led_partitions<'a>(
+        &'a self,
+        catalog: &'a Catalog,
+    ) -> impl Iterator<Item = (&'a Topic, TopicPartition, (Offset, Offset))> {
+        catalog.topics().flat_map(move |topic| {
+            topic.row.partitions.iter().zip(0_u32..).filter_map(move |(group, number)| {
+                let partition = TopicPartition { topic: topic.id, partition: number };
+                let ends = self.runtime(*group).ok()?.ends(partition).ok()??;
+                Some((&**topic, partition, ends))
+            })
+        })
+    }
+
     /// Partitions that this node's replica of a group hosts.
-    pub(crate) fn hosted_partitions(&self, group: BrokerGroupId) -> Vec<duolog_types::TopicPartition> {
+    pub(crate) fn hosted_partitions(&self, group: BrokerGroupId) -> Vec<TopicPartition> {
         let Ok(runtime) = self.runtime(group) else { return Vec::new() };
         let Ok(topics) = reader::hosted_topics(&*runtime.tables()) else { return Vec::new() };
         topics
             .into_iter()
             .flat_map(|(topic, row)| match row {
-                duolog_state::rows::TopicRow::Live { partitions, .. } => partitions
-                    .into_iter()
-                    .map(|partition| duolog_types::TopicPartition { topic, partition })
-                    .collect::<Vec<_>>(),
+                duolog_state::rows::TopicRow::Live { partitions, .. } => {
+                    partitions.into_iter().map(|partition| TopicPartition { topic, partition }).collect::<Vec<_>>()
+                }
                 duolog_state::rows::TopicRow::Deleted { .. } => Vec::new(),
             })
             .collect()

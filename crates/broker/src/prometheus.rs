@@ -1,4 +1,4 @@
-//! What every part that has metrics writes of them, as Prometheus text: the lines before a metric, and how long something took.
+//! What every part that has metrics writes of them, as Prometheus text: the lines before a metric, labels, and how long something took.
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,6 +11,11 @@ const LIMITS_MS: [u64; 13] = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 
 pub fn metric_head(text: &mut String, name: &str, kind: &str, help: &str) {
     // Writing to a string does not fail.
     let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+}
+
+/// What stands between the quotes of a label.
+pub(crate) fn label_value(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 /// Durations by bucket, with their number and sum.
@@ -67,6 +72,14 @@ fn seconds(us: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_name_ends_its_label() {
+        for (name, expected) in [("g", "g"), ("a\"b", "a\\\"b"), ("a\\", "a\\\\"), ("a\nb", "a\\nb"), ("\\n", "\\\\n")]
+        {
+            assert_eq!(label_value(name), expected, "{name:?}");
+        }
+    }
 
     #[test]
     fn buckets_are_cumulative_and_a_limit_belongs_to_its_own() {

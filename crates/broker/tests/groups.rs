@@ -8,10 +8,11 @@ use bytes::Bytes;
 use common::{Node, PATIENCE, copy_dir};
 use duolog_broker::api::{
     BrokerApi, ConfigEdit, GroupError, GroupId, HeartbeatRequest, JoinReply, JoinRequest, LeaveRequest, LeavingMember,
-    MemberId, MemberProtocol, OffsetCommits, PartitionOffset, SyncRequest, TopicRef,
+    MemberId, MemberProtocol, OffsetCommits, PartitionOffset, ProducePartition, SyncRequest, TopicRef,
 };
 use duolog_broker::{BrokerError, RequestBudget};
-use duolog_types::{LeaderEpoch, Offset};
+use duolog_record::BatchBuilder;
+use duolog_types::{LeaderEpoch, Offset, TimestampMs};
 
 fn join_of(group: &str) -> JoinRequest {
     JoinRequest {
@@ -97,6 +98,27 @@ impl Node {
             found.committed.map(|committed| (name, found.partition, committed.offset.0, committed.metadata))
         });
         committed.collect()
+    }
+
+    fn send(&self, topic: &str, partition: i32, records: usize) {
+        let mut batch = BatchBuilder::new();
+        for _ in 0..records {
+            batch.push(TimestampMs(-1), None, Some(b"value")).unwrap();
+        }
+        let records = batch.build().unwrap().into_bytes();
+        let wanted = ProducePartition { topic: TopicRef::Name(topic.to_owned()), partition, records };
+        let produced = self.runtime.block_on(self.broker.produce(vec![wanted], 30_000));
+        assert!(produced[0].is_ok(), "{produced:?}");
+    }
+
+    /// The labels and the value of each lag.
+    fn lags(&self) -> Vec<String> {
+        let metrics = self.broker.render_metrics();
+        assert!(metrics.contains("\nduolog_consumer_group_lag_cut 0\n"), "{metrics}");
+        let lags = metrics.lines().filter_map(|line| line.strip_prefix("duolog_consumer_group_lag{"));
+        let mut lags: Vec<String> = lags.map(str::to_owned).collect();
+        lags.sort();
+        lags
     }
 
     fn pulled_back(&self) -> u64 {
@@ -189,6 +211,48 @@ fn an_offset_beyond_the_log_end_is_pulled_back_when_it_is_first_fetched() {
     assert_eq!(node.committed("g", None), expected);
     assert_eq!(node.committed("g", None), expected);
     assert_eq!(node.pulled_back(), 1);
+    node.stop();
+}
+
+/// Several broker groups hold the partitions and coordinate the groups: no lag is told twice, and none is missing.
+#[test]
+fn lag_is_told_of_every_committed_offset_until_its_group_goes() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(dir.path());
+    node.create_topic("t", &[]);
+    let edit = ConfigEdit::Replacement(vec![("consumption.mode".to_owned(), "broadcasting".to_owned())]);
+    node.runtime.block_on(node.broker.alter_group_config(GroupId("all".to_owned()), edit, false)).unwrap();
+    node.send("t", 0, 5);
+    node.send("t", 1, 1);
+    assert_eq!(node.lags(), Vec::<String>::new());
+    for group in ["g", "h", "a\"b", "all@client"] {
+        assert_eq!(node.commit(group, None, &[("t", 0, 2)]), [Ok(())]);
+    }
+    assert_eq!(node.commit("h", None, &[("t", 1, 7)]), [Ok(())]);
+    let lag = |group: &str, partition: i32, lag: i64| {
+        format!("group=\"{group}\",topic=\"t\",partition=\"{partition}\"}} {lag}")
+    };
+    assert_eq!(node.lags(), [lag("a\\\"b", 0, 3), lag("g", 0, 3), lag("h", 0, 3), lag("h", 1, 0)]);
+    node.send("t", 0, 1);
+    assert_eq!(node.commit("g", None, &[("t", 0, 6)]), [Ok(())]);
+    node.runtime.block_on(node.broker.delete_group(GroupId("a\"b".to_owned()))).unwrap();
+    assert_eq!(node.lags(), [lag("g", 0, 0), lag("h", 0, 4), lag("h", 1, 0)]);
+    node.stop();
+}
+
+#[test]
+fn lags_are_bounded_and_what_is_left_out_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(dir.path());
+    node.create_topic("t", &[]);
+    // Nine million bytes.
+    let name = "x".repeat(30_000);
+    for number in 0..300 {
+        assert_eq!(node.commit(&format!("{name}{number}"), None, &[("t", 0, 0)]), [Ok(())]);
+    }
+    let metrics = node.broker.render_metrics();
+    assert!(metrics.contains("\nduolog_consumer_group_lag_cut 1\n"));
+    assert!(metrics.len() < 8_500_000, "{} bytes", metrics.len());
     node.stop();
 }
 

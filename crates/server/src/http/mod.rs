@@ -84,9 +84,16 @@ async fn live() -> &'static str {
     "alive\n"
 }
 
-async fn metrics(State(parts): State<Parts>) -> String {
-    let rocketmq = parts.front_ends.rocketmq.map(|metrics| metrics.render()).unwrap_or_default();
-    parts.broker.render_metrics() + &parts.front_ends.kafka.render() + &rocketmq
+async fn metrics(State(parts): State<Parts>) -> (StatusCode, String) {
+    let render = move || {
+        let rocketmq = parts.front_ends.rocketmq.map(|metrics| metrics.render()).unwrap_or_default();
+        parts.broker.render_metrics() + &parts.front_ends.kafka.render() + &rocketmq
+    };
+    // Clients' tasks must not wait for the disk.
+    match tokio::task::spawn_blocking(render).await {
+        Ok(text) => (StatusCode::OK, text),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+    }
 }
 
 /// JSON for `duolog durability`.
