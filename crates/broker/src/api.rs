@@ -130,7 +130,8 @@ pub struct ProducePartition {
     pub topic: TopicRef,
     /// The partition.
     pub partition: i32,
-    /// One or more record batches as they came: a slice of the request's buffer.
+    /// One or more record batches as they came: a slice of the request's buffer, of which they MUST be half at least. What waits for
+    /// the log is bounded by its own bytes, and keeps the buffer in memory, also when nobody waits for it any more.
     pub records: Bytes,
 }
 

@@ -33,7 +33,8 @@ use crate::error::BrokerError;
 use crate::runtime::{GroupRuntime, Sequenced, Waiter, outcome_unknown};
 
 /// Bytes of batches that wait for the task. Requests in progress have a smaller budget at the front ends, so this bounds those
-/// that were given up and still lie here, because the group has no quorum.
+/// that were given up and still lie here, because the group has no quorum. Each keeps at most about twice its own bytes in memory: see
+/// [`crate::api::ProducePartition::records`].
 const WAITING_BYTES_MAX: usize = 64 << 20;
 /// What a batch counts at least: its place in the queue.
 const WAITING_BYTES_MIN: usize = 256;

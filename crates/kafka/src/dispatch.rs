@@ -151,8 +151,9 @@ fn route<B: BrokerApi>(
     match api {
         ApiKey::Produce if version < produce_legacy::VERSIONS_END => produce_legacy::refuse(&context, head, &body),
         ApiKey::Produce => {
+            let frame_bytes = body.len();
             let request = decode(head, body)?;
-            Ok(Box::pin(produce::handle(context, head, request)))
+            Ok(Box::pin(produce::handle(context, head, request, frame_bytes)))
         }
         ApiKey::Fetch => {
             let request = decode(head, body)?;

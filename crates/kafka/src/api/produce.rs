@@ -1,10 +1,11 @@
-//! Produce (0), versions 3–13. Records are handed on as slices of the request's frame.
+//! Produce (0), versions 3–13. Records that are most of the request's frame are handed on as a slice of it.
 //!
 //! `acks` decides only whether an answer is wanted: when it is given follows from the topic's durability alone. With
 //! acks = 0 there is none, and an error closes the connection, as Kafka does, so that the client asks for metadata again.
 
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
 use duolog_broker::BrokerError;
 use duolog_broker::api::{BrokerApi, ItemResult, ProducePartition, Produced};
 use duolog_types::NodeId;
@@ -47,11 +48,12 @@ enum Outcome {
     Refused(ResponseError, &'static str),
 }
 
-/// Enqueues within the first poll, up to the broker's first await.
+/// Enqueues within the first poll, up to the broker's first await. `frame_bytes` is about the size of the request's frame.
 pub(crate) async fn handle<B: BrokerApi>(
     context: Context<B>,
     head: Head,
     request: ProduceRequest,
+    frame_bytes: usize,
 ) -> Result<Answer, CloseReason> {
     let acks = request.acks;
     let refused = refusal(&request);
@@ -65,6 +67,7 @@ pub(crate) async fn handle<B: BrokerApi>(
                 (None, None) => Some(Outcome::Refused(ResponseError::InvalidRecord, "records are null")),
                 (None, Some(records)) => {
                     let topic = topic_ref(head.version >= 13, &topic.name, topic.topic_id);
+                    let records = apart(records, frame_bytes);
                     partitions.push(ProducePartition { topic, partition: partition.index, records });
                     None
                 }
@@ -79,6 +82,13 @@ pub(crate) async fn handle<B: BrokerApi>(
     let answer = move || answer(&context, head, acks, topics, results);
     // Such an answer may have to wait behind others: whether it is still true is asked when it is written.
     if rests_on_a_lease && acks != ACKS_NONE { Ok(Answer::Late(Box::new(answer))) } else { answer() }
+}
+
+/// Copies records that are the smaller part of their frame. While the request waits, its share of the budget counts the frame; when it
+/// is given up, the records may wait on, for a broker group without a quorum: they count there by their own bytes, and a slice would keep
+/// the whole frame. So what is kept is at most twice what counts.
+fn apart(records: Bytes, frame_bytes: usize) -> Bytes {
+    if records.len() < frame_bytes / 2 { Bytes::copy_from_slice(&records) } else { records }
 }
 
 /// The partitions of a topic, with what is known of each without the broker.
@@ -205,5 +215,20 @@ impl<B: BrokerApi> Answering<'_, B> {
                     .with_port(i32::from(node.kafka_port))
             })
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_part_of_a_frame_keeps_none_of_it() {
+        let frame = Bytes::from(vec![7_u8; 100]);
+        let small = apart(frame.slice(10..59), frame.len());
+        assert_eq!(small, frame.slice(10..59));
+        assert!(frame.is_unique(), "the records keep the frame");
+        let large = apart(frame.slice(10..60), frame.len());
+        assert_eq!(large.as_ptr(), frame[10..].as_ptr(), "the records were copied");
     }
 }
