@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use bytes::Bytes;
+use duolog_commit_log::LogError;
 use duolog_record::RecordBatch;
 use duolog_record::entry::NO_OFFSET;
 use duolog_record::patch::{body_after_header, patched_header};
@@ -36,7 +37,12 @@ impl StoredBatch {
 pub(crate) fn read(runtime: &GroupRuntime, partition: TopicPartition, batch: &StoredBatch) -> ItemResult<Bytes> {
     let log = runtime.group().log();
     let index = batch.index;
-    let bytes = log.read_slice(index, batch.range.clone()).map_err(storage)?;
+    let read = log.read_slice(index, batch.range.clone());
+    // What the disk cannot read may be put back, like other damage.
+    if let Err(LogError::Corrupt { .. }) = read {
+        runtime.group().suspect(index);
+    }
+    let bytes = read.map_err(storage)?;
     let bytes = bytes
         .ok_or_else(|| BrokerError::Storage(format!("log entry {index} of {partition} is not in this node's log")))?;
     let stored_offset = if batch.reference.is_some() { NO_OFFSET } else { batch.base_offset };

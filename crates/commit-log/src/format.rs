@@ -113,6 +113,7 @@ pub(crate) enum Invalid {
     Chain { expected: u32, found: u32 },
     MissingSegment,
     MissingRow,
+    Unreadable,
 }
 
 impl Invalid {
@@ -126,6 +127,7 @@ impl Invalid {
             Self::Chain { .. } => "the record does not follow the one before it",
             Self::MissingSegment => "the segment is missing or its header is damaged",
             Self::MissingRow => "the segment is damaged here, and so is the index that says where its entries lie",
+            Self::Unreadable => "the disk cannot read it",
         }
     }
 
@@ -138,7 +140,8 @@ impl Invalid {
             | Self::Version(_)
             | Self::Field
             | Self::MissingSegment
-            | Self::MissingRow => (0, 0),
+            | Self::MissingRow
+            | Self::Unreadable => (0, 0),
         }
     }
 }

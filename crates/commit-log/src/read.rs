@@ -113,7 +113,8 @@ impl CommitLog {
     /// record, which is not read. From the tail cache it is a slice without a copy.
     ///
     /// # Errors
-    /// [`LogError::OutOfRange`] when the range is not within the body; [`LogError::Io`]; what killed a dead log.
+    /// [`LogError::OutOfRange`] when the range is not within the body; [`LogError::Corrupt`] where the disk has lost it;
+    /// [`LogError::Io`]; what killed a dead log.
     pub fn read_slice(&self, index: LogIndex, range: Range<u32>) -> Result<Option<Bytes>, LogError> {
         let disk = &*self.shared().disk;
         match self.place(index)? {

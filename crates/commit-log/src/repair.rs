@@ -10,6 +10,9 @@
 //!
 //! A combination counts only if its checksum is the CRC that was asked for. So what is written is what was written once, or nothing
 //! is: a file never gets other bytes than it had.
+//!
+//! A sector that the disk cannot read is written over like any other damage, and most disks then have another one for it. It must lie
+//! wholly in the record: the system reads a page first of which only a part is written.
 
 use std::io::IoSlice;
 use std::sync::Arc;
@@ -92,7 +95,7 @@ impl CommitLog {
             return Ok(Repair::Impossible);
         }
         let file = place.segment.file(disk)?;
-        let Some(header) = place.find_header(&file, good)? else { return Ok(Repair::Impossible) };
+        let Some(header) = place.find_header(&file, good) else { return Ok(Repair::Impossible) };
         let path = &place.segment.path;
         let io = |action| move |error| LogError::io(action, path, error);
         let slices = [IoSlice::new(&header), IoSlice::new(&good.body)];
@@ -124,35 +127,35 @@ impl CommitLog {
 
 impl Place {
     /// The header that the record had, if it can be put together.
-    fn find_header(&self, file: &Arc<dyn DiskFile>, good: &LogEntry) -> Result<Option<HeaderBytes>, LogError> {
-        let read = |at: u64| -> Result<HeaderBytes, LogError> {
+    fn find_header(&self, file: &Arc<dyn DiskFile>, good: &LogEntry) -> Option<HeaderBytes> {
+        // What cannot be read tells nothing: neither a bad sector nor what lies behind the end of the file.
+        let read = |at: u64| -> Option<HeaderBytes> {
             let mut bytes = [0; RECORD_HEADER_BYTES];
-            file.read_exact_at(&mut bytes, at).map_err(|error| LogError::io("read", &self.segment.path, error))?;
-            Ok(bytes)
+            file.read_exact_at(&mut bytes, at).ok()?;
+            Some(bytes)
         };
-        let own = read(self.row.position_bytes)?;
-        // Behind the last record there may be nothing, or zeros that were allocated.
+        let own = read(self.row.position_bytes);
+        // Behind the last record there may be zeros that were allocated.
         let next_at = self.row.position_bytes + record_bytes(good.body.len());
-        let next = read(next_at).ok().filter(|bytes| RecordHeader::decode(bytes).is_ok());
-        let before = self.record_before(file)?;
-        let mut crcs = vec![u32_at(&own, CRC_AT)];
-        crcs.extend(next.as_ref().map(|bytes| u32_at(bytes, PREVIOUS_CRC_AT)));
-        let mut previous_crcs = vec![u32_at(&own, PREVIOUS_CRC_AT)];
-        previous_crcs.extend(before.as_ref().map(|bytes| u32_at(bytes, CRC_AT)));
+        let next = read(next_at).filter(|bytes| RecordHeader::decode(bytes).is_ok());
+        let before = self.record_before(read);
+        let mut crcs: Vec<u32> = own.iter().map(|bytes| u32_at(bytes, CRC_AT)).collect();
+        crcs.extend(next.iter().map(|bytes| u32_at(bytes, PREVIOUS_CRC_AT)));
+        let mut previous_crcs: Vec<u32> = own.iter().map(|bytes| u32_at(bytes, PREVIOUS_CRC_AT)).collect();
+        previous_crcs.extend(before.iter().map(|bytes| u32_at(bytes, CRC_AT)));
         previous_crcs.dedup();
-        let mut flushed = vec![flushed_of(&own)];
-        flushed.extend([before, next].iter().flatten().map(flushed_of));
+        let mut flushed: Vec<[u8; 24]> = [own, before, next].iter().flatten().map(flushed_of).collect();
         flushed.dedup();
-        flushed.extend(with_one_byte_changed(flushed_of(&own)));
+        flushed.extend(own.iter().flat_map(|bytes| with_one_byte_changed(flushed_of(bytes))));
         for flushed in flushed {
             for previous_crc in &previous_crcs {
                 let (header, crc) = self.header(good, flushed, *previous_crc);
                 if crcs.contains(&crc) {
-                    return Ok(Some(header));
+                    return Some(header);
                 }
             }
         }
-        Ok(None)
+        None
     }
 
     fn header(&self, good: &LogEntry, flushed: [u8; 24], previous_crc: u32) -> (HeaderBytes, u32) {
@@ -173,20 +176,19 @@ impl Place {
     }
 
     /// The header of the record right before this one, if it is whole. Between two entries there may be votes and marks.
-    fn record_before(&self, file: &Arc<dyn DiskFile>) -> Result<Option<HeaderBytes>, LogError> {
+    fn record_before(&self, read: impl Fn(u64) -> Option<HeaderBytes>) -> Option<HeaderBytes> {
         let mut at = match self.before {
             Some(row) => row.position_bytes,
             None => 0,
         };
         let mut last = None;
         while at < self.row.position_bytes {
-            let mut bytes = [0; RECORD_HEADER_BYTES];
-            file.read_exact_at(&mut bytes, at).map_err(|error| LogError::io("read", &self.segment.path, error))?;
-            let Ok(header) = RecordHeader::decode(&bytes) else { return Ok(None) };
+            let bytes = read(at)?;
+            let header = RecordHeader::decode(&bytes).ok()?;
             at += record_bytes(header.body_bytes as usize);
             last = Some(bytes);
         }
-        Ok(last.filter(|_| at == self.row.position_bytes))
+        last.filter(|_| at == self.row.position_bytes)
     }
 }
 

@@ -1,5 +1,6 @@
 //! One segment file: its names, its lazily opened handle and row table, and reading single entries from it.
 
+use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -77,9 +78,7 @@ impl Segment {
     /// Reads and verifies an entry.
     pub(crate) fn read_entry(&self, disk: &dyn Disk, index: LogIndex, row: Row) -> Result<LogEntry, LogError> {
         let mut bytes = vec![0; RECORD_HEADER_BYTES + row.body_bytes as usize];
-        self.file(disk)?
-            .read_exact_at(&mut bytes, row.position_bytes)
-            .map_err(|e| LogError::io("read", &self.path, e))?;
+        self.read_exact(disk, &mut bytes, row.position_bytes, row)?;
         let bytes = Bytes::from(bytes);
         let header: &[u8; RECORD_HEADER_BYTES] = bytes[..RECORD_HEADER_BYTES].try_into().expect("the header's length");
         let body = bytes.slice(RECORD_HEADER_BYTES..);
@@ -102,10 +101,28 @@ impl Segment {
     ) -> Result<Bytes, LogError> {
         check_range(index, &range, row.body_bytes)?;
         let mut bytes = vec![0; (range.end - range.start) as usize];
-        self.file(disk)?
-            .read_exact_at(&mut bytes, row.position_bytes + RECORD_HEADER_BYTES as u64 + u64::from(range.start))
-            .map_err(|e| LogError::io("read", &self.path, e))?;
+        let at = row.position_bytes + RECORD_HEADER_BYTES as u64 + u64::from(range.start);
+        self.read_exact(disk, &mut bytes, at, row)?;
         Ok(bytes.into())
+    }
+
+    /// Reads a part of the record of `row`. What the disk does not give back is damage of that record, like a flipped bit: it may be put
+    /// back, and everything else can be read.
+    fn read_exact(&self, disk: &dyn Disk, bytes: &mut [u8], at_bytes: u64, row: Row) -> Result<(), LogError> {
+        self.file(disk)?.read_exact_at(bytes, at_bytes).map_err(|error| match missing(&error) {
+            Some(invalid) => corrupt(&self.path, row.position_bytes, invalid),
+            None => LogError::io("read", &self.path, error),
+        })
+    }
+}
+
+/// Whether a failed read says that the bytes are not there any more, and not only that they cannot be had now.
+fn missing(error: &io::Error) -> Option<Invalid> {
+    match (error.kind(), error.raw_os_error()) {
+        (io::ErrorKind::UnexpectedEof, _) => Some(Invalid::EndOfFile),
+        // A bad sector, or a file system whose own checksum does not match.
+        (_, Some(libc::EIO)) => Some(Invalid::Unreadable),
+        _ => None,
     }
 }
 

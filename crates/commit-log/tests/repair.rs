@@ -6,9 +6,10 @@ use std::path::PathBuf;
 
 use common::*;
 use duolog_commit_log::*;
-use duolog_types::{LogIndex, Term};
+use duolog_types::{FlushWish, LogIndex, Term};
 
 const HEADER_BYTES: usize = 64;
+const PAGE_BYTES: usize = 4096;
 
 /// Three sealed segments and one that is written; the middle one with its bytes, and its entries.
 struct Sealed {
@@ -23,13 +24,20 @@ fn sealed() -> Sealed {
 }
 
 fn sealed_of(segment_size_bytes: u64, append_entries: u64) -> Sealed {
+    sealed_by(segment_size_bytes, |log, next| {
+        append_and_wait(log, next..next + append_entries, 1);
+        next + append_entries
+    })
+}
+
+/// `append` gives the log index behind what it has appended.
+fn sealed_by(segment_size_bytes: u64, append: impl Fn(&CommitLog, u64) -> u64) -> Sealed {
     let disk = SimDisk::new();
     let (log, _) = open_with(&disk, LogOptions { segment_size_bytes, ..small() }).unwrap();
     let mut next = 0;
     while segment_files(&disk).len() < 4 {
         // Votes lie between the entries, and each flush moves the flushed position.
-        append_and_wait(&log, next..next + append_entries, 1);
-        next += append_entries;
+        next = append(&log, next);
         log.save_vote(format!("vote {next}").into(), Box::new(|saved| saved.unwrap()));
     }
     log.flush_and_wait().unwrap();
@@ -134,6 +142,60 @@ fn entries_that_are_gone_altogether_come_back_where_their_neighbours_tell_enough
         }
     }
     assert!(repaired * 2 > sealed.entries.len(), "{repaired} of {}", sealed.entries.len());
+}
+
+/// A page that two records share cannot be written by the repair of one of them: as on Linux, the rest of it would have to be read.
+#[test]
+fn an_entry_on_a_page_that_the_disk_cannot_read_is_damaged_and_comes_back_where_the_page_is_its_own() {
+    let sealed = sealed_by(64 << 10, |log, next| {
+        let body = format!("entry {next}, ").repeat(2_000);
+        log.append(vec![entry(next, 1, body, FlushWish::Now)], None).unwrap();
+        log.flush_and_wait().unwrap();
+        next + 1
+    });
+    let good = &sealed.entries[1];
+    let start = sealed.position(good);
+    let end = start + HEADER_BYTES + good.body.len();
+    let (first, last) = (start / PAGE_BYTES, (end - 1) / PAGE_BYTES);
+    let mut repaired = 0;
+    for page in first..=last {
+        let (disk, log) = sealed.damaged(|_| {});
+        disk.break_page(&sealed.path, (page * PAGE_BYTES) as u64);
+        let broken: Vec<_> = sealed.entries.iter().filter(|entry| log.verify_stored(entry.index).is_err()).collect();
+        assert!(broken.contains(&good), "page {page}: {} entries", broken.len());
+        for error in [log.verify_stored(good.index).unwrap_err(), log.read_any(good.index).unwrap_err()] {
+            assert!(matches!(error, LogError::Corrupt { reason: "the disk cannot read it", .. }), "{error}");
+        }
+        let has_header = page * PAGE_BYTES < start + HEADER_BYTES;
+        let is_shared = page * PAGE_BYTES < start || (page + 1) * PAGE_BYTES > end;
+        if is_shared {
+            match log.repair(good) {
+                Ok(Repair::Impossible) | Err(LogError::Io { action: "write", .. }) => {}
+                other => panic!("page {page}: {other:?}"),
+            }
+        } else if !has_header {
+            let slice = log.read_slice(good.index, 0..good.body.len() as u32);
+            assert!(matches!(slice, Err(LogError::Corrupt { .. })), "page {page}: {slice:?}");
+            assert_eq!(sealed.repair(&log), [(good.index, Repair::Repaired)], "page {page}");
+            assert_eq!(log.read_any(good.index).unwrap().as_ref(), Some(good));
+            repaired += 1;
+        }
+        assert!(disk.file(&sealed.path) == sealed.bytes, "page {page}");
+    }
+    assert!(repaired >= 2, "{repaired} of pages {first} to {last}");
+}
+
+/// It is not put back: what the record was flushed with is gone, too.
+#[test]
+fn an_entry_behind_the_end_of_its_file_is_damaged() {
+    let sealed = sealed();
+    let last = sealed.entries.last().unwrap();
+    let position = sealed.position(last);
+    let (disk, log) = sealed.damaged(|_| {});
+    disk.set_file(&sealed.path, &sealed.bytes[..position + 10]);
+    assert!(matches!(log.verify_stored(last.index), Err(LogError::Corrupt { .. })));
+    assert_eq!(log.repair(last).unwrap(), Repair::Impossible);
+    assert_eq!(log.read_any(sealed.entries[0].index).unwrap().as_ref(), Some(&sealed.entries[0]));
 }
 
 #[test]

@@ -35,6 +35,7 @@ mod network;
 mod peer;
 mod questions;
 mod rebuild;
+mod repairs;
 mod retired;
 mod scrub;
 mod service;

@@ -2,13 +2,15 @@
 //!
 //! ```text
 //!  every so often: sealed segments, archives ──▶ verify each entry ──┐
-//!  a reader meets a damaged entry (suspect) ─────────────────────────┴─▶ ask the others for it ──▶ CommitLog::repair
+//!  a reader meets a damaged entry ───────────────────────────────────┴─▶ suspect ──▶ ask the others ──▶ CommitLog::repair
 //! ```
+//!
+//! What the disk cannot read is damage of the entries there, like a flipped bit. An entry that nobody can give is told once and rests (see
+//! `repairs.rs`); the pass and other repairs go on.
 //!
 //! Service goes on meanwhile: a consumer that meets a damaged entry is refused and tries again; Raft's own reader waits for the repair,
 //! since openraft ends a node whose log cannot be read.
 
-use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,14 +19,18 @@ use std::time::Duration;
 
 use duolog_commit_log::{CommitLog, LogEntry, LogError, Repair, SegmentRole};
 use duolog_types::{BrokerGroupId, LogIndex, NodeId};
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::blocking::blocking;
 use crate::group::{GroupRaft, members_of};
 use crate::identity::Identity;
 use crate::peer::Peer;
+use crate::repairs::{Repairs, Waiter};
 use crate::testing::Hooks;
 use crate::type_config::Member;
 use crate::wire;
@@ -66,7 +72,10 @@ const CHUNK_ENTRIES: usize = 256;
 /// Longest wait of Raft's reader for a repair.
 const REPAIR_WAIT: Duration = Duration::from_secs(10);
 
-type Suspect = (LogIndex, Option<oneshot::Sender<bool>>);
+/// Searches for damaged entries at other nodes that go on at once.
+const SEARCHES_MAX: usize = 4;
+
+type Suspect = (LogIndex, Option<Waiter>);
 
 /// What the readers of a group's log tell its scrubber, and what it has done.
 pub(crate) struct Scrub {
@@ -148,103 +157,129 @@ pub(crate) struct Scrubber {
     pub(crate) scrub: Arc<Scrub>,
 }
 
-/// What is left of a pass.
-struct Pass {
-    ranges: VecDeque<Range<u64>>,
-    next_at: Instant,
+/// What is known of an entry that seems to be damaged.
+struct Search {
+    index: LogIndex,
+    /// Why it cannot be read; `None`: it is whole, or gone.
+    damage: Option<io::Error>,
+    /// The entry, and the node that gave it.
+    good: Option<(NodeId, LogEntry)>,
 }
 
 impl Scrubber {
     /// Runs as long as the group does; from before its Raft core is built, which reads the log.
     pub(crate) async fn run(self) {
-        let Some(mut suspects) = self.scrub.queue.lock().take() else { return };
-        let ScrubOptions { bytes_per_second, .. } = self.scrub.options;
-        let interval = self.scrub.options.interval();
-        let mut pass = Pass { ranges: VecDeque::new(), next_at: Instant::now() + self.scrub.options.first_pass() };
-        let mut hopeless = BTreeSet::new();
+        let Some(suspects) = self.scrub.queue.lock().take() else { return };
+        tokio::join!(self.verify_all(), self.mend_all(suspects));
+    }
+
+    /// Verifies everything that lies in sealed files, again and again.
+    async fn verify_all(&self) {
+        let options = self.scrub.options;
+        if options.bytes_per_second == 0 {
+            return;
+        }
+        sleep(options.first_pass()).await;
         loop {
-            tokio::select! {
+            for file in sealed(&self.log) {
+                self.verify_file(file).await;
+            }
+            sleep(options.interval()).await;
+        }
+    }
+
+    /// Verifies the entries of a file, slowly. Damaged ones are put back meanwhile, if they can be.
+    async fn verify_file(&self, mut range: Range<u64>) {
+        while !range.is_empty() {
+            let (log, from) = (self.log.clone(), range.clone());
+            let (bytes, next, damaged) = match blocking(move || verify(&log, &from)).await {
+                Ok(verified) => verified,
+                Err(error) => {
+                    let broker_group = self.group;
+                    tracing::warn!(%broker_group, %error, "cannot verify a file of the log; goes on with the next one");
+                    return;
+                }
+            };
+            self.scrub.counts.verified_bytes.fetch_add(bytes, Ordering::Relaxed);
+            if let Some(index) = damaged {
+                self.scrub.suspect(index);
+            }
+            range.start = next;
+            // How long a damaged entry is, is not known.
+            let read_bytes = if damaged.is_some() { CHUNK_BYTES } else { bytes };
+            sleep(Duration::from_secs_f64(read_bytes as f64 / self.scrub.options.bytes_per_second as f64)).await;
+        }
+    }
+
+    /// Puts back what is suspected and damaged. Searches go on side by side: one may have to wait for a node that does not answer.
+    async fn mend_all(&self, mut suspects: mpsc::UnboundedReceiver<Suspect>) {
+        let mut repairs = Repairs::default();
+        let mut searches: FuturesUnordered<BoxFuture<'_, Search>> = FuturesUnordered::new();
+        loop {
+            let is_free = searches.len() < SEARCHES_MAX;
+            let due = repairs.next_due();
+            let (index, waiter) = tokio::select! {
                 biased;
-                suspect = suspects.recv() => {
-                    let Some((index, reply)) = suspect else { return };
-                    let is_whole = self.mend(index, &mut hopeless).await;
-                    // A consumer does not wait.
-                    let _ = reply.map(|reply| reply.send(is_whole));
+                Some(search) = searches.next(), if !searches.is_empty() => {
+                    let index = search.index;
+                    let is_whole = self.mend(search, repairs.is_hopeless(index)).await;
+                    repairs.ended(index, is_whole, Instant::now());
+                    continue;
                 }
-                () = tokio::time::sleep_until(pass.next_at), if bytes_per_second > 0 => {
-                    if pass.ranges.is_empty() {
-                        pass.ranges = sealed(&self.log);
-                    }
-                    let (bytes, damaged) = self.verify_some(&mut pass.ranges).await;
-                    if let Some(index) = damaged {
-                        self.mend(index, &mut hopeless).await;
-                    }
-                    let is_over = pass.ranges.is_empty();
-                    let took = Duration::from_secs_f64(bytes as f64 / bytes_per_second as f64);
-                    pass.next_at = Instant::now() + if is_over { interval } else { took };
-                }
+                suspect = suspects.recv(), if is_free => match suspect {
+                    Some(suspect) => suspect,
+                    None => return,
+                },
+                index = rested(due), if is_free => (index, None),
+            };
+            if repairs.suspect(index, waiter, Instant::now()) {
+                searches.push(self.search(index, repairs.is_hopeless(index)).boxed());
             }
         }
     }
 
-    /// Verifies some entries, up to the first that is damaged. Gives how many bytes they had.
-    async fn verify_some(&self, ranges: &mut VecDeque<Range<u64>>) -> (u64, Option<LogIndex>) {
-        let Some(range) = ranges.pop_front() else { return (0, None) };
-        let (log, from) = (self.log.clone(), range.clone());
-        match blocking(move || verify(&log, &from)).await {
-            Ok((bytes, next, damaged)) => {
-                self.scrub.counts.verified_bytes.fetch_add(bytes, Ordering::Relaxed);
-                if next < range.end {
-                    ranges.push_front(next..range.end);
-                }
-                (bytes, damaged)
-            }
-            Err(error) => {
-                tracing::warn!(broker_group = %self.group, %error, "cannot verify the log; the next pass tries again");
-                ranges.clear();
-                (0, None)
-            }
-        }
-    }
-
-    /// Puts an entry back if it is damaged. Whether it is whole then, or gone.
-    async fn mend(&self, index: LogIndex, hopeless: &mut BTreeSet<LogIndex>) -> bool {
-        let (broker_group, log_index, log) = (self.group, index, self.log.clone());
-        let damage = match blocking(move || Ok(log.verify_stored(index))).await {
-            Ok(Ok(_)) => return true,
-            Ok(Err(error)) => error,
-            Err(error) => {
-                tracing::warn!(%broker_group, %log_index, %error, "cannot verify an entry of the log");
-                return false;
-            }
-        };
-        let is_known = hopeless.contains(&index);
-        if !is_known {
+    /// Looks at an entry, and for it at the other nodes if it is damaged. What they have applied is committed, so it is the same at all.
+    async fn search(&self, index: LogIndex, is_hopeless: bool) -> Search {
+        let log = self.log.clone();
+        let verified = blocking(move || log.verify_stored(index).map_err(io::Error::other)).await;
+        let Err(damage) = verified else { return Search { index, damage: None, good: None } };
+        if !is_hopeless {
             self.scrub.counts.damaged.fetch_add(1, Ordering::Relaxed);
-            tracing::warn!(%broker_group, %log_index, %damage, "an entry of the log is damaged");
+            tracing::warn!(broker_group = %self.group, log_index = %index, %damage, "an entry of the log is damaged");
         }
+        let mut good = None;
         for (node, member) in self.peers.without(self.node_id) {
-            let Some(entry) = self.ask(node, &member, index).await else { continue };
+            if let Some(entry) = self.ask(node, &member, index).await {
+                good = Some((node, entry));
+                break;
+            }
+        }
+        Search { index, damage: Some(damage), good }
+    }
+
+    /// Puts an entry back that was found at another node. Whether it is whole now, or gone; told once where it is not.
+    async fn mend(&self, Search { index, damage, good }: Search, is_hopeless: bool) -> bool {
+        let Some(damage) = damage else { return true };
+        let (broker_group, log_index) = (self.group, index);
+        if let Some((node, entry)) = good {
             let log = self.log.clone();
             match blocking(move || log.repair(&entry).map_err(io::Error::other)).await {
                 Ok(Repair::Repaired) => {
                     self.scrub.counts.repaired.fetch_add(1, Ordering::Relaxed);
-                    hopeless.remove(&index);
                     tracing::info!(%broker_group, %log_index, from = %node, "the damaged entry is whole again");
                     return true;
                 }
                 Ok(Repair::NotNeeded) => return true,
-                Ok(Repair::Impossible) => {}
-                Err(error) => tracing::warn!(%broker_group, %log_index, %error, "a repair failed"),
+                Err(error) if !is_hopeless => tracing::warn!(%broker_group, %log_index, %error, "a repair failed"),
+                Ok(Repair::Impossible) | Err(_) => {}
             }
         }
-        if !is_known {
-            hopeless.insert(index);
+        if !is_hopeless {
             tracing::error!(
                 %broker_group, %log_index, %damage,
                 "a damaged entry of the log could not be put back from another node: no other node that answers has it, or too \
-                 much of the file is gone. It is not served. If the others are whole, put a new node in the place of this one: duolog \
-                 cluster replace"
+                 much of the file is gone, or the disk does not take it. It is not served. If the others are whole, put a new node in \
+                 the place of this one: duolog cluster replace"
             );
         }
         false
@@ -257,8 +292,19 @@ impl Scrubber {
     }
 }
 
+/// Resolves when an entry that somebody waits for has rested.
+async fn rested(due: Option<(Instant, LogIndex)>) -> LogIndex {
+    match due {
+        Some((at, index)) => {
+            sleep_until(at).await;
+            index
+        }
+        None => std::future::pending().await,
+    }
+}
+
 /// Log indexes of the files that do not change any more.
-fn sealed(log: &CommitLog) -> VecDeque<Range<u64>> {
+fn sealed(log: &CommitLog) -> Vec<Range<u64>> {
     let segments = log.segments().into_iter().filter(|segment| segment.role != SegmentRole::Active);
     segments.filter_map(|segment| Some(segment.first.0..segment.last_inclusive?.0 + 1)).collect()
 }

@@ -5,6 +5,8 @@
 //! synced. Random choices follow the seed that is given. A failed sync behaves as on Linux: the pages count as clean
 //! afterwards, so a second sync succeeds and still makes nothing durable.
 
+mod medium;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
@@ -69,6 +71,8 @@ struct Inode {
     dirty: BTreeSet<u64>,
     /// Pages that a power loss may take back.
     unsynced: BTreeSet<u64>,
+    /// Pages that cannot be read.
+    broken: BTreeSet<u64>,
 }
 
 #[derive(Clone, Default)]
@@ -202,38 +206,6 @@ impl SimDisk {
         let mut bytes = vec![0; usize::try_from(content.len).expect("files in memory are small")];
         content.read(&mut bytes, 0);
         bytes
-    }
-
-    /// Changes a bit of a file, durably: the medium is damaged. Nothing happens where the file is shorter.
-    ///
-    /// # Panics
-    /// When there is no such file.
-    pub fn flip_bit(&self, path: &Path, position_bytes: u64, bit: u8) {
-        let mut state = self.state.lock();
-        let number = state.names[path];
-        let inode = state.inodes.get_mut(&number).expect("a named file has an inode");
-        for content in [&mut inode.current, &mut inode.durable] {
-            if position_bytes < content.len {
-                let mut byte = [0];
-                content.read(&mut byte, position_bytes);
-                content.write(&[byte[0] ^ 1 << (bit % 8)], position_bytes);
-            }
-        }
-    }
-
-    /// Replaces the bytes of a file, durably: the hand of a test, not of the log.
-    pub fn set_file(&self, path: &Path, bytes: &[u8]) {
-        let mut state = self.state.lock();
-        let number = state.names.get(path).copied().unwrap_or_else(|| {
-            state.next_inode += 1;
-            state.next_inode
-        });
-        let mut content = Content::default();
-        content.write(bytes, 0);
-        let inode = Inode { current: content.clone(), durable: content, ..Inode::default() };
-        state.inodes.insert(number, inode);
-        state.names.insert(path.to_owned(), number);
-        state.durable_names.insert(path.to_owned(), number);
     }
 }
 
@@ -473,11 +445,12 @@ impl SimFile {
 impl DiskFile for SimFile {
     fn read_exact_at(&self, buffer: &mut [u8], position_bytes: u64) -> io::Result<()> {
         self.with(|state, inode| {
-            let content = &Self::inode(state, inode).current;
-            if position_bytes + buffer.len() as u64 > content.len {
+            let file = Self::inode(state, inode);
+            if position_bytes + buffer.len() as u64 > file.current.len {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            content.read(buffer, position_bytes);
+            file.check_readable(position_bytes, buffer.len() as u64)?;
+            file.current.read(buffer, position_bytes);
             Ok(())
         })
     }
@@ -505,6 +478,7 @@ impl DiskFile for SimFile {
                 outcome.as_ref().map_err(|error| io::Error::from(error.kind()))?;
             }
             let file = Self::inode(state, inode);
+            file.replace_broken(position_bytes, bytes.len() as u64)?;
             file.current.write(&bytes, position_bytes);
             file.touch(position_bytes, bytes.len() as u64);
             outcome

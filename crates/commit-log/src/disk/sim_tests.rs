@@ -62,3 +62,20 @@ fn a_flipped_bit_is_on_the_medium_until_it_is_flipped_back() {
     disk.flip_bit(path, 4500, 1);
     assert_eq!(disk.file(path), [0b0101; 5000]);
 }
+
+#[test]
+fn a_broken_page_fails_reads_until_all_of_it_is_written() {
+    let path = Path::new("/d/f");
+    let disk = SimDisk::new();
+    disk.set_file(path, &[5; 12_288]);
+    disk.break_page(path, 5_000);
+    disk.power_loss(1);
+    let file = disk.open(path).unwrap();
+    let read = |at: u64| file.read_exact_at(&mut [0; 100], at).map_err(|error| error.raw_os_error());
+    assert_eq!([read(3_996), read(3_997), read(8_100), read(8_192)], [Ok(()), Err(Some(5)), Err(Some(5)), Ok(())]);
+    let part = file.write_all_at(&[IoSlice::new(&[6; 4_096])], 4_097);
+    assert_eq!(part.map_err(|error| error.raw_os_error()), Err(Some(5)));
+    write(&file, &[6; 4_096], 4_096);
+    assert_eq!(read(8_100), Ok(()));
+    assert_eq!(disk.file(path), [vec![5; 4_096], vec![6; 4_096], vec![5; 4_096]].concat());
+}

@@ -1,9 +1,10 @@
 //! Damage on a disk: found, and put back from another replica while everything goes on.
 
+use duolog_commit_log::SegmentRole;
 use duolog_replication::ScrubOptions;
-use duolog_types::FlushWish;
+use duolog_types::{FlushWish, LogIndex};
 
-use crate::common::damage::{damage, sealed_segment};
+use crate::common::damage::{damage, damage_entry, sealed_segment};
 use crate::common::nodes::body;
 use crate::common::{GROUP, Nodes, Settings};
 
@@ -97,4 +98,46 @@ fn what_no_other_node_has_stays_as_it_is_and_is_told() {
     // The others come back, and so does the entry.
     nodes.start_node(2);
     nodes.until_true("it is whole again", || group.scrub_counts().repaired() == 2);
+}
+
+/// One node does not answer, and what another one has is damaged, too: each search takes as long as the first is waited for.
+#[test]
+fn an_entry_that_nobody_has_holds_up_no_other() {
+    let nodes = Nodes::start_with(settings(ScrubOptions { bytes_per_second: 0, interval_ms: 0 }));
+    nodes.make_leader(1);
+    load(&nodes, 1);
+    nodes.until_everywhere(&format!("record {}", RECORDS - 1));
+    for (id, text) in [(1, "record 10"), (3, "record 10"), (1, "record 20")] {
+        damage_entry(&nodes, id, text);
+    }
+    let seen = nodes.recorder(1).seen(GROUP);
+    let index = |text: &str| LogIndex(seen.iter().find(|seen| seen.text == text).expect("applied").index);
+    nodes.links.silence(1, 2);
+    let group = nodes.group(1);
+    // As consumers do that wait for it.
+    (0..20).for_each(|_| group.suspect(index("record 10")));
+    group.suspect(index("record 20"));
+    nodes.until_true("the other one is whole", || group.scrub_counts().repaired() == 1);
+    assert!(group.log().verify_stored(index("record 20")).is_ok());
+    assert!(group.log().verify_stored(index("record 10")).is_err());
+    assert_eq!(group.scrub_counts().damaged(), 2, "told once");
+}
+
+#[test]
+fn what_the_disk_cannot_read_ends_no_pass() {
+    let nodes = Nodes::start_with(settings(ScrubOptions { bytes_per_second: 1 << 30, interval_ms: 20 }));
+    nodes.make_leader(1);
+    load(&nodes, 1);
+    nodes.until_everywhere(&format!("record {}", RECORDS - 1));
+    let segments = nodes.group(1).log().segments();
+    let first = segments.into_iter().find(|segment| segment.role == SegmentRole::Sealed).expect("several segments");
+    // A page that two records share: neither can be put back.
+    nodes.disk(1).break_page(&first.path, 20_480);
+    let later = sealed_segment(&nodes, 1);
+    let whole = damage(&nodes, 1, &later);
+    nodes.until_true("what lies behind it is repaired", || nodes.disk(1).file(&later) == whole);
+    let group = nodes.group(1);
+    nodes.until_true("it is counted", || group.scrub_counts().damaged() > 2);
+    nodes.write("service goes on");
+    nodes.until_everywhere("service goes on");
 }

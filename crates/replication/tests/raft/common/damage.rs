@@ -26,3 +26,13 @@ pub fn damage(nodes: &Nodes, id: u64, path: &Path) -> Vec<u8> {
     nodes.disk(id).set_file(path, &bytes);
     whole
 }
+
+/// Flips a bit of the entry whose body begins with this text.
+pub fn damage_entry(nodes: &Nodes, id: u64, text: &str) {
+    let disk = nodes.disk(id);
+    let begin = [text.as_bytes(), &[0]].concat();
+    let find = |path: &PathBuf| disk.file(path).windows(begin.len()).position(|bytes| bytes == begin);
+    let found = disk.paths().into_iter().find_map(|path| Some((find(&path)?, path)));
+    let (position, path) = found.expect("such an entry");
+    disk.flip_bit(&path, position as u64 + 100, 2);
+}

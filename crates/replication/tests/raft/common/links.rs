@@ -13,6 +13,7 @@ use tokio::sync::watch;
 struct Link {
     port: u16,
     is_cut: watch::Sender<bool>,
+    is_silent: watch::Sender<bool>,
     /// Attempts to connect while it was cut.
     refused: watch::Sender<u64>,
     /// Connections that are open; each holds one.
@@ -33,6 +34,7 @@ impl Links {
                 let link = Link {
                     port: listener.local_addr().unwrap().port(),
                     is_cut: watch::channel(false).0,
+                    is_silent: watch::channel(false).0,
                     refused: watch::channel(0).0,
                     open: Arc::new(()),
                 };
@@ -40,7 +42,7 @@ impl Links {
                 runtime.spawn(serve(
                     listener,
                     target,
-                    link.is_cut.subscribe(),
+                    (link.is_cut.subscribe(), link.is_silent.subscribe()),
                     link.refused.clone(),
                     Arc::downgrade(&link.open),
                 ));
@@ -61,6 +63,11 @@ impl Links {
         while Arc::weak_count(&link.open) > 1 {
             std::thread::yield_now();
         }
+    }
+
+    /// Nothing comes through the connections that `from` makes to `to` from now on, and nothing says so.
+    pub fn silence(&self, from: u64, to: u64) {
+        self.0[&(from, to)].is_silent.send_replace(true);
     }
 
     pub fn mend(&self, from: u64, to: u64) {
@@ -90,7 +97,7 @@ impl Links {
 async fn serve(
     listener: TcpListener,
     target: SocketAddr,
-    is_cut: watch::Receiver<bool>,
+    (is_cut, is_silent): (watch::Receiver<bool>, watch::Receiver<bool>),
     refused: watch::Sender<u64>,
     open: Weak<()>,
 ) {
@@ -103,8 +110,14 @@ async fn serve(
             continue;
         }
         let mut is_cut = is_cut.clone();
+        let is_silent = *is_silent.borrow();
         tokio::spawn(async move {
             let _held = held;
+            if is_silent {
+                // The connection stays open until the link is cut, or the test ends.
+                let _ = is_cut.wait_for(|is_cut| *is_cut).await;
+                return drop(near);
+            }
             let Ok(mut far) = TcpStream::connect(target).await else { return };
             near.set_nodelay(true).unwrap();
             far.set_nodelay(true).unwrap();
