@@ -4,7 +4,8 @@
 //! and Raft never looks at them. Files, archive and directories are on disk before openraft is told to install.
 //!
 //! A sender that cannot go on ends the stream as one does that is ready. So the last chunk says that it is the last, and what comes without
-//! it is thrown away.
+//! it is thrown away. Retention goes on at the sender meanwhile: when it has deleted what comes next, the receiver is told, and its archive
+//! begins anew behind that.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -164,7 +165,7 @@ async fn put(sender: &Chunks, kind: proto::snapshot_chunk::Kind) -> io::Result<(
         .map_err(|_| io::Error::new(io::ErrorKind::BrokenPipe, "the receiver ended the snapshot"))
 }
 
-/// Committed entries that go with a state.
+/// Committed entries that go with a state. Retention goes on: it may delete them before they are sent, the oldest first.
 struct Entries {
     log: CommitLog,
     scrub: Arc<Scrub>,
@@ -179,6 +180,11 @@ impl Entries {
             read => read,
         };
         read.map_err(io::Error::other)
+    }
+
+    /// Whether an entry that is not there was deleted with everything before it.
+    fn is_below_all(&self, index: LogIndex) -> bool {
+        self.log.segments().iter().all(|file| file.last_inclusive.is_none() || file.first > index)
     }
 }
 
@@ -204,9 +210,19 @@ async fn feed(sender: Chunks, header: proto::SnapshotHeader, dir: PathBuf, entri
         }
     }
     let mut bytes = 0;
-    for index in entries.range.clone() {
-        // What retention has deleted here is not wanted there.
-        let Some(entry) = entries.read(LogIndex(index)).await? else { continue };
+    let mut has_sent = false;
+    for index in entries.range.clone().map(LogIndex) {
+        let Some(entry) = entries.read(index).await? else {
+            // What retention has deleted here is not wanted there, nor is what was before it.
+            if has_sent && !entries.is_below_all(index) {
+                return Err(io::Error::other(format!("log entry {index} is missing, and others before it are not")));
+            }
+            if std::mem::take(&mut has_sent) {
+                put(&sender, Kind::Gone(proto::SnapshotGone {})).await?;
+            }
+            continue;
+        };
+        has_sent = true;
         bytes += entry.body.len();
         put(&sender, Kind::Entry(wire::log_entry_to_wire(entry))).await?;
         if bytes >= CHUNK_BYTES {
@@ -272,6 +288,7 @@ pub(crate) async fn receive(
             Some(Kind::Entry(entry)) => {
                 archive.append(wire::log_entry_from_wire(entry)?).map_err(|error| internal(io::Error::other(error)))?;
             }
+            Some(Kind::Gone(_)) => archive = Archive { log, writer: None, last: None },
             Some(Kind::End(_)) => break,
             Some(Kind::Header(_)) | None => return Err(Status::invalid_argument("a snapshot has one header")),
         }
@@ -308,7 +325,8 @@ impl Archive<'_> {
         Ok(())
     }
 
-    /// Retention may have deleted all entries at the sender, or those at the beginning, never those at the end alone.
+    /// Retention may have deleted all entries at the sender, or those at the beginning, never those at the end alone: where it did so
+    /// meanwhile, the archive was begun anew.
     fn check_reaches(&self, end: Mark) -> Result<(), Status> {
         match self.last {
             Some(last) if last != end => {
@@ -356,6 +374,7 @@ pub(crate) fn clean_scratch(scratch_dir: &Path) -> io::Result<()> {
 mod tests {
     use duolog_commit_log::{LogOptions, SimDisk};
     use duolog_types::{FlushWish, Term};
+    use futures_util::StreamExt;
 
     use super::*;
     use crate::log_store::ProgressObserver;
@@ -383,20 +402,33 @@ mod tests {
         Kind::End(proto::SnapshotEnd {})
     }
 
+    fn gone() -> Kind {
+        Kind::Gone(proto::SnapshotGone {})
+    }
+
+    fn empty_log(options: LogOptions) -> CommitLog {
+        let (observer, _) = ProgressObserver::new();
+        let disk = Arc::new(SimDisk::new());
+        let (log, _) = CommitLog::open(disk, Path::new("/log"), options, observer).unwrap();
+        log
+    }
+
+    /// The header of a snapshot whose state stands here.
+    fn header_of(last: Mark) -> proto::SnapshotHeader {
+        proto::SnapshotHeader {
+            group: 0,
+            vote: Some(proto::Vote { term: 3, node_id: 1, committed: true }),
+            last: Some(proto::LogId { term: last.term, index: last.index }),
+            membership: wire::stored_membership_to_bytes(&StoredMembership::default()),
+        }
+    }
+
     /// Receives these chunks; gives the receiver's log, too, and how many files are left in its scratch directory.
     async fn received(chunks: Vec<Kind>) -> (Result<(), Status>, CommitLog, usize) {
         let dir = tempfile::tempdir().unwrap();
-        let (observer, _) = ProgressObserver::new();
-        let disk = Arc::new(SimDisk::new());
-        let (log, _) = CommitLog::open(disk, Path::new("/log"), LogOptions::default(), observer).unwrap();
-        let header = proto::SnapshotHeader {
-            group: 0,
-            vote: Some(proto::Vote { term: 3, node_id: 1, committed: true }),
-            last: Some(proto::LogId { term: LAST.term, index: LAST.index }),
-            membership: wire::stored_membership_to_bytes(&StoredMembership::default()),
-        };
+        let log = empty_log(LogOptions::default());
         let chunks = chunks.into_iter().map(|kind| Ok(proto::SnapshotChunk { kind: Some(kind) }));
-        let arrived = receive(header, futures_util::stream::iter(chunks), dir.path(), &log).await;
+        let arrived = receive(header_of(LAST), futures_util::stream::iter(chunks), dir.path(), &log).await;
         let left = std::fs::read_dir(dir.path()).unwrap().count();
         (arrived.map(drop), log, left)
     }
@@ -421,6 +453,7 @@ mod tests {
             (vec![file(true), entry(2, 5), entry(3, 6), end()], "entries end with"),
             (vec![file(true), entry(3, 6), entry(2, 7), end()], "entries end with"),
             (vec![file(true), entry(3, 5), entry(3, 7), end()], "expected an entry with log index 6"),
+            (vec![file(true), entry(3, 5), gone(), entry(3, 6), end()], "entries end with"),
         ] {
             let case = format!("{chunks:?}");
             let (arrived, log, left) = received(chunks).await;
@@ -430,5 +463,60 @@ mod tests {
             let read = (5..=7).find_map(|index| log.read_any(LogIndex(index)).unwrap());
             assert_eq!(read.map(|entry| entry.index), None, "{case}");
         }
+    }
+    #[tokio::test]
+    async fn what_was_sent_before_others_were_gone_is_left_out() {
+        let (arrived, log, _) = received(vec![file(true), entry(2, 4), gone(), entry(3, 6), entry(3, 7), end()]).await;
+        arrived.unwrap();
+        let is_there = |index| log.read_any(LogIndex(index)).unwrap().is_some();
+        assert_eq!([4, 5, 6, 7].map(is_there), [false, false, true, true]);
+        // All of it was deleted.
+        let (arrived, log, _) = received(vec![file(true), entry(2, 6), gone(), end()]).await;
+        arrived.unwrap();
+        assert_eq!(log.read_any(LogIndex(6)).unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn a_snapshot_goes_on_when_retention_deletes_what_comes_next() {
+        const ENTRIES: u64 = 40;
+        let sent = tempfile::tempdir().unwrap();
+        std::fs::write(sent.path().join("state.json"), "{}").unwrap();
+        let log = empty_log(LogOptions {
+            segment_size_bytes: 4_096,
+            allocation_step_bytes: 4_096,
+            tail_cache_bytes: 1,
+            ..LogOptions::default()
+        });
+        for index in (0..ENTRIES).map(LogIndex) {
+            let body = Bytes::from(vec![7; 1_000]);
+            let entry = LogEntry { index, term: Term(1), kind: 1, flush: FlushWish::Now, body };
+            log.append(vec![entry], None).unwrap();
+        }
+        log.flush_and_wait().unwrap();
+        log.purge(LogIndex(30), Term(1));
+        let last = Mark { term: 1, index: ENTRIES - 1 };
+        let scrub = Arc::new(Scrub::new(crate::ScrubOptions::default()));
+        let entries = Entries { log: log.clone(), scrub, range: 0..=last.index };
+        let (chunks, stream) = mpsc::channel(1);
+        let feeding = tokio::spawn(feed(chunks, header_of(last), sent.path().to_owned(), entries));
+        let mut stream = ReceiverStream::new(stream);
+        assert!(matches!(stream.next().await, Some(Ok(proto::SnapshotChunk { kind: Some(Kind::Header(_)) }))));
+        // The sender is at most a few entries ahead.
+        let (mut count, retention) = (0, log.clone());
+        let stream = stream.map(move |chunk| {
+            count += u64::from(matches!(&chunk, Ok(proto::SnapshotChunk { kind: Some(Kind::Entry(_)) })));
+            if count == 5 {
+                retention.delete_segments_below(LogIndex(20)).unwrap();
+            }
+            chunk
+        });
+        let (received, receiver) = (tempfile::tempdir().unwrap(), empty_log(LogOptions::default()));
+        receive(header_of(last), stream, received.path(), &receiver).await.unwrap();
+        feeding.await.unwrap().unwrap();
+        let kept = |log: &CommitLog| -> Vec<u64> {
+            (0..ENTRIES).filter(|index| log.read_any(LogIndex(*index)).unwrap().is_some()).collect()
+        };
+        assert!(kept(&log).len() < 30, "something was deleted");
+        assert_eq!(kept(&receiver), kept(&log));
     }
 }
