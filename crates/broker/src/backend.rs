@@ -4,10 +4,10 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use duolog_replication::{CommandResponse, Mark, ReplicatedState, StateFactory};
+use duolog_replication::{CommandResponse, Mark, ReplicatedState, StateFactory, StateFiles};
 use duolog_state::rows::Applied;
 use duolog_state::{AppliedEntry, Machine, StateError, StateEvent, TableId, TableReader, TableWriter, reader};
-use duolog_state_store::{RocksReader, RocksTables, StoreBudget};
+use duolog_state_store::{RocksFiles, RocksReader, RocksTables, StoreBudget};
 use duolog_types::{BrokerGroupId, LogIndex, NodeId};
 
 /// Where the tables of replicas lie.
@@ -27,17 +27,8 @@ pub trait StoredTables: TableWriter + 'static {
     /// A handle that reads the newest state.
     fn reader(&self) -> Arc<dyn StateReader>;
 
-    /// Makes what was written durable, and says up to where.
-    ///
-    /// # Errors
-    /// It cannot be written.
-    fn make_durable(&self) -> io::Result<Option<Applied>>;
-
-    /// Writes a consistent, durable copy into a directory that does not exist yet.
-    ///
-    /// # Errors
-    /// It cannot be written.
-    fn checkpoint(&self, dir: &Path) -> io::Result<()>;
+    /// A handle that writes them to the disk while they are written to.
+    fn files(&self) -> Arc<dyn StateFiles>;
 }
 
 /// Reads the newest state of a replica.
@@ -144,12 +135,8 @@ impl<T: StoredTables> ReplicatedState for Replica<T> {
         Ok(applied.responses.into_iter().map(CommandResponse).collect())
     }
 
-    fn make_durable(&mut self) -> io::Result<Option<Mark>> {
-        Ok(self.machine.tables().make_durable()?.map(mark))
-    }
-
-    fn checkpoint(&mut self, dir: &Path) -> io::Result<()> {
-        self.machine.tables().checkpoint(dir)
+    fn files(&self) -> Arc<dyn StateFiles> {
+        self.machine.tables().files()
     }
 }
 
@@ -169,14 +156,21 @@ impl StoredTables for RocksTables {
         Arc::new(Self::reader(self))
     }
 
-    fn make_durable(&self) -> io::Result<Option<Applied>> {
-        self.flush()?;
-        Ok(self.durable_applied()?)
+    fn files(&self) -> Arc<dyn StateFiles> {
+        Arc::new(Files(Self::files(self)))
+    }
+}
+
+/// The files of tables in RocksDB.
+struct Files(RocksFiles);
+
+impl StateFiles for Files {
+    fn make_durable(&self) -> io::Result<Option<Mark>> {
+        Ok(self.0.make_durable()?.map(mark))
     }
 
-    fn checkpoint(&self, dir: &Path) -> io::Result<()> {
-        Self::checkpoint(self, dir)?;
-        Ok(())
+    fn checkpoint(&self, dir: &Path) -> io::Result<Option<Mark>> {
+        Ok(self.0.checkpoint(dir)?.map(mark))
     }
 }
 

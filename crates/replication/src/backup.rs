@@ -180,7 +180,7 @@ fn apply_rest(group: &BrokerGroup, state_dir: &Path) -> io::Result<Option<Mark>>
         }
         state.apply(&run)?;
     }
-    state.make_durable()
+    state.files().make_durable()
 }
 
 /// Makes the data directories of a new cluster from a backup, `<to>/node-<id>` for each node. Gives a line per node. Blocks.

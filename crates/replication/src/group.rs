@@ -407,7 +407,8 @@ impl BrokerGroup {
     /// The state cannot be written, or the Raft core has stopped.
     pub async fn release_log_below(&self, wanted: LogIndex) -> io::Result<()> {
         self.raft.trigger().snapshot().await.map_err(io::Error::other)?;
-        let durable = self.cell.make_durable()?.map_or(0, |mark| mark.index);
+        let cell = self.cell.clone();
+        let durable = blocking(move || cell.make_durable()).await?.map_or(0, |mark| mark.index);
         let slowest = self.slowest_voter_index().unwrap_or(u64::MAX);
         let upto = wanted.0.min(durable).min(slowest);
         if let Some(upto) = upto.checked_sub(1) {
@@ -436,9 +437,12 @@ impl BrokerGroup {
     /// Stops the Raft core and closes the log; everything is flushed when this returns.
     pub(crate) async fn close(&self) -> io::Result<()> {
         self.raft.shutdown().await.map_err(io::Error::other)?;
-        self.cell.make_durable()?;
-        let log = self.log.clone();
-        blocking(move || log.close().map_err(io::Error::other)).await
+        let (cell, log) = (self.cell.clone(), self.log.clone());
+        let close = move || {
+            cell.make_durable()?;
+            log.close().map_err(io::Error::other)
+        };
+        blocking(close).await
     }
 
     /// This node's id.

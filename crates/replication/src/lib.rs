@@ -57,6 +57,6 @@ pub use log_store::EntryTap;
 pub use net::{Connection, Incoming, Net};
 pub use questions::Question;
 pub use scrub::{ScrubCounts, ScrubOptions};
-pub use state_machine::{ReplicatedState, StateFactory};
+pub use state_machine::{ReplicatedState, StateFactory, StateFiles};
 pub use type_config::{CommandResponse, Member, Proposal, TypeConfig};
 pub use watermarks::{Mark, Watermarks, quorum_received_next};

@@ -284,7 +284,11 @@ pub(crate) async fn receive(
             return Err(Status::data_loss("the snapshot broke off before its end"));
         };
         match chunk.kind {
-            Some(Kind::File(chunk)) => write_chunk(&scratch.0, &mut open, &chunk).map_err(internal)?,
+            Some(Kind::File(chunk)) => {
+                if let Some(file) = write_chunk(&scratch.0, &mut open, &chunk).map_err(internal)? {
+                    blocking(move || file.sync_all()).await.map_err(internal)?;
+                }
+            }
             Some(Kind::Entry(entry)) => {
                 archive.append(wire::log_entry_from_wire(entry)?).map_err(|error| internal(io::Error::other(error)))?;
             }
@@ -297,7 +301,7 @@ pub(crate) async fn receive(
         return Err(Status::data_loss(format!("the snapshot ended within file {name}")));
     }
     archive.check_reaches(Mark { term: last.term, index: last.index })?;
-    archive.finish().map_err(|error| internal(io::Error::other(error)))?;
+    archive.finish().await.map_err(internal)?;
     files::sync_dir(&scratch.0).map_err(internal)?;
     let last_membership = wire::stored_membership_from_bytes(&header.membership).map_err(Status::invalid_argument)?;
     let arrived = Arrived {
@@ -336,12 +340,14 @@ impl Archive<'_> {
         }
     }
 
-    fn finish(self) -> Result<(), LogError> {
-        self.writer.map_or(Ok(()), ArchiveWriter::finish)
+    async fn finish(self) -> io::Result<()> {
+        let Some(writer) = self.writer else { return Ok(()) };
+        blocking(move || writer.finish().map_err(io::Error::other)).await
     }
 }
 
-fn write_chunk(dir: &Path, open: &mut Option<(String, File)>, chunk: &proto::FileChunk) -> io::Result<()> {
+/// Gives the file when this was its last chunk: it is still to be synced.
+fn write_chunk(dir: &Path, open: &mut Option<(String, File)>, chunk: &proto::FileChunk) -> io::Result<Option<File>> {
     let plain = !chunk.name.is_empty() && !chunk.name.contains(['/', '\\']) && chunk.name != "." && chunk.name != "..";
     if !plain {
         return Err(io::Error::new(io::ErrorKind::InvalidData, format!("file name {:?} in a snapshot", chunk.name)));
@@ -354,11 +360,7 @@ fn write_chunk(dir: &Path, open: &mut Option<(String, File)>, chunk: &proto::Fil
         return Err(io::Error::new(io::ErrorKind::InvalidData, format!("file {name} was not finished")));
     }
     file.write_all(&chunk.data)?;
-    if chunk.last {
-        file.sync_all()?;
-        *open = None;
-    }
-    Ok(())
+    Ok(if chunk.last { open.take().map(|(_, file)| file) } else { None })
 }
 
 /// Removes what an interrupted transfer left behind; called before Raft starts.

@@ -17,6 +17,7 @@ use openraft::{EntryPayload, OptionalSend, Snapshot, SnapshotMeta};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use crate::blocking::blocking;
 use crate::files;
 use crate::log_store::{LogProgress, to_log_entry, truncate_durably};
 use crate::snapshot::{SnapshotHandle, SnapshotPoint, SnapshotSource};
@@ -45,16 +46,23 @@ pub trait ReplicatedState: Send + 'static {
     /// # Errors
     /// The state is damaged or cannot be written: the replica stops.
     fn apply(&mut self, run: &[AppliedEntry]) -> io::Result<Vec<CommandResponse>>;
-    /// Makes what was applied durable, and says up to where.
+    /// A handle that writes it to the disk.
+    fn files(&self) -> Arc<dyn StateFiles>;
+}
+
+/// Writes a replica's state to its disk, which may take long: entries are applied meanwhile.
+pub trait StateFiles: Send + Sync {
+    /// Makes durable what was applied before the call, or more, and says up to where.
     ///
     /// # Errors
     /// It cannot be written.
-    fn make_durable(&mut self) -> io::Result<Option<Mark>>;
-    /// Writes a consistent, durable copy into a directory that does not exist yet.
+    fn make_durable(&self) -> io::Result<Option<Mark>>;
+    /// Writes a consistent, durable copy into a directory that does not exist yet, and says where the copy stands: not before what was
+    /// applied before the call.
     ///
     /// # Errors
     /// It cannot be written.
-    fn checkpoint(&mut self, dir: &Path) -> io::Result<()>;
+    fn checkpoint(&self, dir: &Path) -> io::Result<Option<Mark>>;
 }
 
 /// Opens the state of a replica in a directory; called again when a snapshot replaced it.
@@ -84,7 +92,11 @@ pub(crate) struct StateCell {
     dir: PathBuf,
     log: CommitLog,
     factory: Arc<dyn StateFactory>,
+    /// Held for moments only: whoever applies entries waits for it on a worker of Raft's runtime.
     inner: Mutex<Inner>,
+    /// Held while the state's files are written or replaced, by whoever may block; taken before `inner`. A state must not be replaced under
+    /// a flush: its directory goes.
+    writing: Mutex<()>,
     applied: watch::Sender<Option<Mark>>,
     installed_snapshots: std::sync::atomic::AtomicU64,
 }
@@ -135,6 +147,7 @@ impl StateCell {
             log,
             factory,
             inner: Mutex::new(Inner { state, snapshot: None }),
+            writing: Mutex::new(()),
             applied: watch::channel(applied).0,
             installed_snapshots: std::sync::atomic::AtomicU64::new(0),
         })
@@ -155,11 +168,10 @@ impl StateCell {
         self.installed_snapshots.load(std::sync::atomic::Ordering::Relaxed)
     }
 
-    /// Writes a copy into a directory that does not exist yet, and says what it has applied.
+    /// Writes a copy into a directory that does not exist yet, and says what it has applied. Blocks.
     pub(crate) fn copy_to(&self, dir: &Path) -> io::Result<Option<Mark>> {
-        let mut inner = self.inner.lock();
-        inner.state.checkpoint(dir)?;
-        Ok(inner.state.applied())
+        let _writing = self.writing.lock();
+        self.files().checkpoint(dir)
     }
 
     /// Opens what [`StateCell::copy_to`] wrote.
@@ -167,9 +179,27 @@ impl StateCell {
         self.factory.open_copy(self.group, dir)
     }
 
-    /// Makes the state durable and says up to where.
+    /// Makes the state durable and says up to where. Blocks.
     pub(crate) fn make_durable(&self) -> io::Result<Option<Mark>> {
-        self.inner.lock().state.make_durable()
+        let _writing = self.writing.lock();
+        self.files().make_durable()
+    }
+
+    fn files(&self) -> Arc<dyn StateFiles> {
+        self.inner.lock().state.files()
+    }
+
+    /// Makes the state durable, and calls what was applied before a snapshot. Blocks.
+    fn take_snapshot(&self) -> io::Result<SnapshotMeta<CommittedLeaderId, u64, Member>> {
+        let _writing = self.writing.lock();
+        let (files, meta) = {
+            let inner = self.inner.lock();
+            let last_log_id = inner.state.applied().map(|mark| raft_log_id(mark.term, mark.index));
+            (inner.state.files(), SnapshotMeta { last_log_id, last_membership: Self::stored_membership(&inner)? })
+        };
+        files.make_durable()?;
+        self.inner.lock().snapshot = Some(meta.clone());
+        Ok(meta)
     }
 
     fn stored_membership(inner: &Inner) -> io::Result<StoredMembership> {
@@ -198,15 +228,17 @@ impl StateCell {
         truncate_durably(&self.log, keep).await
     }
 
+    /// Blocks: databases are opened and closed.
     fn switch_to(&self, received: &Received) -> io::Result<()> {
+        let _writing = self.writing.lock();
         let state_dir = self.dir.join("state");
         let (old, new) = move_beside(&state_dir, &received.dir)?;
-        let mut inner = self.inner.lock();
         let state = open_received(&*self.factory, self.group, &new, received.last)?;
         write_current(&state_dir, &new)?;
-        self.applied.send_replace(state.applied());
-        inner.state = state;
-        drop(inner);
+        let applied = state.applied();
+        let replaced = std::mem::replace(&mut self.inner.lock().state, state);
+        self.applied.send_replace(applied);
+        drop(replaced);
         std::fs::remove_dir_all(&old)
     }
 }
@@ -279,11 +311,16 @@ pub(crate) fn write_current(state_dir: &Path, dir: &Path) -> io::Result<()> {
 
 impl SnapshotSource for StateCell {
     fn materialize(&self, dir: &Path) -> io::Result<SnapshotPoint> {
-        let mut inner = self.inner.lock();
-        let last = inner.state.applied().ok_or_else(|| io::Error::other("nothing was applied yet"))?;
-        let membership = Self::stored_membership(&inner)?;
-        inner.state.checkpoint(dir)?;
-        Ok(SnapshotPoint { last, membership: wire::stored_membership_to_bytes(&membership) })
+        let _writing = self.writing.lock();
+        loop {
+            let last = self.files().checkpoint(dir)?.ok_or_else(|| io::Error::other("nothing was applied yet"))?;
+            let membership = Self::stored_membership(&self.inner.lock())?;
+            if membership.log_id().as_ref().is_none_or(|log_id| log_id.index <= last.index) {
+                return Ok(SnapshotPoint { last, membership: wire::stored_membership_to_bytes(&membership) });
+            }
+            // The members have changed since the copy was made, and what they were is not known any more.
+            std::fs::remove_dir_all(dir)?;
+        }
     }
 
     fn log(&self) -> CommitLog {
@@ -325,6 +362,7 @@ impl StateMachine {
             self.wait_flushed(LogIndex(last.index)).await?;
         }
         let entries: Vec<AppliedEntry> = run.iter().map(|(entry, _)| applied_entry(entry)).collect();
+        // Here, and not on a thread for what blocks: rows go into RocksDB's memory, which takes less time than the way there and back.
         let responses = self.cell.inner.lock().state.apply(&entries)?;
         self.cell.applied.send_replace(Some(last));
         for ((_, responder), response) in run.drain(..).zip(responses) {
@@ -395,7 +433,8 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         let last = meta.last_log_id.as_ref().ok_or_else(|| io::Error::other("a snapshot without a log id"))?;
         self.cell.discard_unapplied(last).await?;
         let last_applied = Some(Mark { term: term_of(last), index: last.index });
-        self.cell.switch_to(&Received { dir, last: last_applied })?;
+        let (cell, received) = (self.cell.clone(), Received { dir, last: last_applied });
+        blocking(move || cell.switch_to(&received)).await?;
         self.cell.installed_snapshots.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         tracing::info!(broker_group = %self.cell.group, log_index = last.index, "installed a snapshot");
         self.cell.inner.lock().snapshot = Some(meta.clone());
@@ -419,19 +458,16 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
     type SnapshotData = SnapshotHandle;
 
     async fn build_snapshot(&mut self) -> Result<Snapshot<CommittedLeaderId, u64, Member, SnapshotHandle>, io::Error> {
-        let mut inner = self.cell.inner.lock();
-        let durable = inner.state.make_durable()?;
-        let meta = SnapshotMeta {
-            last_log_id: durable.map(|mark| raft_log_id(mark.term, mark.index)),
-            last_membership: StateCell::stored_membership(&inner)?,
-        };
-        inner.snapshot = Some(meta.clone());
+        let cell = self.cell.clone();
+        let meta = blocking(move || cell.take_snapshot()).await?;
         Ok(Snapshot { meta, snapshot: SnapshotHandle::Own })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Barrier;
+
     use duolog_commit_log::{LogOptions, SimDisk};
 
     use super::*;
@@ -440,7 +476,7 @@ mod tests {
     const GROUP: BrokerGroupId = BrokerGroupId(0);
 
     /// A state that stands where the file `applied` in its directory says: term and index.
-    struct Standing(Option<Mark>);
+    struct Standing(Option<Mark>, Arc<Slow>);
 
     impl ReplicatedState for Standing {
         fn applied(&self) -> Option<Mark> {
@@ -455,24 +491,58 @@ mod tests {
         fn apply(&mut self, _: &[AppliedEntry]) -> io::Result<Vec<CommandResponse>> {
             Err(io::Error::other("nothing is applied in this test"))
         }
-        fn make_durable(&mut self) -> io::Result<Option<Mark>> {
-            Ok(self.0)
-        }
-        fn checkpoint(&mut self, _: &Path) -> io::Result<()> {
-            Err(io::Error::other("nothing is sent in this test"))
+        fn files(&self) -> Arc<dyn StateFiles> {
+            self.1.clone()
         }
     }
 
-    struct Opener;
+    /// Takes its time: until the test has met both barriers.
+    struct Slow {
+        begun: Barrier,
+        may_end: Barrier,
+    }
+
+    impl Slow {
+        fn write(&self) -> Option<Mark> {
+            self.begun.wait();
+            self.may_end.wait();
+            Some(Mark { term: 1, index: 1 })
+        }
+    }
+
+    impl StateFiles for Slow {
+        fn make_durable(&self) -> io::Result<Option<Mark>> {
+            Ok(self.write())
+        }
+        fn checkpoint(&self, _: &Path) -> io::Result<Option<Mark>> {
+            Ok(self.write())
+        }
+    }
+
+    #[derive(Clone)]
+    struct Opener(Arc<Slow>);
+
+    impl Opener {
+        fn new() -> Self {
+            Self(Arc::new(Slow { begun: Barrier::new(2), may_end: Barrier::new(2) }))
+        }
+    }
 
     impl StateFactory for Opener {
         fn open(&self, _: BrokerGroupId, dir: &Path) -> io::Result<Box<dyn ReplicatedState>> {
             let applied: Option<(u64, u64)> = files::read_json(&dir.join("applied"))?;
-            Ok(Box::new(Standing(applied.map(|(term, index)| Mark { term, index }))))
+            Ok(Box::new(Standing(applied.map(|(term, index)| Mark { term, index }), self.0.clone())))
         }
         fn open_copy(&self, group: BrokerGroupId, dir: &Path) -> io::Result<Box<dyn ReplicatedState>> {
             self.open(group, dir)
         }
+    }
+
+    fn empty_log() -> CommitLog {
+        let (observer, _) = ProgressObserver::new();
+        let disk = Arc::new(SimDisk::new());
+        let (log, _) = CommitLog::open(disk, Path::new("/log"), LogOptions::default(), observer).unwrap();
+        log
     }
 
     fn received(dir: &Path, (term, index): (u64, u64), last: Option<Mark>) -> Received {
@@ -485,17 +555,16 @@ mod tests {
     #[test]
     fn a_received_state_that_stands_elsewhere_than_said_is_refused() {
         let dir = tempfile::tempdir().unwrap();
-        let (observer, _) = ProgressObserver::new();
-        let disk = Arc::new(SimDisk::new());
-        let (log, _) = CommitLog::open(disk, Path::new("/log"), LogOptions::default(), observer).unwrap();
-        let cell = StateCell::open(GROUP, dir.path(), log.clone(), Arc::new(Opener)).unwrap();
+        let (log, opener) = (empty_log(), Opener::new());
+        let cell = StateCell::open(GROUP, dir.path(), log.clone(), Arc::new(opener.clone())).unwrap();
         let state_dir = dir.path().join("state");
         let before = current_dir(&state_dir).unwrap();
         for said in [None, Some(Mark { term: 2, index: 6 }), Some(Mark { term: 1, index: 5 })] {
             let refused = cell.switch_to(&received(dir.path(), (2, 5), said)).unwrap_err();
             assert_eq!(refused.kind(), io::ErrorKind::InvalidData, "{said:?}: {refused}");
             let received = received(dir.path(), (2, 5), said);
-            let replaced = StateCell::replace_damaged(GROUP, dir.path(), log.clone(), Arc::new(Opener), &received);
+            let replaced =
+                StateCell::replace_damaged(GROUP, dir.path(), log.clone(), Arc::new(opener.clone()), &received);
             assert!(replaced.is_err_and(|refused| refused.kind() == io::ErrorKind::InvalidData), "{said:?}");
             assert_eq!(current_dir(&state_dir).unwrap(), before, "{said:?}");
             assert_eq!(*cell.applied().borrow(), None, "{said:?}");
@@ -504,5 +573,25 @@ mod tests {
         cell.switch_to(&received(dir.path(), (2, 5), Some(mark))).unwrap();
         assert_ne!(current_dir(&state_dir).unwrap(), before);
         assert_eq!(*cell.applied().borrow(), Some(mark));
+    }
+    #[test]
+    fn entries_can_be_applied_while_the_state_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let opener = Opener::new();
+        let cell = StateCell::open(GROUP, dir.path(), empty_log(), Arc::new(opener.clone())).unwrap();
+        let writes: [fn(&StateCell) -> bool; 3] = [
+            |cell| cell.make_durable().is_ok(),
+            |cell| cell.take_snapshot().is_ok(),
+            |cell| cell.materialize(Path::new("copy")).is_ok(),
+        ];
+        for write in writes {
+            std::thread::scope(|scope| {
+                let writing = scope.spawn(|| write(&cell));
+                opener.0.begun.wait();
+                let is_free = cell.inner.try_lock().is_some();
+                opener.0.may_end.wait();
+                assert!(writing.join().unwrap() && is_free);
+            });
+        }
     }
 }

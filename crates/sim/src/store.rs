@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use duolog_broker::{StateReader, StateStore, StoredTables};
+use duolog_replication::{Mark, StateFiles};
 use duolog_state::rows::Applied;
 use duolog_state::tables::{MemorySnapshot, MemoryTables, Row};
 use duolog_state::{StateError, TableId, TableReader, TableWriter, WriteSet, reader, state_hash};
@@ -45,6 +46,7 @@ impl SimStore {
 }
 
 /// The tables of one replica.
+#[derive(Clone)]
 pub struct SimTables {
     tables: MemoryTables,
     dir: PathBuf,
@@ -74,6 +76,11 @@ impl SimTables {
     fn flush(&self) {
         self.store.durable.lock().insert(self.dir.clone(), self.tables.snapshot());
     }
+
+    fn applied(&self) -> io::Result<Option<Mark>> {
+        let applied = reader::applied(&self.tables).map_err(io::Error::other)?;
+        Ok(applied.map(|applied| Mark { term: applied.term.0, index: applied.index.0 }))
+    }
 }
 
 impl StoredTables for SimTables {
@@ -81,13 +88,19 @@ impl StoredTables for SimTables {
         Arc::new(SimReader { tables: self.tables.clone(), plant: self.store.plant })
     }
 
-    fn make_durable(&self) -> io::Result<Option<Applied>> {
+    fn files(&self) -> Arc<dyn StateFiles> {
+        Arc::new(self.clone())
+    }
+}
+
+impl StateFiles for SimTables {
+    fn make_durable(&self) -> io::Result<Option<Mark>> {
         self.flush();
-        reader::applied(&self.tables).map_err(io::Error::other)
+        self.applied()
     }
 
     /// `table u8, key length u32, key, value length u32, value`, each row.
-    fn checkpoint(&self, dir: &Path) -> io::Result<()> {
+    fn checkpoint(&self, dir: &Path) -> io::Result<Option<Mark>> {
         let mut bytes = Vec::new();
         let mut put = |part: &[u8]| {
             bytes.extend_from_slice(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_le_bytes());
@@ -101,7 +114,8 @@ impl StoredTables for SimTables {
             }
         }
         fs::create_dir_all(dir)?;
-        fs::write(dir.join(CHECKPOINT), bytes)
+        fs::write(dir.join(CHECKPOINT), bytes)?;
+        self.applied()
     }
 }
 

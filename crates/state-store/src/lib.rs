@@ -21,4 +21,4 @@ mod tables;
 pub use budget::StoreBudget;
 pub use error::StoreError;
 pub use snapshot::RocksSnapshot;
-pub use tables::{RocksReader, RocksTables};
+pub use tables::{RocksFiles, RocksReader, RocksTables};

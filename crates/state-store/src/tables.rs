@@ -1,4 +1,5 @@
-//! [`RocksTables`]: the writer's handle of a group's tables; [`RocksReader`]: everybody else's.
+//! [`RocksTables`]: the writer's handle of a group's tables; [`RocksFiles`]: that of who writes them to the disk meanwhile;
+//! [`RocksReader`]: everybody else's.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -24,6 +25,9 @@ pub struct RocksTables {
 pub struct RocksReader {
     store: Arc<Store>,
 }
+
+/// Writes the tables to the disk, beside the writer.
+pub struct RocksFiles(RocksTables);
 
 pub(crate) struct Store {
     db: DB,
@@ -53,6 +57,12 @@ impl RocksTables {
     #[must_use]
     pub fn reader(&self) -> RocksReader {
         self.reader.clone()
+    }
+
+    /// A handle for what takes long.
+    #[must_use]
+    pub fn files(&self) -> RocksFiles {
+        RocksFiles(Self { reader: self.reader.clone() })
     }
 
     /// The applied position that is on disk: what this directory holds after a kill at this moment. The log must not be
@@ -117,6 +127,25 @@ impl RocksTables {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.reader.store.path
+    }
+}
+
+impl RocksFiles {
+    /// Makes everything durable that was written before the call, and says up to where.
+    ///
+    /// # Errors
+    /// As of [`RocksTables::flush`] and [`RocksTables::durable_applied`].
+    pub fn make_durable(&self) -> Result<Option<Applied>, StoreError> {
+        self.0.flush()?;
+        self.0.durable_applied()
+    }
+
+    /// As [`RocksTables::checkpoint`].
+    ///
+    /// # Errors
+    /// `Failed`, `Io`, `State`.
+    pub fn checkpoint(&self, directory: &Path) -> Result<Option<Applied>, StoreError> {
+        self.0.checkpoint(directory)
     }
 }
 

@@ -105,6 +105,28 @@ fn a_checkpoint_is_a_state_of_its_own() {
 }
 
 #[test]
+fn a_checkpoint_beside_the_writer_is_the_state_where_it_says() {
+    let directory = TempDir::new().unwrap();
+    let log = log(1_500);
+    let mut machine = open(&directory.path().join("live"));
+    apply_all(&mut machine, &log[..100]);
+    let files = machine.tables().files();
+    let path = |number: usize| directory.path().join(format!("copy-{number}"));
+    let positions: Vec<Option<Applied>> = std::thread::scope(|scope| {
+        let copying = scope.spawn(|| (0..5).map(|number| files.checkpoint(&path(number)).unwrap()).collect());
+        apply_all(&mut machine, &log[100..]);
+        copying.join().unwrap()
+    });
+    for (number, position) in positions.into_iter().enumerate() {
+        let end = index(position).expect("a hundred entries were applied before").0 as usize + 1;
+        let copy = open(&path(number));
+        assert!(end >= 100, "{end}");
+        assert_eq!(copy.tables().snapshot().state_hash().unwrap(), (position, hash_of_replay(&log[..end])));
+    }
+    assert_eq!(files.make_durable().unwrap(), machine.applied());
+}
+
+#[test]
 fn two_groups_share_one_budget() {
     let directory = TempDir::new().unwrap();
     let budget = StoreBudget::new(4 << 20, 1 << 20);

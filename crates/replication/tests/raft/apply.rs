@@ -99,3 +99,22 @@ fn raft_must_08_a_state_behind_its_log_catches_up_before_it_serves() {
         assert_eq!(nodes.recorder(id).texts(GROUP)[..30], texts, "node {id}");
     }
 }
+
+/// As retention asks for it.
+#[test]
+fn entries_are_applied_while_the_state_is_made_durable() {
+    let nodes = Nodes::start();
+    let leader = nodes.leader();
+    nodes.write("before");
+    nodes.until_everywhere("before");
+    let (group, gate) = (nodes.group(leader), nodes.recorder(leader).gate());
+    gate.hold(Door::Flush);
+    let releasing = nodes.runtime.spawn(async move { group.release_log_below(LogIndex(2)).await });
+    gate.wait_until_somebody_waits();
+    for number in 0..10 {
+        nodes.write(&format!("meanwhile {number}"));
+    }
+    nodes.until_everywhere("meanwhile 9");
+    gate.release(Door::Flush);
+    nodes.runtime.block_on(releasing).unwrap().unwrap();
+}

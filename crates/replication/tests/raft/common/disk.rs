@@ -48,7 +48,7 @@ impl Gate {
         self.0.1.notify_all();
     }
 
-    fn pass(&self, door: Door) {
+    pub fn pass(&self, door: Door) {
         let held = |state: &State| match door {
             Door::Write => state.writes_held,
             Door::Flush => state.flushes_held,

@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use duolog_replication::{CommandResponse, EntryTap, Mark, ReplicatedState, StateFactory};
+use duolog_replication::{CommandResponse, EntryTap, Mark, ReplicatedState, StateFactory, StateFiles};
 use duolog_state::command::CatalogCommand;
 use duolog_state::{AppliedEntry, Command, EntryKind, Response};
 use duolog_types::{BrokerGroupId, LogIndex, NodeId, Term};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+
+use super::disk::{Door, Gate};
 
 /// An applied entry: where, and how its body begins.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,9 +30,15 @@ struct File {
     retired: Vec<u64>,
 }
 
-/// What every state of a node applied, and from what it was opened.
+impl File {
+    fn applied(&self) -> Option<Mark> {
+        self.seen.last().map(|seen| Mark { term: seen.term, index: seen.index })
+    }
+}
+
+/// What every state of a node applied, and from what it was opened. Its flushes pass a gate.
 #[derive(Clone, Default)]
-pub struct Recorder(Arc<Mutex<BTreeMap<BrokerGroupId, Recorded>>>);
+pub struct Recorder(Arc<Mutex<BTreeMap<BrokerGroupId, Recorded>>>, Gate);
 
 #[derive(Default)]
 struct Recorded {
@@ -51,6 +59,11 @@ pub fn text_of(body: &[u8]) -> String {
 }
 
 impl Recorder {
+    /// Holds back flushes of the states.
+    pub fn gate(&self) -> &Gate {
+        &self.1
+    }
+
     /// Everything that was applied, in order.
     pub fn seen(&self, group: BrokerGroupId) -> Vec<Seen> {
         self.0.lock().get(&group).map(|recorded| recorded.file.seen.clone()).unwrap_or_default()
@@ -87,6 +100,7 @@ impl StateFactory for Recorder {
     }
 }
 
+#[derive(Clone)]
 struct State {
     group: BrokerGroupId,
     path: PathBuf,
@@ -102,7 +116,7 @@ impl State {
 
 impl ReplicatedState for State {
     fn applied(&self) -> Option<Mark> {
-        self.with(|file| file.seen.last().map(|seen| Mark { term: seen.term, index: seen.index }))
+        self.with(|file| file.applied())
     }
 
     fn membership(&self) -> Option<(Mark, Vec<u8>)> {
@@ -135,15 +149,25 @@ impl ReplicatedState for State {
         Ok(run.iter().map(|_| CommandResponse(Response::Ok)).collect())
     }
 
-    fn make_durable(&mut self) -> io::Result<Option<Mark>> {
-        self.with(|file| duolog_replication::files::write_json(&self.path, file))?;
-        Ok(self.applied())
+    fn files(&self) -> Arc<dyn StateFiles> {
+        Arc::new(self.clone())
+    }
+}
+
+impl StateFiles for State {
+    fn make_durable(&self) -> io::Result<Option<Mark>> {
+        self.recorder.1.pass(Door::Flush);
+        let file = self.with(|file| file.clone());
+        duolog_replication::files::write_json(&self.path, &file)?;
+        Ok(file.applied())
     }
 
-    fn checkpoint(&mut self, dir: &Path) -> io::Result<()> {
+    fn checkpoint(&self, dir: &Path) -> io::Result<Option<Mark>> {
         std::fs::create_dir(dir)?;
         self.recorder.0.lock().get_mut(&self.group).expect("inserted by open").checkpoints += 1;
-        self.with(|file| duolog_replication::files::write_json(&dir.join("state.json"), file))
+        let file = self.with(|file| file.clone());
+        duolog_replication::files::write_json(&dir.join("state.json"), &file)?;
+        Ok(file.applied())
     }
 }
 
