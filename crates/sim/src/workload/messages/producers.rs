@@ -40,10 +40,9 @@ async fn plain(clients: Clients, topic: u16, producer: u32, mut random: Random) 
         let form = if is_doomed { Form::Doomed } else { Form::Plain };
         let partition = random.below(PARTITIONS as u64) as i32;
         let letter = Letter { topic, partition, value, form, delivery: Delivery::Now };
-        if let Attempt::Acked(_) = send(&clients, &mut node, &letter).await {
-            if clients.message_topic(topic).wants(value) {
-                clients.owe(if is_doomed { Debt::Letter } else { Debt::Message }, value);
-            }
+        let is_stored = matches!(send(&clients, &mut node, &letter).await, Attempt::Acked(_));
+        if is_stored && clients.message_topic(topic).wants(value) {
+            clients.owe(if is_doomed { Debt::Letter } else { Debt::Message }, value);
         }
     }
 }
